@@ -1,0 +1,33 @@
+-- Who may call. Both tables are small, read by every server and written by hand: where the data is distributed
+-- (by organisation_id), these two are reference tables, present whole on every node.
+
+create table organisation (
+  id         int8 generated always as identity primary key,
+  -- People choose an organisation by its name on the command line: two of one name would be mixed up.
+  name       text not null constraint organisation_name_key unique
+             constraint organisation_name_not_blank check (btrim(name) <> ''),
+  created_at timestamptz not null default now()
+);
+
+create table api_key (
+  -- Not led by organisation_id, unlike every other table's key: which organisation calls is what is looked up here.
+  id              int8 generated always as identity primary key,
+  organisation_id int8 not null references organisation (id),
+  -- SHA-256 of the key; the key itself is never stored. 28 random characters carry 166 bits: a slow hash adds nothing.
+  hash            bytea not null constraint api_key_hash_key unique
+                  constraint api_key_hash_is_sha256 check (octet_length(hash) = 32),
+  kind            text not null constraint api_key_kind check (kind in ('prod', 'dev', 'root')),
+  -- What people see of the key for the rest of its life.
+  mask            text not null,
+  description     text not null default '',
+  -- Empty: every scope.
+  scopes          text[] not null default '{}',
+  active          boolean not null default true,
+  created_at      timestamptz not null default now(),
+  -- Null: never.
+  expires_at      timestamptz,
+  -- Deletion is for ever; the row stays so that its use can still be told from an unknown key.
+  deleted_at      timestamptz
+);
+
+create index api_key_organisation_id on api_key (organisation_id, id);

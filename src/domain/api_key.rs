@@ -1,0 +1,190 @@
+//! API keys (contract §3).
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::LazyLock;
+
+use regex::Regex;
+use secrecy::{ExposeSecret, SecretString};
+use sha2::{Digest, Sha256};
+
+static FORMAT: LazyLock<Regex> = LazyLock::new(|| {
+    #[expect(clippy::expect_used, reason = "a constant, compiled by every test")]
+    Regex::new("^(?:PROD|DEV_|ROOT)[A-Za-z0-9]{28}$").expect("the pattern is valid")
+});
+
+/// A key in the documented format. It can be hashed and masked; no way of printing it shows the whole.
+pub struct ApiKey(SecretString);
+
+/// The text is not 32 characters of `^(PROD|DEV_|ROOT)[A-Za-z0-9]{28}$`.
+#[derive(Debug, thiserror::Error)]
+#[error("must be PROD, DEV_ or ROOT followed by 28 letters or digits")]
+pub struct ApiKeyFormatError;
+
+impl ApiKey {
+    /// The key that is printed all over the documentation (contract §3).
+    pub const SAMPLE: &str = "PRODPGrFxpGEtrOZfuWhnoJohUYBXuOE";
+
+    /// Takes a key apart from anything else by its format alone.
+    pub fn parse(text: &str) -> Result<Self, ApiKeyFormatError> {
+        if FORMAT.is_match(text) { Ok(Self(text.into())) } else { Err(ApiKeyFormatError) }
+    }
+
+    /// A new key from a cryptographically secure source.
+    pub fn generate(kind: KeyKind) -> Self {
+        Self(format!("{}{}", kind.prefix(), super::random_alphanumeric(28)).into())
+    }
+
+    /// What is stored and looked up.
+    pub fn hash(&self) -> KeyHash {
+        KeyHash(Sha256::digest(self.0.expose_secret()).into())
+    }
+
+    /// The kind that the prefix names.
+    pub fn kind(&self) -> KeyKind {
+        match &self.0.expose_secret()[..4] {
+            "PROD" => KeyKind::Prod,
+            "DEV_" => KeyKind::Dev,
+            _ => KeyKind::Root,
+        }
+    }
+
+    /// The form for lists and logs: the prefix and the last four characters.
+    pub fn mask(&self) -> String {
+        let key = self.0.expose_secret();
+        format!("{}…{}", &key[..4], &key[28..])
+    }
+
+    /// Whether this is [`ApiKey::SAMPLE`].
+    pub fn is_sample(&self) -> bool {
+        self.0.expose_secret() == Self::SAMPLE
+    }
+
+    /// The whole key, for the one moment when it is shown to whoever created it.
+    pub fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+}
+
+impl fmt::Debug for ApiKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ApiKey({})", self.mask())
+    }
+}
+
+/// SHA-256 of a key.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct KeyHash([u8; 32]);
+
+impl KeyHash {
+    /// The 32 octets.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// The documented kinds of key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyKind {
+    /// 500,000 requests a minute.
+    Prod,
+    /// 1,000 requests a minute.
+    Dev,
+    /// Unlimited.
+    Root,
+}
+
+impl KeyKind {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Prod, Self::Dev, Self::Root];
+
+    /// The four characters that keys of this kind begin with.
+    pub const fn prefix(self) -> &'static str {
+        match self {
+            Self::Prod => "PROD",
+            Self::Dev => "DEV_",
+            Self::Root => "ROOT",
+        }
+    }
+
+    /// The word for it in the database and on the command line.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Prod => "prod",
+            Self::Dev => "dev",
+            Self::Root => "root",
+        }
+    }
+}
+
+/// The word names no documented kind.
+#[derive(Debug, thiserror::Error)]
+#[error("must be prod, dev or root")]
+pub struct KeyKindError;
+
+impl FromStr for KeyKind {
+    type Err = KeyKindError;
+
+    fn from_str(text: &str) -> Result<Self, KeyKindError> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text).ok_or(KeyKindError)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case::sample(ApiKey::SAMPLE)]
+    #[case::dev("DEV_0123456789abcdefghijABCDEFGH")]
+    #[case::root("ROOT0123456789abcdefghijABCDEFGH")]
+    fn accepts(#[case] text: &str) {
+        assert_eq!(ApiKey::parse(text).unwrap().expose(), text);
+    }
+
+    #[rstest]
+    #[case::empty("")]
+    #[case::words("YOUR_API_KEY")]
+    #[case::too_short("PROD0123456789abcdefghijABCDEFG")]
+    #[case::too_long("PROD0123456789abcdefghijABCDEFGHI")]
+    #[case::unknown_prefix("TEST0123456789abcdefghijABCDEFGH")]
+    #[case::lower_case_prefix("prod0123456789abcdefghijABCDEFGH")]
+    #[case::hyphen("PROD0123456789abcdefghijABCDEF-H")]
+    #[case::not_ascii("PROD0123456789abcdefghijABCDEFGé")]
+    #[case::line_feed_at_the_end("PROD0123456789abcdefghijABCDEFG\n")]
+    #[case::line_feed_after("PROD0123456789abcdefghijABCDEFGH\n")]
+    fn refuses(#[case] text: &str) {
+        assert!(ApiKey::parse(text).is_err());
+    }
+
+    #[rstest]
+    #[case(KeyKind::Prod)]
+    #[case(KeyKind::Dev)]
+    #[case(KeyKind::Root)]
+    fn generates_what_it_accepts(#[case] kind: KeyKind) {
+        let key = ApiKey::generate(kind);
+        assert_eq!(ApiKey::parse(key.expose()).unwrap().kind(), kind);
+        assert_ne!(key.hash().as_bytes(), ApiKey::generate(kind).hash().as_bytes());
+    }
+
+    #[test]
+    fn never_prints_the_whole_key() {
+        let key = ApiKey::parse(ApiKey::SAMPLE).unwrap();
+        assert_eq!(format!("{key:?}"), "ApiKey(PROD…XuOE)");
+    }
+
+    #[test]
+    fn hashes_by_sha_256() {
+        let hex: String = ApiKey::parse(ApiKey::SAMPLE)
+            .unwrap()
+            .hash()
+            .as_bytes()
+            .iter()
+            .map(|octet| format!("{octet:02x}"))
+            .collect();
+        // printf PRODPGrFxpGEtrOZfuWhnoJohUYBXuOE | sha256sum
+        insta::assert_snapshot!(hex, @"cc70e0de4aa483c46aaea019c97fcd599451d1572f8fac9ee795b93f6a169bff");
+    }
+}

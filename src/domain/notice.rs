@@ -1,0 +1,87 @@
+//! The public note of a relation (contract §1).
+
+use serde::Deserialize;
+
+/// A notice as given: text for both customers to see, or the empty text, which clears the one that is there.
+///
+/// Outer white space is trimmed, `\r\n` and `\r` become `\n`, inner text is untouched. A notice that was not given at
+/// all is no `Notice`: `Option<Notice>` keeps the difference.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Notice(String);
+
+/// Why a text cannot be a notice.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoticeError {
+    /// More than [`Notice::MAX_CHARACTERS`] in the normal form.
+    #[error("must have at most 10,000 characters")]
+    TooLong,
+    /// Postgres text cannot hold U+0000.
+    #[error("must not contain a NUL character")]
+    Nul,
+}
+
+impl Notice {
+    /// The longest notice, in Unicode characters.
+    pub const MAX_CHARACTERS: usize = 10_000;
+
+    /// Brings the text into its normal form.
+    pub fn parse(text: &str) -> Result<Self, NoticeError> {
+        if text.contains('\0') {
+            return Err(NoticeError::Nul);
+        }
+        let text = text.trim();
+        let text =
+            if text.contains('\r') { text.replace("\r\n", "\n").replace('\r', "\n") } else { text.into() };
+        if text.chars().count() > Self::MAX_CHARACTERS {
+            return Err(NoticeError::TooLong);
+        }
+        Ok(Self(text))
+    }
+
+    /// The text to store; `None` clears.
+    pub fn text(&self) -> Option<&str> {
+        (!self.0.is_empty()).then_some(&self.0)
+    }
+}
+
+impl TryFrom<String> for Notice {
+    type Error = NoticeError;
+
+    fn try_from(text: String) -> Result<Self, NoticeError> {
+        Self::parse(&text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case::as_it_is("Contact obtained via the website.", Some("Contact obtained via the website."))]
+    #[case::outer_white_space(" \r\n\t a b \u{3000}\n", Some("a b"))]
+    #[case::line_ends("a\r\nb\rc\nd\r\r\ne", Some("a\nb\nc\nd\n\ne"))]
+    #[case::inner_text("a  \t b\u{200b}<script>", Some("a  \t b\u{200b}<script>"))]
+    #[case::empty("", None)]
+    #[case::blank(" \r\n ", None)]
+    fn normalises(#[case] text: &str, #[case] stored: Option<&str>) {
+        assert_eq!(Notice::parse(text).unwrap().text(), stored);
+    }
+
+    #[test]
+    fn counts_characters_of_the_normal_form() {
+        let longest = "😀".repeat(Notice::MAX_CHARACTERS);
+        assert_eq!(Notice::parse(&format!(" {longest}\r\n")).unwrap().text(), Some(longest.as_str()));
+        assert_eq!(Notice::parse(&format!("{longest}x")), Err(NoticeError::TooLong));
+        let lines = "a\r\n".repeat(Notice::MAX_CHARACTERS / 2);
+        assert!(Notice::parse(&lines).is_ok());
+    }
+
+    #[test]
+    fn refuses_nul_anywhere() {
+        assert_eq!(Notice::parse("a\0b"), Err(NoticeError::Nul));
+        assert_eq!(Notice::parse("\0"), Err(NoticeError::Nul));
+    }
+}

@@ -1,0 +1,89 @@
+//! The free-text fields of a customer's profile: names, company, phone.
+
+use std::str::FromStr;
+
+use serde::Deserialize;
+
+/// One line of a profile: trimmed, not empty, at most [`ProfileText::MAX_CHARACTERS`], without control characters.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct ProfileText(String);
+
+/// Why a text cannot be a profile field.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProfileTextError {
+    /// Nothing but white space.
+    #[error("must not be empty")]
+    Empty,
+    /// More than [`ProfileText::MAX_CHARACTERS`].
+    #[error("must have at most 200 characters")]
+    TooLong,
+    /// A line break, a NUL or another control character.
+    #[error("must not contain control characters")]
+    ControlCharacter,
+}
+
+impl ProfileText {
+    /// The longest field, in Unicode characters.
+    pub const MAX_CHARACTERS: usize = 200;
+
+    /// Trims and checks.
+    pub fn parse(text: &str) -> Result<Self, ProfileTextError> {
+        let text = text.trim();
+        if text.is_empty() {
+            return Err(ProfileTextError::Empty);
+        }
+        if text.chars().any(char::is_control) {
+            return Err(ProfileTextError::ControlCharacter);
+        }
+        if text.chars().count() > Self::MAX_CHARACTERS {
+            return Err(ProfileTextError::TooLong);
+        }
+        Ok(Self(text.into()))
+    }
+
+    /// The text in its stored form.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for ProfileText {
+    type Error = ProfileTextError;
+
+    fn try_from(text: String) -> Result<Self, ProfileTextError> {
+        Self::parse(&text)
+    }
+}
+
+impl FromStr for ProfileText {
+    type Err = ProfileTextError;
+
+    fn from_str(text: &str) -> Result<Self, ProfileTextError> {
+        Self::parse(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case(" Jan ", Ok("Jan"))]
+    #[case("Žluťoučký kůň", Ok("Žluťoučký kůň"))]
+    #[case("", Err(ProfileTextError::Empty))]
+    #[case(" \u{a0}", Err(ProfileTextError::Empty))]
+    #[case("a\nb", Err(ProfileTextError::ControlCharacter))]
+    #[case("a\0b", Err(ProfileTextError::ControlCharacter))]
+    fn trims_and_checks(#[case] text: &str, #[case] expected: Result<&str, ProfileTextError>) {
+        assert_eq!(ProfileText::parse(text).as_ref().map(ProfileText::as_str), expected.as_ref().copied());
+    }
+
+    #[test]
+    fn counts_characters() {
+        assert!(ProfileText::parse(&"é".repeat(200)).is_ok());
+        assert_eq!(ProfileText::parse(&"é".repeat(201)), Err(ProfileTextError::TooLong));
+    }
+}
