@@ -1,3 +1,5 @@
-//! The map of the house.
+//! The map of the house. A request goes [`http`] → [`domain`] → [`matching`] → [`db`]; none of these knows of one before
+//! it.
 
 pub mod domain;
+pub mod private_postgres;
