@@ -1,5 +1,6 @@
 //! The map of the house. A request goes [`http`] → [`domain`] → [`matching`] → [`db`]; none of these knows of one before
 //! it.
 
+pub mod db;
 pub mod domain;
 pub mod private_postgres;

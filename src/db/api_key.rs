@@ -1,0 +1,119 @@
+//! The table `api_key`.
+
+use chrono::{DateTime, Utc};
+use sqlx::PgExecutor;
+
+use crate::domain::{ApiKey, KeyHash};
+
+/// What a server needs to know of a key to decide on a request.
+#[derive(Debug, Clone)]
+pub struct KeyState {
+    /// Whose data the key opens.
+    pub organisation_id: i64,
+    /// What may be shown of the key.
+    pub mask: String,
+    /// Empty: every scope.
+    pub scopes: Vec<String>,
+    /// Switched off for the time being when false.
+    pub active: bool,
+    /// `None`: never.
+    pub expires_at: Option<DateTime<Utc>>,
+    /// Set once, for ever.
+    pub deleted_at: Option<DateTime<Utc>>,
+}
+
+/// A key as lists show it.
+#[derive(Debug)]
+pub struct KeyRow {
+    /// Given by the database.
+    pub id: i64,
+    /// `prod`, `dev` or `root`.
+    pub kind: String,
+    /// What may be shown of the key.
+    pub mask: String,
+    /// The words of whoever created it.
+    pub description: String,
+    /// Empty: every scope.
+    pub scopes: Vec<String>,
+    /// Switched off for the time being when false.
+    pub active: bool,
+    /// When it was created.
+    pub created_at: DateTime<Utc>,
+    /// `None`: never.
+    pub expires_at: Option<DateTime<Utc>>,
+    /// Set once, for ever.
+    pub deleted_at: Option<DateTime<Utc>>,
+}
+
+/// Everything about a new key but the key.
+#[derive(Debug, Default)]
+pub struct NewKey<'a> {
+    /// Free text.
+    pub description: &'a str,
+    /// Empty: every scope.
+    pub scopes: &'a [String],
+    /// `None`: never.
+    pub expires_at: Option<DateTime<Utc>>,
+}
+
+/// The foreign key to the organisation, broken by a key for one that does not exist.
+pub const ORGANISATION_FKEY: &str = "api_key_organisation_id_fkey";
+
+/// The state of a key, found by its hash.
+pub async fn find(db: impl PgExecutor<'_>, hash: &KeyHash) -> sqlx::Result<Option<KeyState>> {
+    sqlx::query_as!(
+        KeyState,
+        "select organisation_id, mask, scopes, active, expires_at, deleted_at from api_key where hash = $1",
+        hash.as_bytes(),
+    )
+    .fetch_optional(db)
+    .await
+}
+
+/// Registers a key and returns its id; `None` when it is registered already.
+pub async fn create(
+    db: impl PgExecutor<'_>,
+    organisation_id: i64,
+    key: &ApiKey,
+    new: &NewKey<'_>,
+) -> sqlx::Result<Option<i64>> {
+    let hash = key.hash();
+    sqlx::query_scalar!(
+        "insert into api_key (organisation_id, hash, kind, mask, description, scopes, expires_at)
+         values ($1, $2, $3, $4, $5, $6, $7)
+         on conflict (hash) do nothing
+         returning id",
+        organisation_id,
+        hash.as_bytes(),
+        key.kind().as_str(),
+        key.mask(),
+        new.description,
+        new.scopes,
+        new.expires_at,
+    )
+    .fetch_optional(db)
+    .await
+}
+
+/// An organisation's keys, oldest first.
+pub async fn list(db: impl PgExecutor<'_>, organisation_id: i64) -> sqlx::Result<Vec<KeyRow>> {
+    sqlx::query_as!(
+        KeyRow,
+        "select id, kind, mask, description, scopes, active, created_at, expires_at, deleted_at
+         from api_key where organisation_id = $1 order by id",
+        organisation_id,
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// Marks a key as deleted, for ever. False when there is no such key.
+pub async fn revoke(db: impl PgExecutor<'_>, id: i64) -> sqlx::Result<bool> {
+    let revoked = sqlx::query_scalar!(
+        "update api_key set deleted_at = coalesce(deleted_at, now()) where id = $1 returning id",
+        id,
+    )
+    .fetch_optional(db)
+    .await?;
+    Ok(revoked.is_some())
+}

@@ -1,0 +1,64 @@
+//! Postgres: how to connect, the migrations, and one file per table with the statements about it.
+//!
+//! Statements keep the rules that let the tables be distributed by `organisation_id`: every reference to a tenant's table
+//! has `organisation_id = $n` with one scalar parameter, and nothing joins across organisations.
+
+pub mod api_key;
+pub mod customer;
+pub mod migration;
+pub mod organisation;
+
+use std::time::Duration;
+
+use sqlx::PgPool;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+
+/// Longer than any statement of ours takes on a healthy database, shorter than a request may take.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
+/// A statement that waits for a row longer than this gives up and is tried again.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a request waits for a connection before it is told to come back.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Connections of one server; Postgres allows 100 in all by default.
+const MAX_CONNECTIONS: u32 = 16;
+
+/// A pool that opens connections as they are needed; nothing is connected yet when this returns.
+pub fn pool(options: PgConnectOptions) -> PgPool {
+    let milliseconds = |timeout: Duration| timeout.as_millis().to_string();
+    let options = options.application_name("customer-match").options([
+        ("statement_timeout", milliseconds(STATEMENT_TIMEOUT)),
+        ("lock_timeout", milliseconds(LOCK_TIMEOUT)),
+    ]);
+    PgPoolOptions::new()
+        .max_connections(MAX_CONNECTIONS)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .connect_lazy_with(options)
+}
+
+/// One round trip: the database answers.
+pub async fn ping(pool: &PgPool) -> sqlx::Result<()> {
+    sqlx::query("select").execute(pool).await?;
+    Ok(())
+}
+
+/// Whether the same request may succeed a moment later: the database is away, full, stopping, read-only, or the
+/// statement lost a race or ran out of time.
+pub fn is_transient(error: &sqlx::Error) -> bool {
+    use sqlx::Error::{Database, Io, PoolClosed, PoolTimedOut, Protocol, Tls, WorkerCrashed};
+    match error {
+        Io(_) | Tls(_) | Protocol(_) | PoolTimedOut | PoolClosed | WorkerCrashed => true,
+        Database(error) => error.code().is_some_and(|code| {
+            // Connection exceptions, insufficient resources, operator intervention, transaction rollback; a read-only
+            // server (a fail-over is under way); a lock that was not to be had in time.
+            ["08", "53", "57", "40"].iter().any(|class| code.starts_with(class))
+                || code == "25006"
+                || code == "55P03"
+        }),
+        _ => false,
+    }
+}
+
+/// Whether the statement broke this constraint.
+pub fn violates(error: &sqlx::Error, constraint: &str) -> bool {
+    error.as_database_error().is_some_and(|error| error.constraint() == Some(constraint))
+}
