@@ -3,4 +3,5 @@
 
 pub mod db;
 pub mod domain;
+pub mod matching;
 pub mod private_postgres;
