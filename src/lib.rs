@@ -3,5 +3,8 @@
 
 pub mod db;
 pub mod domain;
+pub mod error;
+pub mod http;
+pub mod keys;
 pub mod matching;
 pub mod private_postgres;

@@ -1,0 +1,109 @@
+//! Request bodies: read within bounds, parsed as JSON, and every refusal explained.
+
+use axum::body::{Body, Bytes};
+use axum::http::HeaderMap;
+use axum::http::header::CONTENT_TYPE;
+use http_body_util::BodyExt;
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde_json::Value;
+use serde_path_to_error::{Path, Segment};
+
+use crate::error::{ApiError, ErrorCode};
+
+/// The longest notice fits however it is escaped: 10,000 characters at 12 octets each (`\ud83d\ude00`).
+const MAX_OCTETS: usize = 256 * 1024;
+/// How much more is read and thrown away so that the client has finished sending and can read its 413; a connection that
+/// is closed on unread data is reset, and the answer is lost.
+const MAX_DISCARDED_OCTETS: usize = 16 * 1024 * 1024;
+
+/// The whole body.
+pub(super) async fn read(mut body: Body) -> Result<Bytes, ApiError> {
+    let mut bytes = Vec::new();
+    let mut length = 0;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| ApiError::not_json("The body was cut off before its end."))?;
+        let Ok(data) = frame.into_data() else { continue };
+        length += data.len();
+        if length <= MAX_OCTETS {
+            bytes.extend_from_slice(&data);
+        } else if length > MAX_DISCARDED_OCTETS {
+            break;
+        }
+    }
+    if length > MAX_OCTETS { Err(ErrorCode::PayloadTooLarge.into()) } else { Ok(bytes.into()) }
+}
+
+/// `application/json`, whatever its parameters.
+pub(super) fn require_json(headers: &HeaderMap) -> Result<(), ApiError> {
+    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = value.split(';').next().unwrap_or_default().trim();
+    if essence.eq_ignore_ascii_case("application/json") {
+        Ok(())
+    } else {
+        Err(ErrorCode::UnsupportedMediaType.into())
+    }
+}
+
+/// The member `apiKey`, if there is a body to have one. What is not a text is not a key either: it is given back as it
+/// is written, for the check of its format to refuse.
+pub(super) fn api_key(bytes: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct KeyInBody {
+        api_key: Option<Value>,
+    }
+    match parse::<KeyInBody>(bytes).ok()?.api_key? {
+        Value::String(text) => Some(text).filter(|text| !text.is_empty()),
+        other => Some(other.to_string()),
+    }
+}
+
+/// An object with the fields of `B`.
+pub(super) fn parse<B: DeserializeOwned>(bytes: &[u8]) -> Result<B, ApiError> {
+    let text = std::str::from_utf8(bytes).map_err(|_| ApiError::not_json("The body is not UTF-8."))?;
+    // A struct would also be read from an array.
+    if text.trim_ascii_start().starts_with('{') {
+        serde_json::from_str(text).map_err(|_| refusal::<B>(text))
+    } else {
+        well_formed(text)?;
+        Err(ApiError::invalid("", "The body must be a JSON object."))
+    }
+}
+
+fn well_formed(text: &str) -> Result<(), ApiError> {
+    serde_json::from_str::<IgnoredAny>(text)
+        .map(|_| ())
+        .map_err(|error| ApiError::not_json(format!("The body is not valid JSON: {error}.")))
+}
+
+/// Reads the text again, this time keeping track of where it is, to say which field breaks which rule.
+fn refusal<B: DeserializeOwned>(text: &str) -> ApiError {
+    if let Err(error) = well_formed(text) {
+        return error;
+    }
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let Err(error) = serde_path_to_error::deserialize::<_, B>(&mut deserializer) else {
+        return ErrorCode::InternalError.into();
+    };
+    let message = error.inner().to_string();
+    let rule = message.rsplit_once(" at line ").map_or(message.as_str(), |(rule, _)| rule);
+    let Some(Segment::Map { key }) = error.path().iter().next_back() else {
+        return ApiError::invalid("", format!("The body is ambiguous: {rule}."));
+    };
+    let description = if rule.starts_with("must") {
+        format!("Field \"{key}\" {rule}.")
+    } else if rule.starts_with("invalid type") {
+        format!("Field \"{key}\" must be a string.")
+    } else {
+        format!("Field \"{key}\" is not valid: {rule}.")
+    };
+    ApiError::invalid(pointer(error.path()), description)
+}
+
+/// RFC 6901.
+fn pointer(path: &Path) -> String {
+    path.iter()
+        .map(|segment| format!("/{}", segment.to_string().replace('~', "~0").replace('/', "~1")))
+        .collect()
+}

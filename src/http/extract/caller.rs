@@ -1,0 +1,65 @@
+//! The API key of a request, and the documented checks of it in the documented order (contract §3).
+
+use std::borrow::Cow;
+
+use axum::http::header::AUTHORIZATION;
+use axum::http::request::Parts;
+use chrono::Utc;
+
+use crate::domain::ApiKey;
+use crate::error::{ApiError, ErrorCode};
+use crate::http::{App, trace};
+
+/// What a key with scopes needs for this family of endpoints.
+const SCOPE: &str = "customer.match";
+
+/// Whoever holds the key.
+pub(in crate::http) struct Caller {
+    /// The only organisation whose data the call sees.
+    pub(in crate::http) organisation_id: i64,
+}
+
+impl Caller {
+    /// presence → format → registry (sample, exists, deleted, active) → expiry → permission.
+    pub(super) async fn check(app: &App, key: Option<&str>) -> Result<Self, ApiError> {
+        let key = key.ok_or(ErrorCode::ApiKeyIsEmpty)?;
+        let key = ApiKey::parse(key).map_err(|_| ErrorCode::ApiKeyIsNotInValidFormat)?;
+        if key.is_sample() && !app.demo {
+            return Err(ErrorCode::ApiKeySampleValue.into());
+        }
+        let state = app.keys.find(&key).await.map_err(|error| ApiError::from(&*error))?;
+        let state = state.ok_or(ErrorCode::ApiKeyDoesNotExist)?;
+        trace::record_caller(&state);
+        if state.deleted_at.is_some() {
+            return Err(ErrorCode::ApiKeyHasBeenDeleted.into());
+        }
+        if !state.active {
+            return Err(ErrorCode::ApiKeyIsNotActive.into());
+        }
+        if state.expires_at.is_some_and(|at| at <= Utc::now()) {
+            return Err(ErrorCode::ApiKeyHasBeenExpired.into());
+        }
+        if !state.scopes.is_empty() && !state.scopes.iter().any(|scope| scope == SCOPE) {
+            return Err(ErrorCode::ApiKeyScopeNotAllowed.into());
+        }
+        Ok(Self { organisation_id: state.organisation_id })
+    }
+}
+
+/// The first key that is present: in the query, else as Bearer. An empty one is not present.
+pub(super) fn key_outside_body(parts: &Parts) -> Option<Cow<'_, str>> {
+    in_query(parts).or_else(|| bearer(parts))
+}
+
+fn in_query(parts: &Parts) -> Option<Cow<'_, str>> {
+    form_urlencoded::parse(parts.uri.query()?.as_bytes())
+        .find(|(name, value)| name == "apiKey" && !value.is_empty())
+        .map(|(_, value)| value)
+}
+
+/// RFC 6750, 2.1; the scheme in any case, as RFC 9110, 11.1 says.
+fn bearer(parts: &Parts) -> Option<Cow<'_, str>> {
+    let (scheme, token) = parts.headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    let token = token.trim();
+    (scheme.eq_ignore_ascii_case("Bearer") && !token.is_empty()).then(|| token.into())
+}

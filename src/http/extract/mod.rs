@@ -1,0 +1,42 @@
+//! What an endpoint is called with: the caller, checked first, then the input. Bare axum extractors answer in a shape
+//! that is not the contract's, so they are not used.
+
+mod body;
+mod caller;
+
+pub(super) use caller::Caller;
+
+use std::sync::Arc;
+
+use axum::extract::{FromRequest, Request};
+use serde::de::DeserializeOwned;
+
+use super::App;
+use crate::error::ApiError;
+
+/// A call with a JSON body.
+pub(super) struct JsonCall<B> {
+    /// Whose key it is.
+    pub(super) caller: Caller,
+    /// The parsed body.
+    pub(super) body: B,
+}
+
+impl<B: DeserializeOwned> FromRequest<Arc<App>> for JsonCall<B> {
+    type Rejection = ApiError;
+
+    /// The key is checked before the body is validated (contract §3), and before it is even read when the key is outside.
+    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, ApiError> {
+        let (parts, body) = request.into_parts();
+        let (caller, bytes) = match caller::key_outside_body(&parts) {
+            Some(key) => (Caller::check(app, Some(&key)).await?, body::read(body).await?),
+            None => {
+                let bytes = body::read(body).await?;
+                let key = body::api_key(&bytes);
+                (Caller::check(app, key.as_deref()).await?, bytes)
+            }
+        };
+        body::require_json(&parts.headers)?;
+        Ok(Self { caller, body: body::parse(&bytes)? })
+    }
+}

@@ -1,0 +1,79 @@
+//! The HTTP side: every route and every layer is in this file, each endpoint in one of its own.
+//!
+//! A request passes [`trace`] (id, span, log event), CORS, [`panic`], [`timeout`] and then its endpoint, whose
+//! extractor ([`extract`]) checks the key before anything else is looked at.
+
+mod customer_match;
+mod extract;
+mod fallback;
+mod health;
+pub mod server;
+mod success;
+mod timeout;
+mod trace;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::{HeaderName, Method};
+use axum::middleware::from_fn;
+use axum::routing::{get, post};
+use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceBuilder;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::cors::{AllowHeaders, Any, CorsLayer};
+
+use crate::keys::KeyRegistry;
+use crate::matching::Matcher;
+
+/// How long a browser may remember the answer to a preflight; browsers cap it at two hours or less.
+const PREFLIGHT_MAX_AGE: Duration = Duration::from_secs(2 * 60 * 60);
+
+/// What the endpoints work with.
+pub struct App {
+    pool: PgPool,
+    keys: KeyRegistry,
+    matcher: Matcher,
+    demo: bool,
+    draining: CancellationToken,
+}
+
+impl App {
+    /// Endpoints over this database. In demo mode the documentation's sample key is accepted. Once `draining` is
+    /// cancelled the server reports that it is not ready.
+    pub fn new(pool: PgPool, demo: bool, draining: CancellationToken) -> Self {
+        Self {
+            keys: KeyRegistry::new(pool.clone()),
+            matcher: Matcher::new(pool.clone()),
+            pool,
+            demo,
+            draining,
+        }
+    }
+}
+
+/// The whole service.
+pub fn router(app: App) -> Router {
+    let cors = CorsLayer::new()
+        .allow_origin(Any)
+        .allow_methods([Method::GET, Method::POST])
+        .allow_headers(AllowHeaders::mirror_request())
+        .expose_headers([HeaderName::from_static(trace::REQUEST_ID)])
+        .max_age(PREFLIGHT_MAX_AGE);
+    Router::new()
+        .route("/api/v1/customer/customer-match-customer", post(customer_match::handle))
+        .route("/livez", get(health::live))
+        .route("/readyz", get(health::ready))
+        .fallback(fallback::not_found)
+        .method_not_allowed_fallback(fallback::method_not_allowed)
+        .layer(
+            ServiceBuilder::new()
+                .layer(from_fn(trace::observe))
+                .layer(cors)
+                .layer(CatchPanicLayer::custom(fallback::panicked))
+                .layer(from_fn(timeout::limit)),
+        )
+        .with_state(Arc::new(app))
+}

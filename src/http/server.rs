@@ -1,0 +1,56 @@
+//! Connections: accepted, driven, and drained when the server stops.
+
+use std::io;
+use std::time::Duration;
+
+use axum::Router;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+
+/// A client that does not finish its headers in this time is let go.
+const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(10);
+/// Requests still under way this long after the shutdown began are given up; longer than any request may take.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(12);
+/// A pause after an accept that failed, for want of file descriptors as a rule.
+const ACCEPT_BACK_OFF: Duration = Duration::from_millis(50);
+
+/// Serves until `shutdown` is cancelled, then answers what is under way, within [`DRAIN_TIMEOUT`]. Idle connections are
+/// closed at once.
+pub async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken) {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_READ_TIMEOUT);
+    builder.http2().timer(TokioTimer::new());
+    let service = TowerToHyperService::new(router);
+    let connections = GracefulShutdown::new();
+    while let Some(accepted) = shutdown.run_until_cancelled(accept(&listener)).await {
+        let stream = match accepted {
+            Ok(stream) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(ACCEPT_BACK_OFF).await;
+                continue;
+            }
+        };
+        let connection = builder.serve_connection(TokioIo::new(stream), service.clone()).into_owned();
+        let connection = connections.watch(connection);
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a connection broke");
+            }
+        });
+    }
+    drop(listener);
+    if tokio::time::timeout(DRAIN_TIMEOUT, connections.shutdown()).await.is_err() {
+        tracing::warn!("requests were still under way at the end of the drain");
+    }
+}
+
+async fn accept(listener: &TcpListener) -> io::Result<TcpStream> {
+    let (stream, _) = listener.accept().await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
