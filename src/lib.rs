@@ -1,7 +1,9 @@
 //! The map of the house. A request goes [`http`] → [`domain`] → [`matching`] → [`db`]; none of these knows of one before
 //! it.
 
+pub mod cli;
 pub mod db;
+pub mod demo;
 pub mod domain;
 pub mod error;
 pub mod http;

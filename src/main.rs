@@ -1,2 +1,35 @@
-//! The binary.
-fn main() {}
+//! The binary `customer-match`: parse the command line, set up logs, run the subcommand.
+
+use std::io::{IsTerminal, stderr};
+use std::process::ExitCode;
+
+use clap::Parser;
+use customer_match::cli::Cli;
+use tracing_subscriber::EnvFilter;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let cli = Cli::parse();
+    log_to_stderr();
+    match cli.run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What is worth a line unless `RUST_LOG` says otherwise; the driver repeats every notice of Postgres.
+const DEFAULT_FILTER: &str = "info,sqlx=warn";
+
+/// For people on a terminal, JSON otherwise.
+fn log_to_stderr() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr);
+    if stderr().is_terminal() {
+        subscriber.with_target(false).init();
+    } else {
+        subscriber.json().flatten_event(true).with_current_span(true).with_span_list(false).init();
+    }
+}

@@ -1,0 +1,86 @@
+//! `customer-match customer …`
+
+use anyhow::bail;
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use super::database::{DatabaseArgs, with_pool};
+use super::output::Output;
+use crate::db;
+use crate::db::customer::{self, Profile};
+use crate::domain::{CuRefNo, Email, ProfileText};
+
+/// Customers of an organisation.
+#[derive(Subcommand)]
+pub(super) enum Customer {
+    Create(Create),
+}
+
+/// Create a customer.
+#[derive(Args)]
+pub(super) struct Create {
+    /// Whose customer.
+    #[arg(long, value_name = "ID", env = "CUSTOMER_MATCH_ORGANISATION")]
+    organisation: i64,
+    /// Reference of 16 letters or digits [default: a random one].
+    #[arg(long, value_name = "CUREFNO", env = "CUSTOMER_MATCH_CU_REF_NO")]
+    cu_ref_no: Option<CuRefNo>,
+    /// Stored in its normal form.
+    #[arg(long, env = "CUSTOMER_MATCH_EMAIL")]
+    email: Option<Email>,
+    #[arg(long, value_name = "NAME", env = "CUSTOMER_MATCH_FIRST_NAME")]
+    first_name: Option<ProfileText>,
+    #[arg(long, value_name = "NAME", env = "CUSTOMER_MATCH_LAST_NAME")]
+    last_name: Option<ProfileText>,
+    #[arg(long, value_name = "NAME", env = "CUSTOMER_MATCH_COMPANY_NAME")]
+    company_name: Option<ProfileText>,
+    /// In any notation.
+    #[arg(long, env = "CUSTOMER_MATCH_PHONE")]
+    phone: Option<ProfileText>,
+    #[command(flatten)]
+    database: DatabaseArgs,
+    #[command(flatten)]
+    output: Output,
+}
+
+impl Customer {
+    pub(super) async fn run(self) -> anyhow::Result<()> {
+        match self {
+            Self::Create(command) => command.run().await,
+        }
+    }
+}
+
+impl Create {
+    async fn run(self) -> anyhow::Result<()> {
+        let cu_ref_no = self.cu_ref_no.unwrap_or_else(CuRefNo::generate);
+        let email = self.email.as_ref();
+        let profile = Profile {
+            first_name: self.first_name,
+            last_name: self.last_name,
+            company_name: self.company_name,
+            phone: self.phone,
+        };
+        with_pool(&self.database, async |pool| {
+            let Err(error) = customer::create(pool, self.organisation, &cu_ref_no, email, &profile).await
+            else {
+                return Ok(());
+            };
+            if db::violates(&error, customer::ORGANISATION_FKEY) {
+                bail!("there is no organisation {}", self.organisation);
+            }
+            if db::violates(&error, customer::CU_REF_NO_KEY) {
+                bail!("organisation {} has a customer {cu_ref_no} already", self.organisation);
+            }
+            if let Some(email) = email.filter(|_| db::violates(&error, customer::EMAIL_KEY)) {
+                bail!("organisation {} has a customer with the address {email} already", self.organisation);
+            }
+            Err(error.into())
+        })
+        .await?;
+        self.output.print(&json!({ "cuRefNo": cu_ref_no, "email": email }), || {
+            let address = email.map(|email| format!(" <{email}>")).unwrap_or_default();
+            format!("Customer {cu_ref_no}{address} created.")
+        })
+    }
+}

@@ -1,0 +1,64 @@
+//! `customer-match healthcheck`
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use axum::body::Body;
+use axum::http::{Request, header};
+use clap::Args;
+use hyper_util::rt::TokioIo;
+use serde_json::json;
+use tokio::net::TcpStream;
+
+use super::output::Output;
+use super::serve::DEFAULT_LISTEN;
+
+const TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Ask a running server on this machine whether it is ready; exit code 0 when it is.
+#[derive(Args)]
+pub(super) struct Healthcheck {
+    /// Where the server listens.
+    #[arg(long, value_name = "ADDRESS", default_value = DEFAULT_LISTEN, env = "CUSTOMER_MATCH_LISTEN")]
+    listen: SocketAddr,
+    #[command(flatten)]
+    output: Output,
+}
+
+impl Healthcheck {
+    pub(super) async fn run(self) -> anyhow::Result<()> {
+        let address = reachable(self.listen);
+        let status = tokio::time::timeout(TIMEOUT, ask(address))
+            .await
+            .with_context(|| {
+                format!("no answer from http://{address}/readyz within {} s", TIMEOUT.as_secs())
+            })?
+            .with_context(|| format!("no answer from http://{address}/readyz"))?;
+        if status != 200 {
+            bail!("not ready: http://{address}/readyz answered {status}");
+        }
+        self.output.print(&json!({ "ready": true }), || "ready".into())
+    }
+}
+
+async fn ask(address: SocketAddr) -> anyhow::Result<u16> {
+    let stream = TcpStream::connect(address).await?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let request = Request::get("/readyz").header(header::HOST, address.to_string()).body(Body::empty())?;
+    let driver = tokio::spawn(connection);
+    let response = sender.send_request(request).await?;
+    driver.abort();
+    Ok(response.status().as_u16())
+}
+
+/// A server that listens on every address is asked on the loopback one.
+fn reachable(mut listen: SocketAddr) -> SocketAddr {
+    if listen.ip().is_unspecified() {
+        listen.set_ip(match listen.ip() {
+            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    listen
+}

@@ -1,0 +1,192 @@
+//! `customer-match key …`
+
+use std::str::FromStr;
+
+use anyhow::{Context, bail};
+use chrono::{DateTime, Days, SecondsFormat, Utc};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use super::database::{DatabaseArgs, with_pool};
+use super::output::{Output, table};
+use crate::db;
+use crate::db::api_key::{self, KeyRow, NewKey};
+use crate::domain::{ApiKey, KeyKind};
+
+/// The documented life of a key whose creator says nothing else.
+const DEFAULT_DAYS: &str = "90";
+
+/// API keys.
+#[derive(Subcommand)]
+pub(super) enum Key {
+    Create(Create),
+    List(List),
+    Revoke(Revoke),
+}
+
+/// Create a key and show it, this once.
+#[derive(Args)]
+pub(super) struct Create {
+    /// Whose data the key opens.
+    #[arg(long, value_name = "ID", env = "CUSTOMER_MATCH_ORGANISATION")]
+    organisation: i64,
+    /// prod: 500,000 requests a minute, dev: 1,000, root: unlimited.
+    #[arg(long, env = "CUSTOMER_MATCH_KEY_KIND", value_parser = kind_parser())]
+    kind: KeyKind,
+    /// What the key is for.
+    #[arg(long, value_name = "TEXT", default_value = "", env = "CUSTOMER_MATCH_KEY_DESCRIPTION")]
+    description: String,
+    /// Days until the key expires.
+    #[arg(long, value_name = "N", default_value = DEFAULT_DAYS, env = "CUSTOMER_MATCH_KEY_EXPIRES_IN_DAYS",
+          value_parser = clap::value_parser!(u64).range(1..=36_500))]
+    expires_in_days: u64,
+    /// The key does not expire.
+    #[arg(long, env = "CUSTOMER_MATCH_KEY_NEVER_EXPIRES", conflicts_with = "expires_in_days")]
+    never_expires: bool,
+    /// What the key may do, e.g. customer.match; repeat it for more. Without any it may do everything.
+    #[arg(long = "scope", value_name = "SCOPE", env = "CUSTOMER_MATCH_KEY_SCOPES", value_delimiter = ',')]
+    scopes: Vec<Scope>,
+    #[command(flatten)]
+    database: DatabaseArgs,
+    #[command(flatten)]
+    output: Output,
+}
+
+/// List an organisation's keys, masked.
+#[derive(Args)]
+pub(super) struct List {
+    /// Whose keys.
+    #[arg(long, value_name = "ID", env = "CUSTOMER_MATCH_ORGANISATION")]
+    organisation: i64,
+    #[command(flatten)]
+    database: DatabaseArgs,
+    #[command(flatten)]
+    output: Output,
+}
+
+/// Revoke a key, for ever. Every running server refuses it within a second.
+#[derive(Args)]
+pub(super) struct Revoke {
+    /// As `key create` and `key list` show it.
+    id: i64,
+    #[command(flatten)]
+    database: DatabaseArgs,
+    #[command(flatten)]
+    output: Output,
+}
+
+/// Words of lower-case letters joined by dots.
+#[derive(Clone)]
+struct Scope(String);
+
+impl FromStr for Scope {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let word = |word: &str| !word.is_empty() && word.bytes().all(|octet| octet.is_ascii_lowercase());
+        if text.split('.').all(word) {
+            Ok(Self(text.into()))
+        } else {
+            Err("must be words of lower-case letters joined by dots, such as customer.match")
+        }
+    }
+}
+
+fn kind_parser() -> impl TypedValueParser<Value = KeyKind> {
+    PossibleValuesParser::new(KeyKind::ALL.map(KeyKind::as_str)).try_map(|text| text.parse::<KeyKind>())
+}
+
+impl Key {
+    pub(super) async fn run(self) -> anyhow::Result<()> {
+        match self {
+            Self::Create(command) => command.run().await,
+            Self::List(command) => command.run().await,
+            Self::Revoke(command) => command.run().await,
+        }
+    }
+}
+
+impl Create {
+    async fn run(self) -> anyhow::Result<()> {
+        let key = ApiKey::generate(self.kind);
+        let expires_at = (!self.never_expires).then(|| Utc::now() + Days::new(self.expires_in_days));
+        let scopes: Vec<_> = self.scopes.into_iter().map(|Scope(text)| text).collect();
+        let new = NewKey { description: &self.description, scopes: &scopes, expires_at };
+        let id = with_pool(&self.database, async |pool| {
+            match api_key::create(pool, self.organisation, &key, &new).await {
+                Err(error) if db::violates(&error, api_key::ORGANISATION_FKEY) => {
+                    bail!("there is no organisation {}", self.organisation)
+                }
+                result => result?.context("the generated key exists already; try again"),
+            }
+        })
+        .await?;
+        let expires_at = expires_at.map(timestamp);
+        let value =
+            json!({ "id": id, "apiKey": key.expose(), "kind": self.kind.as_str(), "expiresAt": expires_at });
+        self.output.print(&value, || {
+            let expiry = expires_at.as_deref().map_or("never expires".into(), |at| format!("expires {at}"));
+            format!("{}\nKey {id}, {expiry}. It is shown this once: keep it safe.", key.expose())
+        })
+    }
+}
+
+impl List {
+    async fn run(self) -> anyhow::Result<()> {
+        let keys =
+            with_pool(&self.database, async |pool| Ok(api_key::list(pool, self.organisation).await?)).await?;
+        let items: Vec<_> = keys
+            .iter()
+            .map(|key| {
+                json!({
+                    "id": key.id, "kind": key.kind, "mask": key.mask, "description": key.description,
+                    "scopes": key.scopes, "state": state(key), "createdAt": timestamp(key.created_at),
+                    "expiresAt": key.expires_at.map(timestamp), "deletedAt": key.deleted_at.map(timestamp),
+                })
+            })
+            .collect();
+        self.output.print(&items, || {
+            table(
+                ["ID", "KEY", "KIND", "STATE", "SCOPES", "EXPIRES", "DESCRIPTION"],
+                keys.iter().map(|key| {
+                    [
+                        key.id.to_string(),
+                        key.mask.clone(),
+                        key.kind.clone(),
+                        state(key).into(),
+                        if key.scopes.is_empty() { "all".into() } else { key.scopes.join(", ") },
+                        key.expires_at.map_or("never".into(), timestamp),
+                        key.description.clone(),
+                    ]
+                }),
+            )
+        })
+    }
+}
+
+impl Revoke {
+    async fn run(self) -> anyhow::Result<()> {
+        let id = self.id;
+        if !with_pool(&self.database, async |pool| Ok(api_key::revoke(pool, id).await?)).await? {
+            bail!("there is no key {id}");
+        }
+        self.output.print(&json!({ "id": id, "revoked": true }), || format!("Key {id} is revoked, for ever."))
+    }
+}
+
+fn state(key: &KeyRow) -> &'static str {
+    if key.deleted_at.is_some() {
+        "revoked"
+    } else if !key.active {
+        "inactive"
+    } else if key.expires_at.is_some_and(|at| at <= Utc::now()) {
+        "expired"
+    } else {
+        "active"
+    }
+}
+
+fn timestamp(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Millis, true)
+}

@@ -1,0 +1,53 @@
+//! The command line: one file a subcommand, its arguments and what it does.
+//!
+//! Every option is also a variable of the environment, named in `--help`.
+
+mod customer;
+mod database;
+mod healthcheck;
+mod key;
+mod migrate;
+mod organisation;
+mod output;
+mod serve;
+
+use clap::{Parser, Subcommand};
+
+/// An HTTP server for the customer relation of BizKitHub's API.
+///
+/// Without a subcommand it serves. Without a database URL it starts and keeps a private Postgres of its own.
+#[derive(Parser)]
+#[command(version, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: serve::Serve,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Serve(serve::Serve),
+    Migrate(migrate::Migrate),
+    #[command(subcommand)]
+    Organisation(organisation::Organisation),
+    #[command(subcommand)]
+    Key(key::Key),
+    #[command(subcommand)]
+    Customer(customer::Customer),
+    Healthcheck(healthcheck::Healthcheck),
+}
+
+impl Cli {
+    /// Does what the command line says; the error is one line for whoever typed it.
+    pub async fn run(self) -> anyhow::Result<()> {
+        match self.command.unwrap_or(Command::Serve(self.serve)) {
+            Command::Serve(command) => command.run().await,
+            Command::Migrate(command) => command.run().await,
+            Command::Organisation(command) => command.run().await,
+            Command::Key(command) => command.run().await,
+            Command::Customer(command) => command.run().await,
+            Command::Healthcheck(command) => command.run().await,
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! Demo mode: what the documentation's example needs to run as printed (contract §3).
+
+use std::net::SocketAddr;
+
+use anyhow::Context;
+use sqlx::PgPool;
+
+use crate::db::customer::Profile;
+use crate::db::{self, api_key, customer, organisation};
+use crate::domain::{ApiKey, CuRefNo, Email};
+
+const ORGANISATION: &str = "Demo";
+/// The two customers of the documented example.
+const MANAGER: &str = "1cGIHvFoQDGLAbcA";
+const CUSTOMER: &str = "5CmsaVNgAQqRqoen";
+const CUSTOMER_EMAIL: &str = "jan@barasek.com";
+
+/// Makes the organisation, its key and its customers, where they are not there yet.
+pub async fn set_up(pool: &PgPool) -> anyhow::Result<()> {
+    let created = organisation::create(pool, ORGANISATION).await?;
+    let organisation = match created {
+        Some(organisation) => organisation,
+        None => {
+            organisation::find_by_name(pool, ORGANISATION).await?.context("the organisation has just gone")?
+        }
+    };
+    api_key::create(
+        pool,
+        organisation.id,
+        &ApiKey::parse(ApiKey::SAMPLE)?,
+        &api_key::NewKey { description: "The documentation's sample key", ..Default::default() },
+    )
+    .await?;
+    for (cu_ref_no, email) in [(MANAGER, None), (CUSTOMER, Some(Email::parse(CUSTOMER_EMAIL)?))] {
+        let cu_ref_no = CuRefNo::parse(cu_ref_no)?;
+        match customer::create(pool, organisation.id, &cu_ref_no, email.as_ref(), &Profile::default()).await {
+            // There since the first start; whatever has been done with it since is kept.
+            Err(error) if db::violates(&error, customer::CU_REF_NO_KEY) => {}
+            result => result?,
+        }
+    }
+    Ok(())
+}
+
+/// The documented call, with only the host changed.
+pub fn curl(address: SocketAddr) -> String {
+    format!(
+        r#"curl -X POST "http://{address}/api/v1/customer/customer-match-customer?apiKey={key}" \
+  -H "Content-Type: application/json" \
+  -d '{{"managerCuRefNo":"{MANAGER}","customerCuRefNo":"{CUSTOMER}","customerEmail":"{CUSTOMER_EMAIL}",
+       "notice":"Customer prefers cardio training. Contact obtained via the website."}}'"#,
+        key = ApiKey::SAMPLE,
+    )
+}
