@@ -1,0 +1,127 @@
+//! What every answer has in common, and the ones that no endpoint gives.
+
+use axum::body::Body;
+use axum::http::{Method, Request, header};
+use rstest::rstest;
+use serde_json::json;
+
+use crate::support::{CUSTOMER, MANAGER, MATCH, Service, json_request};
+
+#[tokio::test]
+async fn an_unknown_path_is_404() {
+    let service = Service::start().await;
+    let answer = service.get("/api/v1/nothing?apiKey=secret").await;
+    insta::assert_json_snapshot!(answer.snapshot(), @r#"
+    {
+      "body": {
+        "error": {
+          "code": "INTERNAL_RESOURCE_NOT_FOUND",
+          "description": "Path /api/v1/nothing",
+          "message": "Resource not found."
+        }
+      },
+      "status": 404
+    }
+    "#);
+}
+
+#[rstest]
+#[case(Method::GET, MATCH, "POST")]
+#[case(Method::DELETE, MATCH, "POST")]
+#[case(Method::POST, "/livez", "GET,HEAD")]
+#[tokio::test]
+async fn a_wrong_method_is_405_and_names_the_right_ones(
+    #[case] method: Method,
+    #[case] uri: &str,
+    #[case] allowed: &str,
+) {
+    let service = Service::start().await;
+    let answer = service.call(Request::builder().method(method).uri(uri).body(Body::empty()).unwrap()).await;
+    answer.assert_error(405, "INTERNAL_METHOD_NOT_ALLOWED");
+    assert_eq!(answer.headers[header::ALLOW], allowed);
+}
+
+#[tokio::test]
+async fn health_is_reported() {
+    let service = Service::start().await;
+    service.get("/livez").await.assert_success();
+    service.get("/readyz").await.assert_success();
+    let head = Request::head("/livez").body(Body::empty()).unwrap();
+    assert_eq!(service.call(head).await.status, 200);
+
+    service.draining.cancel();
+    let draining = service.get("/readyz").await;
+    draining.assert_error(503, "INTERNAL_SERVICE_UNAVAILABLE");
+    assert_eq!(draining.headers[header::RETRY_AFTER], "1");
+    service.get("/livez").await.assert_success();
+}
+
+#[tokio::test]
+async fn without_its_database_the_server_is_unavailable_not_broken() {
+    let service = Service::start().await;
+    service.pool.close().await;
+    service.get("/readyz").await.assert_error(503, "INTERNAL_SERVICE_UNAVAILABLE");
+    let answer = service.post_match(json!({ "managerCuRefNo": MANAGER, "customerCuRefNo": CUSTOMER })).await;
+    answer.assert_error(503, "INTERNAL_SERVICE_UNAVAILABLE");
+    assert_eq!(answer.headers[header::RETRY_AFTER], "1");
+    service.get("/livez").await.assert_success();
+}
+
+#[tokio::test]
+async fn a_defect_says_nothing_of_its_cause() {
+    let service = Service::start().await;
+    service.execute("alter table customer_match rename column notice to renamed").await;
+    let answer = service.post_match(json!({ "managerCuRefNo": MANAGER, "customerCuRefNo": CUSTOMER })).await;
+    insta::assert_json_snapshot!(answer.snapshot(), @r#"
+    {
+      "body": {
+        "error": {
+          "code": "INTERNAL_ERROR",
+          "description": "The error has been recorded under the id in the header X-Request-Id.",
+          "message": "Internal server error."
+        }
+      },
+      "status": 500
+    }
+    "#);
+}
+
+#[rstest]
+#[case::sane("front-end_1.42", true)]
+#[case::empty("", false)]
+#[case::white_space("a b", false)]
+#[case::hostile("\"><script>", false)]
+#[tokio::test]
+async fn a_request_id_is_taken_over_when_it_is_sane(#[case] id: &str, #[case] taken: bool) {
+    let service = Service::start().await;
+    let request = Request::get("/livez").header("x-request-id", id).body(Body::empty()).unwrap();
+    assert_eq!(service.call(request).await.headers["x-request-id"] == id, taken);
+    let long = Request::get("/livez").header("x-request-id", "a".repeat(65)).body(Body::empty()).unwrap();
+    assert_eq!(service.call(long).await.headers["x-request-id"].len(), 36);
+}
+
+#[tokio::test]
+async fn web_front_ends_of_any_origin_may_call() {
+    let service = Service::start().await;
+    let preflight = Request::options(MATCH)
+        .header(header::ORIGIN, "https://trainer.example")
+        .header(header::ACCESS_CONTROL_REQUEST_METHOD, "POST")
+        .header(header::ACCESS_CONTROL_REQUEST_HEADERS, "authorization,content-type")
+        .body(Body::empty())
+        .unwrap();
+    let response = tower::ServiceExt::oneshot(service.router.clone(), preflight).await.unwrap();
+    assert_eq!(response.status(), 200);
+    let headers = response.headers();
+    assert_eq!(headers[header::ACCESS_CONTROL_ALLOW_ORIGIN], "*");
+    assert_eq!(headers[header::ACCESS_CONTROL_ALLOW_METHODS], "GET,POST");
+    assert_eq!(headers[header::ACCESS_CONTROL_ALLOW_HEADERS], "authorization,content-type");
+    assert_eq!(headers[header::ACCESS_CONTROL_MAX_AGE], "7200");
+
+    // A refusal must be readable by the front end too.
+    let refused =
+        json_request(MATCH).header(header::ORIGIN, "https://trainer.example").body(Body::empty()).unwrap();
+    let answer = service.call(refused).await;
+    answer.assert_error(404, "PUBLIC_API_KEY_IS_EMPTY");
+    assert_eq!(answer.headers[header::ACCESS_CONTROL_ALLOW_ORIGIN], "*");
+    assert_eq!(answer.headers[header::ACCESS_CONTROL_EXPOSE_HEADERS], "x-request-id");
+}

@@ -1,0 +1,194 @@
+//! The binary as it is started from a shell.
+
+use reqwest::Client;
+use rustix::process::Signal;
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::support::binary::{Server, command, run, run_json, run_refused};
+use crate::support::{CUSTOMER, MANAGER, MATCH, TestDatabase};
+
+fn on(database: &TestDatabase, arguments: &[&str]) -> std::process::Command {
+    let mut command = command(arguments);
+    command.env("DATABASE_URL", database.url());
+    command
+}
+
+fn serve_on(database: &TestDatabase, arguments: &[&str]) -> std::process::Command {
+    on(database, &[&["serve", "--listen", "127.0.0.1:0"], arguments].concat())
+}
+
+/// A folder that an unprivileged Postgres can reach.
+fn data_dir() -> TempDir {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    folder
+}
+
+#[tokio::test]
+async fn from_nothing_to_the_printed_call_and_its_row() {
+    let folder = data_dir();
+    let data = folder.path().join("data");
+    let mut server = Server::start_on(&data);
+    let printed = server.printed_curl();
+    assert!(printed.starts_with(&format!("curl -X POST \"{}{MATCH}?apiKey=PROD", server.url)), "{printed}");
+    let answer = std::process::Command::new("sh").args(["-c", &printed]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&answer.stdout), r#"{"success":true}"#);
+
+    // What was acknowledged is there after kill -9, on the same folder.
+    server.signal(Signal::KILL);
+    server.wait();
+    let mut server = Server::start_on(&data);
+    let detail = json!({ "managerCuRefNo": MANAGER, "customerCuRefNo": CUSTOMER });
+    let key = "PRODPGrFxpGEtrOZfuWhnoJohUYBXuOE";
+    assert_eq!(server.post(&format!("{MATCH}?apiKey={key}"), detail).await.0, 200);
+
+    // One-off subcommands work beside the server, and a second server does not.
+    let data = data.to_str().unwrap();
+    let organisations = run_json(command(&["organisation", "list", "--data-dir", data, "--format", "json"]));
+    assert_eq!(organisations, json!([{ "id": 1, "name": "Demo" }]));
+    let refused = run_refused(command(&["serve", "--listen", "127.0.0.1:0", "--data-dir", data]));
+    assert_eq!(refused.lines().last().unwrap().split(' ').next(), Some("error:"), "{refused}");
+
+    server.signal(Signal::TERM);
+    assert!(server.wait().success());
+    let rows = run(command(&["organisation", "list", "--data-dir", data]));
+    assert!(rows.contains("Demo"), "and without the server too: {rows}");
+}
+
+#[tokio::test]
+async fn no_demo_refuses_the_sample_key() {
+    let folder = data_dir();
+    let data = folder.path().join("data");
+    let arguments = ["--listen", "127.0.0.1:0", "--no-demo", "--data-dir", data.to_str().unwrap()];
+    let server = Server::start(command(&arguments));
+    let uri = format!("{MATCH}?apiKey=PRODPGrFxpGEtrOZfuWhnoJohUYBXuOE");
+    let (status, body) = server.post(&uri, json!({})).await;
+    assert_eq!((status, &body["error"]["code"]), (404, &json!("PUBLIC_API_KEY_SAMPLE_VALUE")));
+}
+
+#[tokio::test]
+async fn a_given_database_is_migrated_only_on_request() {
+    let database = TestDatabase::create_empty().await;
+    for arguments in [&["serve", "--listen", "127.0.0.1:0"][..], &["organisation", "list"]] {
+        let refused = run_refused(on(&database, arguments));
+        assert!(refused.contains("customer-match migrate"), "{refused}");
+    }
+    // On many machines at once.
+    let servers: Vec<_> = (0..3)
+        .map(|_| {
+            let command = serve_on(&database, &["--migrate"]);
+            std::thread::spawn(move || Server::start(command))
+        })
+        .collect();
+    for server in servers {
+        let server = server.join().unwrap();
+        let ready = reqwest::get(format!("{}/readyz", server.url)).await.unwrap();
+        assert_eq!(ready.status(), 200);
+    }
+    assert_eq!(run_json(on(&database, &["organisation", "list", "--format", "json"])), json!([]), "no demo");
+    assert!(run_refused(serve_on(&database, &["--demo"])).contains("--demo"));
+}
+
+#[tokio::test]
+async fn an_operator_creates_what_a_call_needs() {
+    let database = TestDatabase::create_empty().await;
+    run(on(&database, &["migrate"]));
+    let json = ["--format", "json"];
+    let json_of = |arguments: &[&str]| run_json(on(&database, &[arguments, &json[..]].concat()));
+
+    let organisation = json_of(&["organisation", "create", "Acme"]);
+    assert_eq!(organisation, json!({ "id": 1, "name": "Acme" }));
+    let manager = json_of(&["customer", "create", "--organisation", "1", "--first-name", "Eva"]);
+    let manager = manager["cuRefNo"].as_str().unwrap();
+    let customer = json_of(&[
+        "customer",
+        "create",
+        "--organisation",
+        "1",
+        "--cu-ref-no",
+        CUSTOMER,
+        "--email",
+        "Jan@Barasek.com",
+    ]);
+    assert_eq!(customer, json!({ "cuRefNo": CUSTOMER, "email": "jan@barasek.com" }));
+    let key =
+        json_of(&["key", "create", "--organisation", "1", "--kind", "prod", "--scope", "customer.match"]);
+    assert_eq!((&key["id"], &key["kind"]), (&json!(1), &json!("prod")));
+    assert!(key["expiresAt"].as_str().unwrap().ends_with('Z'));
+
+    let server = Server::start(serve_on(&database, &[]));
+    let uri = format!("{MATCH}?apiKey={}", key["apiKey"].as_str().unwrap());
+    let call = json!({ "managerCuRefNo": manager, "customerEmail": "jan@barasek.com" });
+    assert_eq!(server.post(&uri, call.clone()).await, (200, json!({ "success": true })));
+
+    let listed = run(on(&database, &["key", "list", "--organisation", "1"]));
+    assert!(
+        listed.contains("customer.match") && !listed.contains(key["apiKey"].as_str().unwrap()),
+        "{listed}"
+    );
+    run(on(&database, &["key", "revoke", "1"]));
+    let revoked = std::time::Instant::now();
+    let mut answer = server.post(&uri, call.clone()).await;
+    while answer.0 == 200 && revoked.elapsed() < std::time::Duration::from_secs(1) {
+        answer = server.post(&uri, call.clone()).await;
+    }
+    assert_eq!(answer.1["error"]["code"], "PUBLIC_API_KEY_HAS_BEEN_DELETED");
+}
+
+#[tokio::test]
+async fn mistakes_are_told_in_one_line() {
+    let database = TestDatabase::create().await;
+    run(on(&database, &["organisation", "create", "Acme"]));
+    run(on(
+        &database,
+        &["customer", "create", "--organisation", "1", "--cu-ref-no", CUSTOMER, "--email", "a@b.co"],
+    ));
+    let mistakes: [&[&str]; 7] = [
+        &["organisation", "create", "Acme"],
+        &["key", "create", "--organisation", "99", "--kind", "prod"],
+        &["key", "revoke", "99"],
+        &["customer", "create", "--organisation", "99"],
+        &["customer", "create", "--organisation", "1", "--cu-ref-no", CUSTOMER],
+        &["customer", "create", "--organisation", "1", "--email", "A@b.co"],
+        &["serve", "--database-url", "nonsense"],
+    ];
+    let errors = mistakes.map(|arguments| run_refused(on(&database, arguments)));
+    insta::assert_json_snapshot!(errors, @r#"
+    [
+      "error: an organisation named \"Acme\" exists already\n",
+      "error: there is no organisation 99\n",
+      "error: there is no key 99\n",
+      "error: there is no organisation 99\n",
+      "error: organisation 1 has a customer 5CmsaVNgAQqRqoen already\n",
+      "error: organisation 1 has a customer with the address a@b.co already\n",
+      "error: the database URL is not of the form postgres://USER:PASSWORD@HOST/DATABASE\n"
+    ]
+    "#);
+}
+
+#[tokio::test]
+async fn secrets_are_not_printed() {
+    let mut help = command(&["serve", "--help"]);
+    help.env("CUSTOMER_MATCH_DATABASE_URL", "postgres://user:hunter2@host/database");
+    assert!(!run(help).contains("hunter2"));
+    let refused =
+        run_refused(command(&["serve", "--database-url", "postgres://user:hunter2@host:port/database"]));
+    assert!(!refused.contains("hunter2"), "{refused}");
+}
+
+#[tokio::test]
+async fn an_idle_connection_does_not_hold_up_the_shutdown() {
+    let database = TestDatabase::create().await;
+    let mut server = Server::start(serve_on(&database, &[]));
+    let client = Client::new();
+    assert_eq!(client.get(format!("{}/livez", server.url)).send().await.unwrap().status(), 200);
+    let address = server.url.trim_start_matches("http://").to_owned();
+    assert_eq!(run(command(&["healthcheck", "--listen", &address])), "ready\n");
+
+    server.signal(Signal::TERM);
+    assert!(server.wait().success());
+    drop(client);
+    assert!(run_refused(command(&["healthcheck", "--listen", &address])).contains("no answer"));
+}

@@ -1,0 +1,195 @@
+//! Input that is refused: with its field, and without a trace.
+
+use axum::body::{Body, Bytes};
+use axum::http::{Request, header};
+use http_body_util::channel::Channel;
+use rstest::rstest;
+use serde_json::{Value, json};
+
+use crate::support::{Answer, CUSTOMER, MANAGER, MATCH, Service, json_request};
+
+async fn post_raw(service: &Service, body: impl Into<Body>) -> Answer {
+    service.call(json_request(&format!("{MATCH}?apiKey={}", service.key)).body(body.into()).unwrap()).await
+}
+
+/// The documented call with one field changed.
+fn call_with(field: &str, value: Value) -> Value {
+    let mut body = json!({ "managerCuRefNo": MANAGER, "customerCuRefNo": CUSTOMER });
+    body[field] = value;
+    body
+}
+
+#[rstest]
+#[case::manager_missing(json!({ "customerCuRefNo": CUSTOMER }), "/managerCuRefNo")]
+#[case::manager_null(call_with("managerCuRefNo", Value::Null), "/managerCuRefNo")]
+#[case::manager_of_15(call_with("managerCuRefNo", json!("1cGIHvFoQDGLAbc")), "/managerCuRefNo")]
+#[case::manager_of_17(call_with("managerCuRefNo", json!("1cGIHvFoQDGLAbcAA")), "/managerCuRefNo")]
+#[case::manager_with_nul(call_with("managerCuRefNo", json!("1cGIHvFoQDGLAbc\0")), "/managerCuRefNo")]
+#[case::manager_a_number(call_with("managerCuRefNo", json!(1234567890123456_u64)), "/managerCuRefNo")]
+#[case::manager_an_array(call_with("managerCuRefNo", json!([MANAGER])), "/managerCuRefNo")]
+#[case::manager_an_object(call_with("managerCuRefNo", json!({ "a": MANAGER })), "/managerCuRefNo")]
+#[case::neither_customer(json!({ "managerCuRefNo": MANAGER }), "/customerCuRefNo")]
+#[case::both_customers_null(json!({ "managerCuRefNo": MANAGER, "customerCuRefNo": null, "customerEmail": null }), "/customerCuRefNo")]
+#[case::customer_empty(call_with("customerCuRefNo", json!("")), "/customerCuRefNo")]
+#[case::customer_true(call_with("customerCuRefNo", json!(true)), "/customerCuRefNo")]
+#[case::address_not_valid_beside_a_reference(call_with("customerEmail", json!("nobody")), "/customerEmail")]
+#[case::address_empty(call_with("customerEmail", json!("")), "/customerEmail")]
+#[case::address_with_nul(call_with("customerEmail", json!("a\0@b.co")), "/customerEmail")]
+#[case::address_a_number(call_with("customerEmail", json!(1)), "/customerEmail")]
+#[case::notice_with_nul(call_with("notice", json!("a\0b")), "/notice")]
+#[case::notice_too_long(call_with("notice", json!("x".repeat(10_001))), "/notice")]
+#[case::notice_a_number(call_with("notice", json!(5)), "/notice")]
+#[case::an_array(json!([MANAGER, CUSTOMER]), "")]
+#[case::a_text(json!("text"), "")]
+#[case::null(Value::Null, "")]
+#[tokio::test]
+async fn breaks_a_rule(#[case] body: Value, #[case] field: &str) {
+    let service = Service::start().await;
+    service.post_match(body).await.assert_invalid(field);
+    assert_eq!((service.count("customer").await, service.count("customer_match").await), (2, 0));
+}
+
+#[tokio::test]
+async fn says_which_field_and_which_rule() {
+    let service = Service::start().await;
+    let answer = service.post_match(call_with("customerEmail", json!("a@localhost"))).await;
+    insta::assert_json_snapshot!(answer.snapshot(), @r#"
+    {
+      "body": {
+        "error": {
+          "code": "INTERNAL_VALIDATION_FAILED",
+          "description": "Field \"customerEmail\" must be an e-mail address with a valid domain name after the @.",
+          "field": "/customerEmail",
+          "message": "Request payload failed validation."
+        }
+      },
+      "status": 422
+    }
+    "#);
+    let descriptions = [
+        service.post_match(json!({ "customerCuRefNo": CUSTOMER })).await,
+        service.post_match(call_with("managerCuRefNo", json!(5))).await,
+        service.post_match(call_with("managerCuRefNo", json!("x"))).await,
+        service.post_match(json!({ "managerCuRefNo": MANAGER })).await,
+        service.post_match(call_with("notice", json!("x".repeat(10_001)))).await,
+        service.post_match(json!([])).await,
+        service.post_match(call_with("customerCuRefNo", json!(MANAGER))).await,
+        post_raw(&service, r#"{"notice":"a","notice":"b"}"#).await,
+        post_raw(&service, r#"{"notice":"\ud800"}"#).await,
+        post_raw(&service, "{").await,
+        post_raw(&service, "").await,
+        post_raw(&service, &b"{\"notice\":\"\xff\"}"[..]).await,
+    ]
+    .map(|answer| format!("{} {}", answer.status, answer.body["error"]["description"].as_str().unwrap()));
+    insta::assert_json_snapshot!(descriptions, @r#"
+    [
+      "422 Field \"managerCuRefNo\" is required.",
+      "422 Field \"managerCuRefNo\" must be a string.",
+      "422 Field \"managerCuRefNo\" must be exactly 16 letters or digits (A-Z, a-z, 0-9).",
+      "422 One of the fields \"customerCuRefNo\" and \"customerEmail\" is required.",
+      "422 Field \"notice\" must have at most 10,000 characters.",
+      "422 The body must be a JSON object.",
+      "422 A customer cannot be matched with itself.",
+      "422 The body is ambiguous: duplicate field `notice`.",
+      "422 Field \"notice\" is not valid: unexpected end of hex escape.",
+      "400 The body is not valid JSON: EOF while parsing an object at line 1 column 1.",
+      "400 The body is not valid JSON: EOF while parsing a value at line 1 column 0.",
+      "400 The body is not UTF-8."
+    ]
+    "#);
+}
+
+#[rstest]
+#[case::empty("")]
+#[case::cut_off(r#"{"managerCuRefNo":"1cGIHvFoQDGLAbcA""#)]
+#[case::trailing_comma(r#"{"managerCuRefNo":"1cGIHvFoQDGLAbcA",}"#)]
+#[case::two_documents("{}{}")]
+#[case::a_form("managerCuRefNo=1cGIHvFoQDGLAbcA")]
+#[case::wrong_value_then_nonsense(r#"{"managerCuRefNo":5,nonsense"#)]
+#[tokio::test]
+async fn is_not_json_at_all(#[case] body: &'static str) {
+    let service = Service::start().await;
+    post_raw(&service, body).await.assert_error(400, "INTERNAL_VALIDATION_FAILED");
+}
+
+#[rstest]
+#[case::in_a_known_field(b"{\"notice\":\"\xff\"}")]
+#[case::in_an_unknown_field(b"{\"x\":\"\xc3\x28\"}")]
+#[case::everywhere(b"\xff\xfe\x00")]
+#[tokio::test]
+async fn is_not_utf_8(#[case] body: &'static [u8]) {
+    let service = Service::start().await;
+    post_raw(&service, body).await.assert_error(400, "INTERNAL_VALIDATION_FAILED");
+}
+
+#[tokio::test]
+async fn a_lone_surrogate_is_json_but_no_text() {
+    let service = Service::start().await;
+    let body =
+        format!(r#"{{"managerCuRefNo":"{MANAGER}","customerCuRefNo":"{CUSTOMER}","notice":"\ud800"}}"#);
+    post_raw(&service, body).await.assert_invalid("/notice");
+}
+
+#[tokio::test]
+async fn deep_nesting_is_no_danger() {
+    let service = Service::start().await;
+    let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+    let known = format!(r#"{{"managerCuRefNo":"{MANAGER}","customerCuRefNo":"{CUSTOMER}","notice":{deep}}}"#);
+    post_raw(&service, known).await.assert_invalid("/notice");
+    post_raw(&service, deep).await.assert_invalid("");
+}
+
+#[tokio::test]
+async fn the_longest_notice_fits_however_it_is_escaped() {
+    let service = Service::start().await;
+    let notice = r"\ud83d\ude00".repeat(10_000);
+    let body =
+        format!(r#"{{"managerCuRefNo":"{MANAGER}","customerCuRefNo":"{CUSTOMER}","notice":"{notice}"}}"#);
+    post_raw(&service, body).await.assert_success();
+    let length: i32 = sqlx::query_scalar("select char_length(notice) from customer_match")
+        .fetch_one(&service.pool)
+        .await
+        .unwrap();
+    assert_eq!(length, 10_000);
+}
+
+#[tokio::test]
+async fn a_body_over_the_limit_is_413() {
+    let service = Service::start().await;
+    let blank = |octets: usize| format!("{}{}", " ".repeat(octets - 2), "{}");
+    post_raw(&service, blank(256 * 1024)).await.assert_invalid("/managerCuRefNo");
+    post_raw(&service, blank(256 * 1024 + 1)).await.assert_error(413, "INTERNAL_PAYLOAD_TOO_LARGE");
+    post_raw(&service, vec![b' '; 1024 * 1024]).await.assert_error(413, "INTERNAL_PAYLOAD_TOO_LARGE");
+}
+
+#[rstest]
+#[case::none(None, 415)]
+#[case::text(Some("text/plain"), 415)]
+#[case::form(Some("application/x-www-form-urlencoded"), 415)]
+#[case::something_like_json(Some("application/jsonp"), 415)]
+#[case::json(Some("application/json"), 200)]
+#[case::with_charset(Some("Application/JSON; charset=utf-8"), 200)]
+#[tokio::test]
+async fn the_media_type_must_be_json(#[case] media_type: Option<&str>, #[case] status: u16) {
+    let service = Service::start().await;
+    let mut request = Request::post(format!("{MATCH}?apiKey={}", service.key));
+    if let Some(media_type) = media_type {
+        request = request.header(header::CONTENT_TYPE, media_type);
+    }
+    let body = json!({ "managerCuRefNo": MANAGER, "customerCuRefNo": CUSTOMER }).to_string();
+    let answer = service.call(request.body(Body::from(body)).unwrap()).await;
+    assert_eq!(answer.status, status);
+    if status == 415 {
+        answer.assert_error(415, "INTERNAL_UNSUPPORTED_MEDIA_TYPE");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_never_ends_is_408() {
+    let service = Service::start().await;
+    // Once before, so that the key is known and nothing real is waited for.
+    service.post_match(json!({})).await.assert_invalid("/managerCuRefNo");
+    let (_sender, endless) = Channel::<Bytes>::new(1);
+    tokio::time::pause();
+    post_raw(&service, Body::new(endless)).await.assert_error(408, "INTERNAL_REQUEST_TIMEOUT");
+}

@@ -1,0 +1,183 @@
+//! A service of its own for every test, and short words for calling it.
+
+pub mod binary;
+mod postgres;
+
+pub use postgres::TestDatabase;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{HeaderMap, Method, Request, StatusCode, header};
+use customer_match::db::customer::Profile;
+use customer_match::db::{self, api_key, customer, organisation};
+use customer_match::domain::{ApiKey, CuRefNo, Email, KeyKind};
+use customer_match::http::{App, router};
+use http_body_util::BodyExt;
+use serde_json::{Value, json};
+use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+
+pub const MATCH: &str = "/api/v1/customer/customer-match-customer";
+/// The customers of the documented example.
+pub const MANAGER: &str = "1cGIHvFoQDGLAbcA";
+pub const CUSTOMER: &str = "5CmsaVNgAQqRqoen";
+
+/// A router on a database with one organisation, a key and the two customers of the documented example.
+pub struct Service {
+    pub router: Router,
+    pub pool: PgPool,
+    pub organisation: i64,
+    pub key: String,
+    pub draining: CancellationToken,
+    _database: TestDatabase,
+}
+
+impl Service {
+    pub async fn start() -> Self {
+        Self::start_in(false).await
+    }
+
+    pub async fn start_in_demo_mode() -> Self {
+        Self::start_in(true).await
+    }
+
+    async fn start_in(demo: bool) -> Self {
+        let database = TestDatabase::create().await;
+        let pool = db::pool(database.options());
+        let draining = CancellationToken::new();
+        let mut service = Self {
+            router: router(App::new(pool.clone(), demo, draining.clone())),
+            pool,
+            organisation: 0,
+            key: String::new(),
+            draining,
+            _database: database,
+        };
+        (service.organisation, service.key) = service.add_organisation("Acme").await;
+        service.add_customer(MANAGER, None).await;
+        service.add_customer(CUSTOMER, Some("jan@barasek.com")).await;
+        service
+    }
+
+    /// Another organisation and a key for it.
+    pub async fn add_organisation(&self, name: &str) -> (i64, String) {
+        let organisation = organisation::create(&self.pool, name).await.unwrap().unwrap();
+        (organisation.id, self.add_key(organisation.id, &[]).await)
+    }
+
+    pub async fn add_key(&self, organisation: i64, scopes: &[&str]) -> String {
+        let key = ApiKey::generate(KeyKind::Prod);
+        let scopes: Vec<_> = scopes.iter().map(ToString::to_string).collect();
+        let new = api_key::NewKey { scopes: &scopes, ..Default::default() };
+        api_key::create(&self.pool, organisation, &key, &new).await.unwrap().unwrap();
+        key.expose().into()
+    }
+
+    pub async fn add_customer(&self, cu_ref_no: &str, email: Option<&str>) {
+        self.add_customer_of(self.organisation, cu_ref_no, email).await;
+    }
+
+    pub async fn add_customer_of(&self, organisation: i64, cu_ref_no: &str, email: Option<&str>) {
+        let cu_ref_no = CuRefNo::parse(cu_ref_no).unwrap();
+        let email = email.map(|email| Email::parse(email).unwrap());
+        customer::create(&self.pool, organisation, &cu_ref_no, email.as_ref(), &Profile::default())
+            .await
+            .unwrap();
+    }
+
+    /// Runs SQL that no endpoint offers.
+    pub async fn execute(&self, sql: &str) {
+        sqlx::raw_sql(sql).execute(&self.pool).await.unwrap();
+    }
+
+    /// A match with the service's key.
+    pub async fn post_match(&self, body: Value) -> Answer {
+        self.post(&format!("{MATCH}?apiKey={}", self.key), body).await
+    }
+
+    pub async fn post(&self, uri: &str, body: Value) -> Answer {
+        self.call(json_request(uri).body(Body::from(body.to_string())).unwrap()).await
+    }
+
+    pub async fn get(&self, uri: &str) -> Answer {
+        self.call(Request::get(uri).body(Body::empty()).unwrap()).await
+    }
+
+    pub async fn call(&self, request: Request<Body>) -> Answer {
+        let head = request.method() == Method::HEAD;
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (status, headers) = (response.status(), response.headers().clone());
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        if !head && status != StatusCode::NO_CONTENT {
+            assert_eq!(headers[header::CONTENT_TYPE], "application/json", "every answer is JSON");
+        }
+        assert!(headers.contains_key("x-request-id"), "every answer has an id");
+        let body = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).unwrap() };
+        Answer { status: status.as_u16(), headers, body }
+    }
+
+    /// How many rows of the organisation a table has.
+    pub async fn count(&self, table: &str) -> i64 {
+        let sql = format!("select count(*) from {table} where organisation_id = $1");
+        sqlx::query_scalar(&sql).bind(self.organisation).fetch_one(&self.pool).await.unwrap()
+    }
+
+    /// Every relation in words: `manager>customer` or `a<>b` for two managers, references in their order, and the notice.
+    pub async fn relations(&self) -> Vec<String> {
+        let sql = "
+            select l.cu_ref_no
+                || case when m.low_is_manager and m.high_is_manager then '<>' when m.low_is_manager then '>' else '<' end
+                || h.cu_ref_no || coalesce(' ' || m.notice, '')
+                || case when m.deactivated_at is null then '' else ' (inactive)' end
+            from customer_match m
+            join customer l on (l.organisation_id, l.id) = (m.organisation_id, m.low_id)
+            join customer h on (h.organisation_id, h.id) = (m.organisation_id, m.high_id)
+            where m.organisation_id = $1
+            order by m.low_id, m.high_id";
+        sqlx::query_scalar(sql).bind(self.organisation).fetch_all(&self.pool).await.unwrap()
+    }
+}
+
+/// What came back.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub body: Value,
+}
+
+impl Answer {
+    #[track_caller]
+    pub fn assert_success(&self) {
+        assert_eq!((self.status, &self.body), (200, &json!({ "success": true })));
+    }
+
+    #[track_caller]
+    pub fn assert_error(&self, status: u16, code: &str) {
+        assert_eq!(
+            (self.status, self.body["error"]["code"].as_str()),
+            (status, Some(code)),
+            "{:#}",
+            self.body
+        );
+    }
+
+    /// A refusal of this field, with a description that names it.
+    #[track_caller]
+    pub fn assert_invalid(&self, field: &str) {
+        self.assert_error(422, "INTERNAL_VALIDATION_FAILED");
+        assert_eq!(self.body["error"]["field"], field, "{:#}", self.body);
+        assert_ne!(self.body["error"]["description"], "");
+    }
+
+    /// Status and body in one value, for snapshots.
+    pub fn snapshot(&self) -> Value {
+        json!({ "status": self.status, "body": self.body })
+    }
+}
+
+/// The start of a POST with a JSON body.
+pub fn json_request(uri: &str) -> axum::http::request::Builder {
+    Request::post(uri).header(header::CONTENT_TYPE, "application/json")
+}
