@@ -9,8 +9,9 @@ create table customer_match (
   -- Which side acts as manager: one of them, or both once it was posted in both directions.
   low_is_manager  boolean not null,
   high_is_manager boolean not null,
-  -- Shared by both sides. Null: none; the empty text is not stored, so that "none" has one spelling.
-  notice          text constraint customer_match_notice_length check (char_length(notice) between 1 and 10000),
+  -- Shared by both sides. Null: never given; empty: cleared. An upsert tells "keep what is there" from "clear it" by the
+  -- two; to whoever reads, both are none.
+  notice          text constraint customer_match_notice_length check (char_length(notice) <= 10000),
   created_at      timestamptz not null,
   -- When it last became active: created_at until somebody matches a deactivated relation again.
   matched_at      timestamptz not null,

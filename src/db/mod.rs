@@ -35,6 +35,12 @@ pub fn pool(options: PgConnectOptions) -> PgPool {
         .connect_lazy_with(options)
 }
 
+/// For the writer's own connection, beside the pool's: its one statement is planned once, for all sizes of a batch.
+pub fn writer_options(pool: &PgPool) -> PgConnectOptions {
+    let options = PgConnectOptions::clone(&pool.connect_options());
+    options.application_name("customer-match writer").options([("plan_cache_mode", "force_generic_plan")])
+}
+
 /// One round trip: the database answers.
 pub async fn ping(pool: &PgPool) -> sqlx::Result<()> {
     sqlx::query("select").execute(pool).await?;

@@ -39,9 +39,9 @@ impl Notice {
         Ok(Self(text))
     }
 
-    /// The text to store; `None` clears.
-    pub fn text(&self) -> Option<&str> {
-        (!self.0.is_empty()).then_some(&self.0)
+    /// The normal form; empty if it clears.
+    pub fn as_str(&self) -> &str {
+        &self.0
     }
 }
 
@@ -60,20 +60,20 @@ mod tests {
     use super::*;
 
     #[rstest]
-    #[case::as_it_is("Contact obtained via the website.", Some("Contact obtained via the website."))]
-    #[case::outer_white_space(" \r\n\t a b \u{3000}\n", Some("a b"))]
-    #[case::line_ends("a\r\nb\rc\nd\r\r\ne", Some("a\nb\nc\nd\n\ne"))]
-    #[case::inner_text("a  \t b\u{200b}<script>", Some("a  \t b\u{200b}<script>"))]
-    #[case::empty("", None)]
-    #[case::blank(" \r\n ", None)]
-    fn normalises(#[case] text: &str, #[case] stored: Option<&str>) {
-        assert_eq!(Notice::parse(text).unwrap().text(), stored);
+    #[case::as_it_is("Contact obtained via the website.", "Contact obtained via the website.")]
+    #[case::outer_white_space(" \r\n\t a b \u{3000}\n", "a b")]
+    #[case::line_ends("a\r\nb\rc\nd\r\r\ne", "a\nb\nc\nd\n\ne")]
+    #[case::inner_text("a  \t b\u{200b}<script>", "a  \t b\u{200b}<script>")]
+    #[case::empty("", "")]
+    #[case::blank(" \r\n ", "")]
+    fn normalises(#[case] text: &str, #[case] normal: &str) {
+        assert_eq!(Notice::parse(text).unwrap().as_str(), normal);
     }
 
     #[test]
     fn counts_characters_of_the_normal_form() {
         let longest = "😀".repeat(Notice::MAX_CHARACTERS);
-        assert_eq!(Notice::parse(&format!(" {longest}\r\n")).unwrap().text(), Some(longest.as_str()));
+        assert_eq!(Notice::parse(&format!(" {longest}\r\n")).unwrap().as_str(), longest);
         assert_eq!(Notice::parse(&format!("{longest}x")), Err(NoticeError::TooLong));
         let lines = "a\r\n".repeat(Notice::MAX_CHARACTERS / 2);
         assert!(Notice::parse(&lines).is_ok());

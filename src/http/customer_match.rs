@@ -10,7 +10,7 @@ use super::App;
 use super::extract::JsonCall;
 use super::success::Success;
 use crate::domain::{CuRefNo, Email, Notice};
-use crate::error::ApiError;
+use crate::error::{ApiError, ErrorCode};
 use crate::matching::{Customer, Match, MatchError};
 
 /// Unknown fields are ignored (documented promise: additive changes only).
@@ -38,22 +38,13 @@ pub(super) async fn handle(
         }
     };
     let wanted = Match { organisation_id: caller.organisation_id, manager, customer, notice: body.notice };
-    app.matcher.submit(&wanted).await.map_err(|error| refusal(error, &wanted, customer_field))?;
-    Ok(Json(Success::TRUE))
-}
-
-fn refusal(error: MatchError, wanted: &Match, customer_field: &str) -> ApiError {
-    match (error, &wanted.customer) {
-        (MatchError::ManagerNotFound, _) => ApiError::not_found(format!("Customer {}", wanted.manager)),
-        (MatchError::CustomerNotFound, Customer::CuRefNo(cu_ref_no)) => {
-            ApiError::not_found(format!("Customer {cu_ref_no}"))
-        }
-        (MatchError::CustomerNotFound, Customer::Email(email)) => {
-            ApiError::not_found(format!("Customer {email}"))
-        }
-        (MatchError::SameCustomer, _) => {
+    app.matcher.submit(wanted).await.map_err(|error| match error {
+        MatchError::CustomerNotFound(cu_ref_no) => ApiError::not_found(format!("Customer {cu_ref_no}")),
+        MatchError::SameCustomer => {
             ApiError::invalid(customer_field, "A customer cannot be matched with itself.")
         }
-        (MatchError::Database(error), _) => error.into(),
-    }
+        MatchError::Busy => ErrorCode::ServiceUnavailable.into(),
+        MatchError::Database(error) => ApiError::from(&*error),
+    })?;
+    Ok(Json(Success::TRUE))
 }

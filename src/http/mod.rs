@@ -25,6 +25,7 @@ use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowHeaders, Any, CorsLayer};
 
+use crate::db;
 use crate::keys::KeyRegistry;
 use crate::matching::Matcher;
 
@@ -44,13 +45,9 @@ impl App {
     /// Endpoints over this database. In demo mode the documentation's sample key is accepted. Once `draining` is
     /// cancelled the server reports that it is not ready.
     pub fn new(pool: PgPool, demo: bool, draining: CancellationToken) -> Self {
-        Self {
-            keys: KeyRegistry::new(pool.clone()),
-            matcher: Matcher::new(pool.clone()),
-            pool,
-            demo,
-            draining,
-        }
+        let keys = KeyRegistry::new(pool.clone());
+        let matcher = Matcher::start(&db::writer_options(&pool));
+        Self { pool, keys, matcher, demo, draining }
     }
 }
 

@@ -1,23 +1,34 @@
 //! The write path of the relation: one match in, one outcome out.
 //!
-//! [`Matcher::submit`] is the only door. Behind it a match is one statement in its own implicit transaction
-//! ([`statement`]), so an outcome is known only after its commit is durable, and a caller that goes away leaves nothing
-//! half done. The statement is idempotent: when the database lost a race or a connection, the same match is made again
-//! before anybody is answered.
+//! [`Matcher::submit`] is the only door. Matches that wait at the same moment are written together:
+//!
+//! ```text
+//! submit ─┐                 ┌─ takes what waits ─ one statement an organisation ─ commit ─┐
+//! submit ─┼─→ queue ─→ writer                                                            ├─→ to each its own outcome
+//! submit ─┘                 └─ never waits for more; meanwhile the next batch comes in ───┘
+//! ```
+//!
+//! - **Durable**: an outcome is sent after the commit that made it, never before.
+//! - **Ordered**: a queue and a writer that keeps its order, so that the last one wins as callers saw it; of two matches of
+//!   one pair in a batch the second is written by the next statement ([`statement`]).
+//! - **Apart**: what cannot be written fails alone ([`writer`]). Matches are idempotent: when the database lost a
+//!   connection or a race, the batch is written again before anybody is answered.
+//! - **Bounded**: a full queue refuses ([`admission`]); a match that waited too long is refused, one whose caller has gone
+//!   is forgotten.
 
+mod admission;
 mod statement;
+mod writer;
 
-use std::time::Duration;
+use std::sync::Arc;
 
-use sqlx::PgPool;
+use sqlx::postgres::PgConnectOptions;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
-use crate::db;
+use self::admission::Admission;
+use self::writer::Job;
 use crate::domain::{CuRefNo, Email, Notice};
-
-/// Attempts at one match before the caller is told to come back.
-const ATTEMPTS: u32 = 4;
-/// The longest pause before the second attempt; it doubles with each.
-const FIRST_PAUSE: Duration = Duration::from_millis(20);
 
 /// A relation that somebody wants to exist.
 #[derive(Debug, Clone)]
@@ -39,6 +50,22 @@ pub enum Customer {
     CuRefNo(CuRefNo),
     /// By address: a guest customer is created when nobody has it.
     Email(Email),
+}
+
+impl Customer {
+    fn cu_ref_no(&self) -> Option<&str> {
+        match self {
+            Self::CuRefNo(cu_ref_no) => Some(cu_ref_no.as_str()),
+            Self::Email(_) => None,
+        }
+    }
+
+    fn email(&self) -> Option<&str> {
+        match self {
+            Self::CuRefNo(_) => None,
+            Self::Email(email) => Some(email.as_str()),
+        }
+    }
 }
 
 /// What a match came to; durable.
@@ -67,50 +94,41 @@ pub enum Change {
 #[derive(Debug, thiserror::Error)]
 pub enum MatchError {
     /// No such customer in the organisation, or deleted.
-    #[error("the manager does not exist")]
-    ManagerNotFound,
-    /// No such customer in the organisation, or deleted.
-    #[error("the customer does not exist")]
-    CustomerNotFound,
+    #[error("customer {0} does not exist")]
+    CustomerNotFound(CuRefNo),
     /// Both sides are the same customer.
     #[error("a customer cannot be matched with itself")]
     SameCustomer,
-    /// The database did not do it, after every attempt.
+    /// Too many matches wait already.
+    #[error("too many matches are waiting")]
+    Busy,
+    /// The database did not do it, in all the time there was.
     #[error(transparent)]
-    Database(#[from] sqlx::Error),
+    Database(Arc<sqlx::Error>),
 }
 
-/// The door of the write path. Clones share everything.
+/// The door of the write path. Clones share everything; with the last of them the writer ends.
 #[derive(Clone)]
 pub struct Matcher {
-    pool: PgPool,
+    queue: mpsc::UnboundedSender<Job>,
+    admission: Admission,
 }
 
 impl Matcher {
-    /// Writes through this pool.
-    pub fn new(pool: PgPool) -> Self {
-        Self { pool }
+    /// Starts the writer, which connects when the first match comes.
+    pub fn start(options: &PgConnectOptions) -> Self {
+        let (queue, jobs) = mpsc::unbounded_channel();
+        tokio::spawn(writer::run(options.clone(), jobs));
+        Self { queue, admission: Admission::default() }
     }
 
     /// Makes the match, once, however many calls ask for the same at the same time.
-    pub async fn submit(&self, wanted: &Match) -> Result<Outcome, MatchError> {
-        let mut pause = FIRST_PAUSE;
-        for _ in 1..ATTEMPTS {
-            match statement::execute(&self.pool, wanted).await {
-                Err(MatchError::Database(error)) if is_worth_another_attempt(&error) => {
-                    tracing::warn!(%error, "a match is tried again");
-                    tokio::time::sleep(pause.mul_f64(rand::random())).await;
-                    pause *= 2;
-                }
-                result => return result,
-            }
-        }
-        statement::execute(&self.pool, wanted).await
+    pub async fn submit(&self, wanted: Match) -> Result<Outcome, MatchError> {
+        let place = self.admission.enter(wanted.organisation_id).ok_or(MatchError::Busy)?;
+        let (answer, outcome) = oneshot::channel();
+        let job = Job { wanted, answer, since: Instant::now(), _place: place };
+        // The writer ends after the last sender, so neither of these fails while there is one to ask.
+        self.queue.send(job).map_err(|_| MatchError::Busy)?;
+        outcome.await.map_err(|_| MatchError::Busy)?
     }
-}
-
-/// A pool that has no connection to give has been waited for already. A new guest's random reference may be taken.
-fn is_worth_another_attempt(error: &sqlx::Error) -> bool {
-    !matches!(error, sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed)
-        && (db::is_transient(error) || db::violates(error, db::customer::CU_REF_NO_KEY))
 }

@@ -29,7 +29,6 @@ fn insert(values: &str) -> String {
 #[case::nobody_manages("update customer_match set low_is_manager = false", "customer_match_has_manager")]
 #[case::across_organisations(insert("1, 1, 3, true, false, null"), "customer_match_high_fkey")]
 #[case::of_a_foreign_organisation(insert("2, 1, 3, true, false, null"), "customer_match_low_fkey")]
-#[case::empty_notice("update customer_match set notice = ''", "customer_match_notice_length")]
 #[case::long_notice("update customer_match set notice = repeat('x', 10001)", "customer_match_notice_length")]
 #[case::customer_gone("delete from customer where id = 1", "customer_match_low_fkey")]
 #[case::customer_moved("update customer set organisation_id = 2 where id = 1", "customer_match_low_fkey")]

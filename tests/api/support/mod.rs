@@ -128,7 +128,7 @@ impl Service {
         let sql = "
             select l.cu_ref_no
                 || case when m.low_is_manager and m.high_is_manager then '<>' when m.low_is_manager then '>' else '<' end
-                || h.cu_ref_no || coalesce(' ' || m.notice, '')
+                || h.cu_ref_no || coalesce(' ' || nullif(m.notice, ''), '')
                 || case when m.deactivated_at is null then '' else ' (inactive)' end
             from customer_match m
             join customer l on (l.organisation_id, l.id) = (m.organisation_id, m.low_id)
