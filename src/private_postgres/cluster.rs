@@ -14,30 +14,33 @@ use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
 
 use super::folder::{self, Account};
-use super::{Error, POLL, ROLE};
+use super::{Error, NAME, POLL};
 
 /// Ready by then, or something is wrong. Long enough for the recovery after a crash on a slow disk.
 const START_DEADLINE: Duration = Duration::from_secs(180);
 /// A fast shutdown writes a checkpoint, which may take a while; after it every process of the cluster is gone.
-const END_DEADLINE: Duration = Duration::from_secs(60);
+pub(super) const END_DEADLINE: Duration = Duration::from_secs(60);
+/// Postgres takes the number in the postmaster.pid of one that was killed for a postmaster: as long as init has not
+/// reaped that, or when it is now the number of another process, as happens in a container that has been started anew,
+/// where it may be one of ours, which the next attempt gets other numbers for.
+const STALE: &str = "lock file \"postmaster.pid\" already exists";
+const STALE_DEADLINE: Duration = Duration::from_secs(10);
+const STALE_DELAY: Duration = Duration::from_millis(100);
 /// Beyond this the log goes to `postgres.log.1`, in the place of the last one.
 const LONGEST_LOG: u64 = 8 << 20;
 
 /// For data that must survive a power failure; the defaults, said so that no postgresql.conf says otherwise.
 const DURABLE: &[&str] = &["fsync=on", "synchronous_commit=on", "full_page_writes=on", "max_connections=100"];
-/// For data that are thrown away. Shared memory lies in the folder too, so that it goes with it.
-const THROW_AWAY: &[&str] = &[
-    "fsync=off",
-    "synchronous_commit=off",
-    "full_page_writes=off",
-    "max_connections=300",
-    "dynamic_shared_memory_type=mmap",
-];
+/// For data that are thrown away.
+const THROW_AWAY: &[&str] =
+    &["fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_connections=300"];
 const SETTINGS: &[&str] = &[
     // The socket alone; who may enter its folder may connect.
     "listen_addresses=",
     "port=5432",
     "unix_socket_permissions=0700",
+    // Within the cluster's folder: a postmaster that is killed leaves nothing in /dev/shm, which is small in containers.
+    "dynamic_shared_memory_type=mmap",
     // Short statements: compiling them costs more than it gains.
     "jit=off",
     // The same everywhere, whatever the machine's zone.
@@ -95,6 +98,20 @@ impl Running {
 impl Cluster {
     /// Makes the cluster if there is none, starts it and waits until it is ready.
     pub(super) async fn launch(&self) -> Result<Running, Error> {
+        let deadline = Instant::now() + STALE_DEADLINE;
+        loop {
+            match self.attempt().await {
+                Err(Error::Failed { log_end, .. })
+                    if log_end.contains(STALE) && Instant::now() < deadline =>
+                {
+                    sleep(STALE_DELAY).await;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    async fn attempt(&self) -> Result<Running, Error> {
         let data = folder::home(&self.folder).join("data");
         let new = !data.exists();
         let log = if self.throw_away { None } else { Some(self.open_log().await?) };
@@ -243,7 +260,7 @@ impl Cluster {
             Err(error) => return Err(error),
         }
         let mut connection = PgConnection::connect_with(&options.database("postgres")).await?;
-        sqlx::raw_sql("CREATE DATABASE customer_match").execute(&mut connection).await?;
+        sqlx::query("CREATE DATABASE customer_match").execute(&mut connection).await?;
         connection.close().await
     }
 }
@@ -253,8 +270,8 @@ pub(super) fn connect_options(sockets: &Path) -> PgConnectOptions {
     PgConnectOptions::new_without_pgpass()
         .socket(sockets)
         .port(5432)
-        .username(ROLE)
-        .database(ROLE)
+        .username(NAME)
+        .database(NAME)
         .ssl_mode(PgSslMode::Disable)
 }
 

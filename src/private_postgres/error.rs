@@ -18,7 +18,7 @@ pub enum Error {
     /// The cluster was made by a major version that is not here.
     #[error(
         "the database in {} is of Postgres {wanted}, but only version {found} is installed here; install Postgres \
-         {wanted}, or choose another data folder",
+         {wanted}, or name another data folder with --data-dir",
         .folder.display()
     )]
     NoProgramsOfVersion {
@@ -30,10 +30,10 @@ pub enum Error {
         found: String,
     },
     /// No place for the default data folder.
-    #[error("there is no home folder to keep the database in; name a data folder")]
+    #[error("there is no home folder to keep the database in; name a data folder with --data-dir")]
     NoHome,
     /// The folder belongs to something else.
-    #[error("the folder {} is not empty and holds no database of this server; name an empty or a new one", .0.display())]
+    #[error("the folder {} is not empty and holds no database of this server; name an empty or a new one with --data-dir", .0.display())]
     NotOurs(PathBuf),
     /// Started as root, and nobody to run Postgres as.
     #[error(
@@ -44,7 +44,7 @@ pub enum Error {
     /// Started as root, and the user that runs Postgres cannot get at the data folder.
     #[error(
         "Postgres runs as the user `{account}`, who may not enter {}, on the way to the data folder {}; run `chmod o+x \
-         {}`, or choose a folder elsewhere, such as /var/lib/customer-match",
+         {}`, or name a folder elsewhere with --data-dir",
         .blocked.display(), .folder.display(), .blocked.display()
     )]
     Unreachable {
@@ -57,7 +57,7 @@ pub enum Error {
     },
     /// Another process owns the folder.
     #[error(
-        "{holder} already uses the data folder {}; wait for it to end, stop it, or name another data folder",
+        "{holder} already uses the data folder {}; wait for it to end, stop it, or name another data folder with --data-dir",
         .folder.display()
     )]
     AlreadyRunning {

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, interval, sleep};
+use tokio::time::{Instant, interval, sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::Error;
-use super::cluster::{Cluster, Running};
+use super::cluster::{Cluster, END_DEADLINE, Running};
 
 /// Before Postgres is started again; doubled each time until it has run for [`STABLE`].
 const FIRST_DELAY: Duration = Duration::from_millis(100);
@@ -36,7 +36,7 @@ impl Keeper {
     pub(super) async fn stop(self) -> Result<(), Error> {
         drop(self.stop);
         // A task that panicked has let go of Postgres too; what counts is said below.
-        let _ = tokio::time::timeout(Duration::from_secs(60), self.task).await;
+        let _ = timeout(END_DEADLINE, self.task).await;
         self.cluster.ended().await
     }
 }

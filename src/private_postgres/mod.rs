@@ -31,7 +31,7 @@ use self::keeper::Keeper;
 use self::ownership::{Claim, Guest, Ownership, Role};
 
 /// The name of the role, a superuser, and of the database.
-const ROLE: &str = "customer_match";
+const NAME: &str = "customer_match";
 /// How often a condition is looked at that nobody reports.
 const POLL: Duration = Duration::from_millis(10);
 /// How long a command waits until it gets at the cluster of a process that starts, stops or recovers.

@@ -17,7 +17,6 @@ exec 3<&0 </dev/null
     # Reached only when somebody killed the main shell, which does this itself otherwise.
     [ -z "$transient" ] || rm -rf "$transient"
 ) >/dev/null 2>&1 &
-watcher=$!
 exec 3<&-
 
 [ -z "$transient" ] || mkdir -m 700 "$transient" || kill -KILL 0
@@ -38,9 +37,7 @@ if [ ! -d "$home/data" ]; then
             --auth=trust --data-checksums --no-instructions ${throw_away:+--no-sync} &&
         mv "$home/unfinished" "$home/data"
 fi &&
-    # A stale postmaster.pid may hold a number that is now the watcher's, as in a container that has just been
-    # started again. Postgres does not take this process and its parent for another postmaster.
-    PG_GRANDPARENT_PID=$watcher "$bin/postgres" -D "$home/data" "$@"
+    "$bin/postgres" -D "$home/data" "$@"
 
 [ -z "$transient" ] || rm -rf "$transient"
 # The whole group: the watcher, its sleep, and this shell.
