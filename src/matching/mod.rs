@@ -3,9 +3,9 @@
 //! [`Matcher::submit`] is the only door. Matches that wait at the same moment are written together:
 //!
 //! ```text
-//! submit ─┐                 ┌─ takes what waits ─ one statement an organisation ─ commit ─┐
-//! submit ─┼─→ queue ─→ writer                                                            ├─→ to each its own outcome
-//! submit ─┘                 └─ never waits for more; meanwhile the next batch comes in ───┘
+//! submit ─┐                 ┌─ takes what waits ─ one statement an organisation, one commit ─┐
+//! submit ─┼─→ queue ─→ writer                                                               ├─→ to each its own outcome
+//! submit ─┘                 └─ never waits for more; meanwhile the next batch comes in ──────┘
 //! ```
 //!
 //! - **Durable**: an outcome is sent after the commit that made it, never before.
@@ -107,19 +107,26 @@ pub enum MatchError {
     Database(Arc<sqlx::Error>),
 }
 
-/// The door of the write path. Clones share everything; with the last of them the writer ends.
+/// Organisations are spread over this many writers, so that they do not wait for each other's commits. One organisation
+/// has one writer: a second would only make its batches smaller.
+const WRITERS: usize = 8;
+
+/// The door of the write path. Clones share everything; with the last of them the writers end.
 #[derive(Clone)]
 pub struct Matcher {
-    queue: mpsc::UnboundedSender<Job>,
+    queues: [mpsc::UnboundedSender<Job>; WRITERS],
     admission: Admission,
 }
 
 impl Matcher {
-    /// Starts the writer, which connects when the first match comes.
+    /// Starts the writers, each of which connects when its first match comes.
     pub fn start(options: &PgConnectOptions) -> Self {
-        let (queue, jobs) = mpsc::unbounded_channel();
-        tokio::spawn(writer::run(options.clone(), jobs));
-        Self { queue, admission: Admission::default() }
+        let queues = std::array::from_fn(|_| {
+            let (queue, jobs) = mpsc::unbounded_channel();
+            tokio::spawn(writer::run(options.clone(), jobs));
+            queue
+        });
+        Self { queues, admission: Admission::default() }
     }
 
     /// Makes the match, once, however many calls ask for the same at the same time.
@@ -127,8 +134,9 @@ impl Matcher {
         let place = self.admission.enter(wanted.organisation_id).ok_or(MatchError::Busy)?;
         let (answer, outcome) = oneshot::channel();
         let job = Job { wanted, answer, since: Instant::now(), _place: place };
-        // The writer ends after the last sender, so neither of these fails while there is one to ask.
-        self.queue.send(job).map_err(|_| MatchError::Busy)?;
+        // A writer ends after its last sender, so neither of these fails while there is one to ask.
+        let queue = &self.queues[job.wanted.organisation_id.unsigned_abs() as usize % WRITERS];
+        queue.send(job).map_err(|_| MatchError::Busy)?;
         outcome.await.map_err(|_| MatchError::Busy)?
     }
 }

@@ -282,7 +282,6 @@ fn is_ready(pid_file: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
     use tempfile::TempDir;
 

@@ -191,7 +191,6 @@ pub(super) fn throw_away_folder(account: Option<&Account>) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
     use tempfile::TempDir;
 

@@ -218,7 +218,6 @@ fn open(path: &Path) -> Result<File, Error> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
     use super::*;
 

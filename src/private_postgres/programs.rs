@@ -101,7 +101,6 @@ fn cluster_version(data: &Path) -> Result<Option<u32>, Error> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
     use std::os::unix::fs::symlink;
 
