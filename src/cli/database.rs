@@ -62,7 +62,10 @@ impl DatabaseArgs {
 
     fn external(&self) -> anyhow::Result<Option<PgConnectOptions>> {
         let usual = || std::env::var("DATABASE_URL").ok().map(SecretString::from);
-        let Some(url) = self.database_url.clone().or_else(usual) else { return Ok(None) };
+        // An empty variable is how many a tool unsets one.
+        let given = |url: &SecretString| !url.expose_secret().is_empty();
+        let url = self.database_url.clone().filter(given).or_else(|| usual().filter(given));
+        let Some(url) = url else { return Ok(None) };
         // The cause is left out: it may quote the URL, which holds a password.
         let options = PgConnectOptions::from_str(url.expose_secret())
             .ok()

@@ -62,7 +62,9 @@ async fn no_demo_refuses_the_sample_key() {
     let folder = data_dir();
     let data = folder.path().join("data");
     let arguments = ["--listen", "127.0.0.1:0", "--no-demo", "--data-dir", data.to_str().unwrap()];
-    let server = Server::start(command(&arguments));
+    let mut command = command(&arguments);
+    command.env("DATABASE_URL", "");
+    let server = Server::start(command);
     let uri = format!("{MATCH}?apiKey=PRODPGrFxpGEtrOZfuWhnoJohUYBXuOE");
     let (status, body) = server.post(&uri, json!({})).await;
     assert_eq!((status, &body["error"]["code"]), (404, &json!("PUBLIC_API_KEY_SAMPLE_VALUE")));
