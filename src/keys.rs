@@ -11,7 +11,7 @@ use sqlx::PgPool;
 
 use crate::db;
 use crate::db::api_key::KeyState;
-use crate::domain::{ApiKey, KeyHash};
+use crate::domain::{ApiKey, SecretHash};
 
 /// With the look-up itself this stays under the promised second.
 const TIME_TO_LIVE: Duration = Duration::from_millis(800);
@@ -22,7 +22,7 @@ const CAPACITY: u64 = 10_000;
 #[derive(Clone)]
 pub struct KeyRegistry {
     pool: PgPool,
-    known: Cache<KeyHash, Arc<KeyState>>,
+    known: Cache<SecretHash, Arc<KeyState>>,
 }
 
 enum Miss {

@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use anyhow::{Context, bail};
-use chrono::{DateTime, Days, SecondsFormat, Utc};
+use chrono::{Days, Utc};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -12,7 +12,7 @@ use super::database::{DatabaseArgs, with_pool};
 use super::output::{Output, table};
 use crate::db;
 use crate::db::api_key::{self, KeyRow, NewKey};
-use crate::domain::{ApiKey, KeyKind};
+use crate::domain::{ApiKey, KeyKind, Timestamp};
 
 /// The documented life of a key whose creator says nothing else.
 const DEFAULT_DAYS: &str = "90";
@@ -122,11 +122,11 @@ impl Create {
             }
         })
         .await?;
-        let expires_at = expires_at.map(timestamp);
+        let expires_at = expires_at.map(Timestamp::from);
         let value =
             json!({ "id": id, "apiKey": key.expose(), "kind": self.kind.as_str(), "expiresAt": expires_at });
         self.output.print(&value, || {
-            let expiry = expires_at.as_deref().map_or("never expires".into(), |at| format!("expires {at}"));
+            let expiry = expires_at.map_or("never expires".into(), |at| format!("expires {at}"));
             format!("{}\nKey {id}, {expiry}. It is shown this once: keep it safe.", key.expose())
         })
     }
@@ -141,8 +141,8 @@ impl List {
             .map(|key| {
                 json!({
                     "id": key.id, "kind": key.kind, "mask": key.mask, "description": key.description,
-                    "scopes": key.scopes, "state": state(key), "createdAt": timestamp(key.created_at),
-                    "expiresAt": key.expires_at.map(timestamp), "deletedAt": key.deleted_at.map(timestamp),
+                    "scopes": key.scopes, "state": state(key), "createdAt": Timestamp::from(key.created_at),
+                    "expiresAt": key.expires_at.map(Timestamp::from), "deletedAt": key.deleted_at.map(Timestamp::from),
                 })
             })
             .collect();
@@ -156,7 +156,7 @@ impl List {
                         key.kind.clone(),
                         state(key).into(),
                         if key.scopes.is_empty() { "all".into() } else { key.scopes.join(", ") },
-                        key.expires_at.map_or("never".into(), timestamp),
+                        key.expires_at.map_or("never".into(), |at| Timestamp::from(at).to_string()),
                         key.description.clone(),
                     ]
                 }),
@@ -185,8 +185,4 @@ fn state(key: &KeyRow) -> &'static str {
     } else {
         "active"
     }
-}
-
-fn timestamp(at: DateTime<Utc>) -> String {
-    at.to_rfc3339_opts(SecondsFormat::Millis, true)
 }

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use sqlx::PgExecutor;
 
-use crate::domain::{ApiKey, KeyHash};
+use crate::domain::{ApiKey, SecretHash};
 
 /// What a server needs to know of a key to decide on a request.
 #[derive(Debug, Clone)]
@@ -60,7 +60,7 @@ pub struct NewKey<'a> {
 pub const ORGANISATION_FKEY: &str = "api_key_organisation_id_fkey";
 
 /// The state of a key, found by its hash.
-pub async fn find(db: impl PgExecutor<'_>, hash: &KeyHash) -> sqlx::Result<Option<KeyState>> {
+pub async fn find(db: impl PgExecutor<'_>, hash: &SecretHash) -> sqlx::Result<Option<KeyState>> {
     sqlx::query_as!(
         KeyState,
         "select organisation_id, mask, scopes, active, expires_at, deleted_at from api_key where hash = $1",

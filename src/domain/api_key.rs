@@ -6,7 +6,8 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 use secrecy::{ExposeSecret, SecretString};
-use sha2::{Digest, Sha256};
+
+use super::SecretHash;
 
 static FORMAT: LazyLock<Regex> = LazyLock::new(|| {
     #[expect(clippy::expect_used, reason = "a constant, compiled by every test")]
@@ -36,8 +37,8 @@ impl ApiKey {
     }
 
     /// What is stored and looked up.
-    pub fn hash(&self) -> KeyHash {
-        KeyHash(Sha256::digest(self.0.expose_secret()).into())
+    pub fn hash(&self) -> SecretHash {
+        SecretHash::of(&self.0)
     }
 
     /// The kind that the prefix names.
@@ -69,17 +70,6 @@ impl ApiKey {
 impl fmt::Debug for ApiKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "ApiKey({})", self.mask())
-    }
-}
-
-/// SHA-256 of a key.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct KeyHash([u8; 32]);
-
-impl KeyHash {
-    /// The 32 octets.
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.0
     }
 }
 

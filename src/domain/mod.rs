@@ -4,14 +4,24 @@
 mod api_key;
 mod cu_ref_no;
 mod email;
+mod identity_id;
 mod notice;
+mod page;
 mod profile_text;
+mod search_term;
+mod secret_hash;
+mod timestamp;
 
-pub use api_key::{ApiKey, ApiKeyFormatError, KeyHash, KeyKind, KeyKindError};
+pub use api_key::{ApiKey, ApiKeyFormatError, KeyKind, KeyKindError};
 pub use cu_ref_no::{CuRefNo, CuRefNoError};
 pub use email::{Email, EmailError};
+pub use identity_id::{IdentityId, IdentityIdError};
 pub use notice::{Notice, NoticeError};
+pub use page::{Cursor, CursorError, PageLimit, PageLimitError};
 pub use profile_text::{ProfileText, ProfileTextError};
+pub use search_term::{SearchTerm, SearchTermError};
+pub use secret_hash::SecretHash;
+pub use timestamp::Timestamp;
 
 use rand::distr::{Alphanumeric, SampleString};
 

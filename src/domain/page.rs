@@ -1,0 +1,141 @@
+//! Walking a long list page by page.
+
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+
+use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
+use chrono::{DateTime, Utc};
+
+use super::CuRefNo;
+
+/// How many items a page has at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PageLimit(u16);
+
+/// The text is not a number from 1 to 500.
+#[derive(Debug, thiserror::Error)]
+#[error("must be a whole number from 1 to 500")]
+pub struct PageLimitError;
+
+impl PageLimit {
+    const RANGE: RangeInclusive<u16> = 1..=500;
+
+    /// The number.
+    pub fn get(self) -> u16 {
+        self.0
+    }
+}
+
+impl Default for PageLimit {
+    fn default() -> Self {
+        Self(32)
+    }
+}
+
+impl FromStr for PageLimit {
+    type Err = PageLimitError;
+
+    fn from_str(text: &str) -> Result<Self, PageLimitError> {
+        let number = text.parse().ok().filter(|number| Self::RANGE.contains(number));
+        number.map(Self).ok_or(PageLimitError)
+    }
+}
+
+/// The place behind the last item of a page in a list of matched customers, newest first.
+///
+/// Opaque to clients, and made of what the item showed anyway: when it was matched, to the microsecond, and its public
+/// reference. A relation that is added later stands before every place that has been given out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cursor {
+    /// Of the last item.
+    pub matched_at: DateTime<Utc>,
+    /// Of the last item; two may have been matched in the same microsecond.
+    pub cu_ref_no: CuRefNo,
+}
+
+/// The text is no cursor of ours.
+#[derive(Debug, thiserror::Error)]
+#[error("must be the \"nextCursor\" of an earlier page")]
+pub struct CursorError;
+
+impl Cursor {
+    /// What Postgres can hold and a server's clock can have said: 1970 to 9999.
+    const MICROSECONDS: RangeInclusive<i64> = 0..=253_402_300_799_999_999;
+
+    /// The cursor behind this item.
+    pub fn behind(matched_at: DateTime<Utc>, cu_ref_no: &str) -> String {
+        let mut octets = matched_at.timestamp_micros().to_be_bytes().to_vec();
+        octets.extend_from_slice(cu_ref_no.as_bytes());
+        BASE64_URL_SAFE_NO_PAD.encode(octets)
+    }
+}
+
+impl FromStr for Cursor {
+    type Err = CursorError;
+
+    fn from_str(text: &str) -> Result<Self, CursorError> {
+        let decode = || {
+            let octets = BASE64_URL_SAFE_NO_PAD.decode(text).ok()?;
+            let (microseconds, cu_ref_no) = octets.split_first_chunk()?;
+            let microseconds = i64::from_be_bytes(*microseconds);
+            let cu_ref_no = CuRefNo::parse(std::str::from_utf8(cu_ref_no).ok()?).ok()?;
+            let in_range = Self::MICROSECONDS.contains(&microseconds);
+            let matched_at = in_range.then(|| DateTime::from_timestamp_micros(microseconds))??;
+            Some(Self { matched_at, cu_ref_no })
+        };
+        decode().ok_or(CursorError)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case("1", Some(1))]
+    #[case("500", Some(500))]
+    #[case("0", None)]
+    #[case("501", None)]
+    #[case("-1", None)]
+    #[case("1.5", None)]
+    #[case("99999999999999999999", None)]
+    #[case("many", None)]
+    fn limits(#[case] text: &str, #[case] expected: Option<u16>) {
+        assert_eq!(text.parse().ok().map(PageLimit::get), expected);
+    }
+
+    const REFERENCE: &str = "5CmsaVNgAQqRqoen";
+
+    fn cursor(microseconds: i64) -> String {
+        Cursor::behind(DateTime::from_timestamp_micros(microseconds).unwrap(), REFERENCE)
+    }
+
+    #[rstest]
+    #[case(0)]
+    #[case(1_736_525_981_675_999)]
+    #[case(253_402_300_799_999_999)]
+    fn a_cursor_survives_the_way_out_and_back(#[case] microseconds: i64) {
+        let text = cursor(microseconds);
+        assert!(text.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"-_".contains(&octet)), "{text}");
+        let cursor: Cursor = text.parse().unwrap();
+        assert_eq!(
+            (cursor.matched_at.timestamp_micros(), cursor.cu_ref_no.as_str()),
+            (microseconds, REFERENCE)
+        );
+    }
+
+    #[rstest]
+    #[case::empty("".into())]
+    #[case::words("next page".into())]
+    #[case::cut_off(cursor(5)[..31].into())]
+    #[case::longer(cursor(5) + "AAAA")]
+    #[case::padded(cursor(5) + "=")]
+    #[case::before_1970(cursor(-1))]
+    #[case::after_9999(cursor(253_402_300_800_000_000))]
+    #[case::no_reference(BASE64_URL_SAFE_NO_PAD.encode([0; 24]))]
+    fn anything_else_is_refused(#[case] text: String) {
+        assert!(text.parse::<Cursor>().is_err());
+    }
+}
