@@ -60,6 +60,7 @@ impl Create {
             last_name: self.last_name,
             company_name: self.company_name,
             phone: self.phone,
+            ..Profile::default()
         };
         with_pool(&self.database, async |pool| {
             let Err(error) = customer::create(pool, self.organisation, &cu_ref_no, email, &profile).await

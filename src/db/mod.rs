@@ -5,8 +5,13 @@
 
 pub mod api_key;
 pub mod customer;
+pub mod customer_identity;
+pub mod customer_match;
+pub mod matched_customer;
 pub mod migration;
 pub mod organisation;
+mod per_value_plan;
+pub mod retry;
 
 use std::time::Duration;
 

@@ -3,10 +3,18 @@
 //! A request passes [`trace`] (id, span, log event), CORS, [`panic`], [`timeout`] and then its endpoint, whose
 //! extractor ([`extract`]) checks the key before anything else is looked at.
 
+mod customer_create;
+mod customer_detail;
 mod customer_match;
+mod customer_unmatch;
 mod extract;
 mod fallback;
 mod health;
+mod identity;
+mod logout;
+mod magic_auth;
+mod matched_customer_list;
+mod ping;
 pub mod server;
 mod success;
 mod timeout;
@@ -57,10 +65,18 @@ pub fn router(app: App) -> Router {
         .allow_origin(Any)
         .allow_methods([Method::GET, Method::POST])
         .allow_headers(AllowHeaders::mirror_request())
-        .expose_headers([HeaderName::from_static(trace::REQUEST_ID)])
+        .expose_headers([HeaderName::from_static(trace::REQUEST_ID), extract::Prefer::APPLIED])
         .max_age(PREFLIGHT_MAX_AGE);
     Router::new()
         .route("/api/v1/customer/customer-match-customer", post(customer_match::handle))
+        .route("/api/v1/customer/customer-unmatch-customer", post(customer_unmatch::handle))
+        .route("/api/v1/customer/matched-customer-list", get(matched_customer_list::handle))
+        .route("/api/v1/customer/detail", get(customer_detail::handle))
+        .route("/api/v1/customer/create", post(customer_create::handle))
+        .route("/api/v1/customer/magic-auth", post(magic_auth::handle))
+        .route("/api/v1/customer/logout", post(logout::handle))
+        .route("/api/v1/ping/v1", get(ping::handle))
+        .route("/ping/v1", get(ping::handle))
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready))
         .fallback(fallback::not_found)

@@ -1,6 +1,6 @@
-//! The write path of the relation: one match in, one outcome out.
+//! The write path of the relation: one match in, one outcome out; and [`unmatch`], the way back.
 //!
-//! [`Matcher::submit`] is the only door. Matches that wait at the same moment are written together:
+//! [`Matcher::submit`] is the only door of a match. Matches that wait at the same moment are written together:
 //!
 //! ```text
 //! submit ─┐                 ┌─ takes what waits ─ one statement an organisation, one commit ─┐
@@ -18,7 +18,10 @@
 
 mod admission;
 mod statement;
+mod unmatch;
 mod writer;
+
+pub use unmatch::{Unmatch, UnmatchError, unmatch};
 
 use std::sync::Arc;
 
@@ -75,6 +78,10 @@ pub struct Outcome {
     pub change: Change,
     /// Whether a guest customer was created for the address.
     pub customer_created: bool,
+    /// The manager's internal id; with the next one it finds the relation.
+    pub manager_id: i64,
+    /// The customer's internal id.
+    pub customer_id: i64,
 }
 
 /// What happened to the relation.

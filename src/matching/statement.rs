@@ -158,5 +158,5 @@ fn verdict(wanted: &Match, row: &Row) -> Verdict {
         (Some(_), Some(true)) => Change::Reactivated,
         (Some(_), _) => Change::Updated,
     };
-    Verdict::Done(Ok(Outcome { change, customer_created: row.customer_created }))
+    Verdict::Done(Ok(Outcome { change, customer_created: row.customer_created, manager_id, customer_id }))
 }

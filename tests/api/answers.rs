@@ -123,5 +123,5 @@ async fn web_front_ends_of_any_origin_may_call() {
     let answer = service.call(refused).await;
     answer.assert_error(404, "PUBLIC_API_KEY_IS_EMPTY");
     assert_eq!(answer.headers[header::ACCESS_CONTROL_ALLOW_ORIGIN], "*");
-    assert_eq!(answer.headers[header::ACCESS_CONTROL_EXPOSE_HEADERS], "x-request-id");
+    assert_eq!(answer.headers[header::ACCESS_CONTROL_EXPOSE_HEADERS], "x-request-id,preference-applied");
 }

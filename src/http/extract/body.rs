@@ -1,11 +1,14 @@
 //! Request bodies: read within bounds, parsed as JSON, and every refusal explained.
 
+use std::fmt::Display;
+use std::str::FromStr;
+
 use axum::body::{Body, Bytes};
 use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
 use http_body_util::BodyExt;
-use serde::Deserialize;
-use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::de::{DeserializeOwned, Error, IgnoredAny};
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use serde_path_to_error::{Path, Segment};
 
@@ -69,6 +72,17 @@ pub(super) fn parse<B: DeserializeOwned>(bytes: &[u8]) -> Result<B, ApiError> {
         well_formed(text)?;
         Err(ApiError::invalid("", "The body must be a JSON object."))
     }
+}
+
+/// For optional fields that web forms fill in: a blank text was not given.
+pub(in crate::http) fn blank_is_absent<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: FromStr<Err: Display>,
+{
+    let text = Option::<String>::deserialize(deserializer)?.unwrap_or_default();
+    let text = text.trim();
+    if text.is_empty() { Ok(None) } else { text.parse().map(Some).map_err(D::Error::custom) }
 }
 
 fn well_formed(text: &str) -> Result<(), ApiError> {

@@ -1,11 +1,13 @@
 //! The API key of a request, and the documented checks of it in the documented order (contract §3).
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use chrono::Utc;
 
+use crate::db::api_key::KeyState;
 use crate::domain::ApiKey;
 use crate::error::{ApiError, ErrorCode};
 use crate::http::{App, trace};
@@ -20,30 +22,36 @@ pub(in crate::http) struct Caller {
 }
 
 impl Caller {
-    /// presence → format → registry (sample, exists, deleted, active) → expiry → permission.
+    /// Whoever has a good key that is good for this family of endpoints: the last check.
     pub(super) async fn check(app: &App, key: Option<&str>) -> Result<Self, ApiError> {
-        let key = key.ok_or(ErrorCode::ApiKeyIsEmpty)?;
-        let key = ApiKey::parse(key).map_err(|_| ErrorCode::ApiKeyIsNotInValidFormat)?;
-        if key.is_sample() && !app.demo {
-            return Err(ErrorCode::ApiKeySampleValue.into());
-        }
-        let state = app.keys.find(&key).await.map_err(|error| ApiError::from(&*error))?;
-        let state = state.ok_or(ErrorCode::ApiKeyDoesNotExist)?;
-        trace::record_caller(&state);
-        if state.deleted_at.is_some() {
-            return Err(ErrorCode::ApiKeyHasBeenDeleted.into());
-        }
-        if !state.active {
-            return Err(ErrorCode::ApiKeyIsNotActive.into());
-        }
-        if state.expires_at.is_some_and(|at| at <= Utc::now()) {
-            return Err(ErrorCode::ApiKeyHasBeenExpired.into());
-        }
+        let state = authenticate(app, key).await?;
         if !state.scopes.is_empty() && !state.scopes.iter().any(|scope| scope == SCOPE) {
             return Err(ErrorCode::ApiKeyScopeNotAllowed.into());
         }
         Ok(Self { organisation_id: state.organisation_id })
     }
+}
+
+/// presence → format → registry (sample, exists, deleted, active) → expiry.
+pub(super) async fn authenticate(app: &App, key: Option<&str>) -> Result<Arc<KeyState>, ApiError> {
+    let key = key.ok_or(ErrorCode::ApiKeyIsEmpty)?;
+    let key = ApiKey::parse(key).map_err(|_| ErrorCode::ApiKeyIsNotInValidFormat)?;
+    if key.is_sample() && !app.demo {
+        return Err(ErrorCode::ApiKeySampleValue.into());
+    }
+    let state = app.keys.find(&key).await.map_err(|error| ApiError::from(&*error))?;
+    let state = state.ok_or(ErrorCode::ApiKeyDoesNotExist)?;
+    trace::record_caller(&state);
+    if state.deleted_at.is_some() {
+        return Err(ErrorCode::ApiKeyHasBeenDeleted.into());
+    }
+    if !state.active {
+        return Err(ErrorCode::ApiKeyIsNotActive.into());
+    }
+    if state.expires_at.is_some_and(|at| at <= Utc::now()) {
+        return Err(ErrorCode::ApiKeyHasBeenExpired.into());
+    }
+    Ok(state)
 }
 
 /// The first key that is present: in the query, else as Bearer. An empty one is not present.

@@ -3,12 +3,18 @@
 
 mod body;
 mod caller;
+mod prefer;
+mod query;
 
+pub(super) use body::blank_is_absent;
 pub(super) use caller::Caller;
+pub(super) use prefer::Prefer;
+pub(super) use query::{Parameters, Query};
 
 use std::sync::Arc;
 
-use axum::extract::{FromRequest, Request};
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::request::Parts;
 use serde::de::DeserializeOwned;
 
 use super::App;
@@ -38,5 +44,35 @@ impl<B: DeserializeOwned> FromRequest<Arc<App>> for JsonCall<B> {
         };
         body::require_json(&parts.headers)?;
         Ok(Self { caller, body: body::parse(&bytes)? })
+    }
+}
+
+/// A call with parameters in the query.
+pub(super) struct QueryCall<Q> {
+    /// Whose key it is.
+    pub(super) caller: Caller,
+    /// The parsed parameters.
+    pub(super) query: Q,
+}
+
+impl<Q: Query> FromRequestParts<Arc<App>> for QueryCall<Q> {
+    type Rejection = ApiError;
+
+    /// The key is checked before the parameters are looked at (contract §3).
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
+        let caller = Caller::check(app, caller::key_outside_body(parts).as_deref()).await?;
+        Ok(Self { caller, query: Q::parse(&Parameters::of(&parts.uri))? })
+    }
+}
+
+/// A call with a good key, whatever it may be used for.
+pub(super) struct AnyKey;
+
+impl FromRequestParts<Arc<App>> for AnyKey {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
+        caller::authenticate(app, caller::key_outside_body(parts).as_deref()).await?;
+        Ok(Self)
     }
 }

@@ -1,0 +1,85 @@
+//! What a client would like, where it may choose (RFC 7240).
+
+use std::convert::Infallible;
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+
+/// The header that lists preferences.
+const PREFER: HeaderName = HeaderName::from_static("prefer");
+
+/// The preferences that this server knows. Others, and what is no preference at all, are ignored, as the RFC says.
+pub(in crate::http) struct Prefer {
+    /// `return=representation`: the answer shows what has been written.
+    pub(in crate::http) representation: bool,
+}
+
+impl Prefer {
+    /// The header that says which preference was applied.
+    pub(in crate::http) const APPLIED: HeaderName = HeaderName::from_static("preference-applied");
+    /// Its value for [`Prefer::representation`].
+    pub(in crate::http) const REPRESENTATION: HeaderValue = HeaderValue::from_static("return=representation");
+}
+
+impl<S: Sync> FromRequestParts<S> for Prefer {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        let representation = first_return(&parts.headers).is_some_and(|value| value == "representation");
+        Ok(Self { representation })
+    }
+}
+
+/// The value of the first preference `return`; a later one does not count.
+fn first_return(headers: &HeaderMap) -> Option<&str> {
+    let lists = headers.get_all(PREFER).iter().filter_map(|list| list.to_str().ok());
+    lists.flat_map(|list| split(list, b',')).find_map(|preference| {
+        // Parameters after a semicolon refine a preference; `return` has none.
+        let (name, value) = split(preference, b';').next()?.split_once('=')?;
+        name.trim().eq_ignore_ascii_case("return").then(|| value.trim().trim_matches('"'))
+    })
+}
+
+/// The parts of a header's value between separators that are not quoted.
+fn split(text: &str, separator: u8) -> impl Iterator<Item = &str> {
+    let mut quoted = false;
+    let mut escaped = false;
+    text.split(move |c: char| {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' if quoted => escaped = true,
+            '"' => quoted = !quoted,
+            _ => {}
+        }
+        !quoted && c == char::from(separator)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case::plain(&["return=representation"], Some("representation"))]
+    #[case::any_case(&["RETURN=representation"], Some("representation"))]
+    #[case::white_space(&[" return = representation "], Some("representation"))]
+    #[case::quoted(&[r#"return="representation""#], Some("representation"))]
+    #[case::parameters(&["return=representation; a=b;c"], Some("representation"))]
+    #[case::in_a_list(&["respond-async, wait=10, return=representation"], Some("representation"))]
+    #[case::in_another_header(&["respond-async", "return=representation"], Some("representation"))]
+    #[case::the_first_counts(&["return=minimal, return=representation"], Some("minimal"))]
+    #[case::inside_quotes(&[r#"x="a, return=representation""#], None)]
+    #[case::inside_escaped_quotes(&[r#"x="\", return=representation""#], None)]
+    #[case::inside_a_parameter(&["x=y; return=representation"], None)]
+    #[case::no_value(&["return"], None)]
+    #[case::another(&["returns=representation"], None)]
+    #[case::nothing(&[], None)]
+    fn reads(#[case] headers: &[&'static str], #[case] expected: Option<&str>) {
+        let headers: HeaderMap =
+            headers.iter().map(|value| (PREFER, HeaderValue::from_static(value))).collect();
+        assert_eq!(first_return(&headers), expected);
+    }
+}

@@ -1,0 +1,145 @@
+//! `GET /api/v1/customer/matched-customer-list` (contract §2).
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
+use sqlx::PgConnection;
+
+use super::App;
+use super::extract::{Caller, Parameters, QueryCall};
+use super::{extract, identity};
+use crate::db::customer;
+use crate::db::matched_customer::{self, MatchedCustomer, Place, Role};
+use crate::domain::{CuRefNo, Cursor, IdentityId, PageLimit, SearchTerm, Timestamp};
+use crate::error::ApiError;
+
+pub(super) struct Query {
+    whose: Whose,
+    term: Option<SearchTerm>,
+    cursor: Option<Cursor>,
+    limit: PageLimit,
+}
+
+/// Whose list is asked for.
+enum Whose {
+    /// The list of the customer that is logged in.
+    Identity(IdentityId),
+    /// A back end may ask for the list of any of its customers.
+    CuRefNo(CuRefNo),
+}
+
+impl extract::Query for Query {
+    fn parse(parameters: &Parameters<'_>) -> Result<Self, ApiError> {
+        let whose = match (parameters.identity()?, parameters.get("cuRefNo")?) {
+            (Some(identity), None) => Whose::Identity(identity),
+            (None, Some(cu_ref_no)) => Whose::CuRefNo(cu_ref_no),
+            (Some(_), Some(_)) => {
+                let rule = "Only one of the parameters \"identityId\" and \"cuRefNo\" may be given.";
+                return Err(ApiError::invalid("cuRefNo", rule));
+            }
+            (None, None) => {
+                let rule = "One of the parameters \"identityId\" and \"cuRefNo\" is required.";
+                return Err(ApiError::invalid("identityId", rule));
+            }
+        };
+        Ok(Self {
+            whose,
+            term: parameters.get("query")?,
+            cursor: parameters.get("cursor")?,
+            limit: parameters.get("limit")?.unwrap_or_default(),
+        })
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Answer {
+    items: Vec<Item>,
+    /// Over all pages.
+    item_count: i64,
+    /// Null on the last page.
+    next_cursor: Option<String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Item {
+    cu_ref_no: String,
+    email: Option<String>,
+    first_name: Option<String>,
+    last_name: Option<String>,
+    company_name: Option<String>,
+    notice: Option<String>,
+    role: &'static str,
+    matched_at: Timestamp,
+    updated_at: Timestamp,
+}
+
+impl From<MatchedCustomer> for Item {
+    fn from(matched: MatchedCustomer) -> Self {
+        Self {
+            cu_ref_no: matched.cu_ref_no,
+            email: matched.email,
+            first_name: matched.first_name,
+            last_name: matched.last_name,
+            company_name: matched.company_name,
+            notice: matched.notice,
+            role: match matched.role {
+                Role::Manager => "manager",
+                Role::Customer => "customer",
+                Role::Both => "both",
+            },
+            matched_at: matched.matched_at.into(),
+            updated_at: matched.updated_at.into(),
+        }
+    }
+}
+
+/// Lists the customers that a customer is matched with, newest first.
+pub(super) async fn handle(
+    State(app): State<Arc<App>>,
+    QueryCall { caller, query }: QueryCall<Query>,
+) -> Result<Json<Answer>, ApiError> {
+    let mut db = app.pool.acquire().await?;
+    let organisation = caller.organisation_id;
+    let customer = whose_id(&mut db, &caller, &query.whose).await?;
+    let after = match &query.cursor {
+        Some(cursor) => Some(place(&mut db, &caller, cursor).await?),
+        None => None,
+    };
+    let limit = usize::from(query.limit.get());
+    // One more tells whether there is another page.
+    let rows = i64::from(query.limit.get()) + 1;
+    let mut page = match &query.term {
+        Some(term) => matched_customer::search(&mut db, organisation, customer, term, after, rows).await?,
+        None => matched_customer::page(&mut *db, organisation, customer, after, rows).await?,
+    };
+    let more = page.items.len() > limit;
+    page.items.truncate(limit);
+    let last = page.items.last().filter(|_| more);
+    Ok(Json(Answer {
+        next_cursor: last.map(|last| Cursor::behind(last.matched_at, &last.cu_ref_no)),
+        items: page.items.into_iter().map(Item::from).collect(),
+        item_count: page.item_count,
+    }))
+}
+
+async fn whose_id(db: &mut PgConnection, caller: &Caller, whose: &Whose) -> Result<i64, ApiError> {
+    match whose {
+        Whose::Identity(identity) => Ok(identity::viewer(db, caller, identity).await?.customer_id),
+        Whose::CuRefNo(cu_ref_no) => customer::find_id(db, caller.organisation_id, cu_ref_no)
+            .await?
+            .ok_or_else(|| ApiError::not_found(format!("Customer {cu_ref_no}"))),
+    }
+}
+
+/// A cursor names its customer by reference, the list is ordered by the internal id.
+async fn place(db: &mut PgConnection, caller: &Caller, cursor: &Cursor) -> Result<Place, ApiError> {
+    let id = customer::find_id_even_deleted(db, caller.organisation_id, &cursor.cu_ref_no).await?;
+    let id = id.ok_or_else(|| {
+        ApiError::invalid("cursor", "Parameter \"cursor\" must be the \"nextCursor\" of an earlier page.")
+    })?;
+    Ok((cursor.matched_at, id))
+}
