@@ -44,3 +44,32 @@ fn is_worth_another(error: &sqlx::Error) -> bool {
     !matches!(error, sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed)
         && (is_transient(error) || violates(error, customer::CU_REF_NO_KEY))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use sqlx::Error::{PoolTimedOut, RowNotFound, WorkerCrashed};
+
+    use super::*;
+
+    /// How often a write is attempted that fails in this way this many times.
+    async fn attempts(failures: u32, error: fn() -> sqlx::Error) -> (u32, bool) {
+        let count = Cell::new(0);
+        let result = retry(async || {
+            count.set(count.get() + 1);
+            if count.get() > failures { Ok(()) } else { Err(error()) }
+        })
+        .await;
+        (count.get(), result.is_ok())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_a_lost_race_is_worth_another_attempt() {
+        assert_eq!(attempts(0, || WorkerCrashed).await, (1, true));
+        assert_eq!(attempts(3, || WorkerCrashed).await, (4, true));
+        assert_eq!(attempts(9, || WorkerCrashed).await, (4, false));
+        assert_eq!(attempts(9, || PoolTimedOut).await, (1, false));
+        assert_eq!(attempts(9, || RowNotFound).await, (1, false));
+    }
+}

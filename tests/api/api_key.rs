@@ -8,7 +8,10 @@ use rstest::rstest;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::support::{Answer, CUSTOMER, MANAGER, MATCH, Service, json_request};
+use crate::support::{
+    Answer, CREATE, CUSTOMER, DETAIL, LIST, LOGOUT, MAGIC_AUTH, MANAGER, MATCH, Service, UNMATCH,
+    json_request, uri,
+};
 
 const UNKNOWN: &str = "PROD0000000000000000000000000000";
 const SAMPLE: &str = "PRODPGrFxpGEtrOZfuWhnoJohUYBXuOE";
@@ -108,6 +111,20 @@ async fn with_the_right_scope_is_accepted() {
     let service = Service::start().await;
     let key = service.add_key(service.organisation, &["invoice.read", "customer.match"]).await;
     post(&service, Some(&key), None, None).await.assert_success();
+}
+
+#[tokio::test]
+async fn without_the_right_scope_is_refused_on_the_whole_family() {
+    let service = Service::start().await;
+    let key = service.add_key(service.organisation, &["invoice.read"]).await;
+    for path in [MATCH, UNMATCH, CREATE, MAGIC_AUTH, LOGOUT] {
+        let answer = service.post(&uri(path, &key, &[]), json!({})).await;
+        answer.assert_error(403, "PUBLIC_API_KEY_SCOPE_NOT_ALLOWED");
+    }
+    for path in [LIST, DETAIL] {
+        let answer = service.get(&uri(path, &key, &[])).await;
+        answer.assert_error(403, "PUBLIC_API_KEY_SCOPE_NOT_ALLOWED");
+    }
 }
 
 #[tokio::test]

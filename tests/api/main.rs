@@ -4,8 +4,17 @@
 mod answers;
 mod api_key;
 mod command_line;
+mod customer_create;
+mod customer_detail;
+mod identity;
 mod input;
+mod matched_customer_list;
 mod matching;
+mod ping;
 mod races;
+mod representation;
 mod schema;
+mod search;
 mod support;
+mod tenants;
+mod unmatching;

@@ -22,6 +22,13 @@ fn insert(values: &str) -> String {
     )
 }
 
+fn identity(hash_and_customer: &str) -> String {
+    format!(
+        "insert into customer_identity (organisation_id, hash, customer_id, created_at, expires_at)
+         values (1, {hash_and_customer}, now(), now())"
+    )
+}
+
 #[rstest]
 #[case::doubled_pair(insert("1, 1, 2, true, false, null"), "customer_match_pkey")]
 #[case::mirrored_pair(insert("1, 2, 1, true, false, null"), "customer_match_canonical_order")]
@@ -53,6 +60,12 @@ fn insert(values: &str) -> String {
     "customer_email_normal_form"
 )]
 #[case::doubled_address("update customer set email = 'jan@barasek.com' where id = 1", "customer_email_key")]
+#[case::network_as_address(
+    "update customer set real_ip = '10.0.0.0/8' where id = 1",
+    "customer_real_ip_is_host"
+)]
+#[case::short_identity_hash(identity("'x', 1"), "customer_identity_hash_is_sha256")]
+#[case::identity_of_a_foreign_customer(identity("sha256('x'), 3"), "customer_identity_customer_fkey")]
 #[case::short_hash("update api_key set hash = 'x'", "api_key_hash_is_sha256")]
 #[case::unknown_kind("update api_key set kind = 'test'", "api_key_kind")]
 #[case::blank_name("update organisation set name = ' '", "organisation_name_not_blank")]

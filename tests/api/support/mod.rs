@@ -19,6 +19,12 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 pub const MATCH: &str = "/api/v1/customer/customer-match-customer";
+pub const UNMATCH: &str = "/api/v1/customer/customer-unmatch-customer";
+pub const LIST: &str = "/api/v1/customer/matched-customer-list";
+pub const DETAIL: &str = "/api/v1/customer/detail";
+pub const CREATE: &str = "/api/v1/customer/create";
+pub const MAGIC_AUTH: &str = "/api/v1/customer/magic-auth";
+pub const LOGOUT: &str = "/api/v1/customer/logout";
 /// The customers of the documented example.
 pub const MANAGER: &str = "1cGIHvFoQDGLAbcA";
 pub const CUSTOMER: &str = "5CmsaVNgAQqRqoen";
@@ -93,7 +99,24 @@ impl Service {
 
     /// A match with the service's key.
     pub async fn post_match(&self, body: Value) -> Answer {
-        self.post(&format!("{MATCH}?apiKey={}", self.key), body).await
+        self.post_to(MATCH, body).await
+    }
+
+    /// A POST with the service's key.
+    pub async fn post_to(&self, path: &str, body: Value) -> Answer {
+        self.post(&format!("{path}?apiKey={}", self.key), body).await
+    }
+
+    /// A GET with the service's key and these parameters.
+    pub async fn get_from(&self, path: &str, parameters: &[(&str, &str)]) -> Answer {
+        self.get(&uri(path, &self.key, parameters)).await
+    }
+
+    /// Logs a customer in and returns its identity id.
+    pub async fn log_in(&self, email: &str) -> String {
+        let answer = self.post_to(MAGIC_AUTH, json!({ "email": email })).await;
+        assert_eq!(answer.status, 200, "{:#}", answer.body);
+        answer.body["identityId"].as_str().unwrap().into()
     }
 
     pub async fn post(&self, uri: &str, body: Value) -> Answer {
@@ -175,6 +198,12 @@ impl Answer {
     pub fn snapshot(&self) -> Value {
         json!({ "status": self.status, "body": self.body })
     }
+}
+
+/// A path with a key and parameters.
+pub fn uri(path: &str, key: &str, parameters: &[(&str, &str)]) -> String {
+    let mut query = form_urlencoded::Serializer::new(format!("{path}?"));
+    query.append_pair("apiKey", key).extend_pairs(parameters).finish()
 }
 
 /// The start of a POST with a JSON body.
