@@ -44,7 +44,7 @@ impl FromStr for PageLimit {
 /// The place behind the last item of a page in a list of matched customers, newest first.
 ///
 /// Opaque to clients, and made of what the item showed anyway: when it was matched, to the microsecond, and its public
-/// reference. A relation that is added later stands before every place that has been given out.
+/// reference. Unlike a number of rows it stays in its place when relations are added.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cursor {
     /// Of the last item.
