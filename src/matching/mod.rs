@@ -46,6 +46,15 @@ pub struct Match {
     pub notice: Option<Notice>,
 }
 
+impl Match {
+    /// Both sides as they are named, whichever of them is the manager.
+    fn named_pair(&self) -> [String; 2] {
+        let mut pair = [self.manager.to_string(), self.customer.name().to_owned()];
+        pair.sort_unstable();
+        pair
+    }
+}
+
 /// How the customer of a match is named.
 #[derive(Debug, Clone)]
 pub enum Customer {
@@ -56,6 +65,13 @@ pub enum Customer {
 }
 
 impl Customer {
+    fn name(&self) -> &str {
+        match self {
+            Self::CuRefNo(cu_ref_no) => cu_ref_no.as_str(),
+            Self::Email(email) => email.as_str(),
+        }
+    }
+
     fn cu_ref_no(&self) -> Option<&str> {
         match self {
             Self::CuRefNo(cu_ref_no) => Some(cu_ref_no.as_str()),

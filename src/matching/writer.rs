@@ -1,6 +1,7 @@
 //! A writer: a task with a connection of its own, that takes whatever waits and writes it together, one statement for each
 //! organisation.
 
+use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,17 +57,25 @@ pub(super) async fn run(options: PgConnectOptions, mut queue: mpsc::UnboundedRec
             let room = MAX_BATCH.saturating_sub(waiting.len());
             waiting.extend(std::iter::from_fn(|| queue.try_recv().ok()).take(room));
         }
-        // Within an organisation the order of arrival stays.
-        waiting.sort_by_key(|job| job.wanted.organisation_id);
+        waiting.sort_by_key(|job| (job.wanted.organisation_id, job.since));
         let mut deferred = Vec::new();
         while let Some(first) = waiting.first() {
             let organisation_id = first.wanted.organisation_id;
             let others = waiting.partition_point(|job| job.wanted.organisation_id <= organisation_id);
             let rest = waiting.split_off(others);
-            deferred.extend(writer.write(organisation_id, std::mem::replace(&mut waiting, rest)).await);
+            let (batch, repeated) = first_of_each_pair(std::mem::replace(&mut waiting, rest));
+            deferred.extend(repeated);
+            deferred.extend(writer.write(organisation_id, batch).await);
         }
         waiting = deferred;
     }
+}
+
+/// A statement may touch a row only once. Where two matches plainly name the same pair, the second need not be sent to
+/// find that out; where one of them names it by an address, the statement does.
+fn first_of_each_pair(jobs: Vec<Job>) -> (Vec<Job>, Vec<Job>) {
+    let mut seen = HashSet::new();
+    jobs.into_iter().partition(|job| seen.insert(job.wanted.named_pair()))
 }
 
 struct Writer {

@@ -18,3 +18,4 @@ mod search;
 mod support;
 mod tenants;
 mod unmatching;
+mod write_path;

@@ -1,0 +1,229 @@
+//! Matches that wait together (see `matching`): each gets its own outcome, whatever becomes of its neighbours.
+
+use std::pin::Pin;
+
+use customer_match::db;
+use customer_match::domain::{CuRefNo, Email, Notice};
+use customer_match::matching::{Change, Customer, Match, MatchError, Matcher, Outcome};
+use futures_util::future::{join, join_all};
+use sqlx::{Connection, PgConnection, PgPool};
+
+use crate::support::{CUSTOMER, MANAGER, Service};
+
+fn wanted(service: &Service, manager: &str, customer: Customer, notice: Option<&str>) -> Match {
+    Match {
+        organisation_id: service.organisation,
+        manager: CuRefNo::parse(manager).unwrap(),
+        customer,
+        notice: notice.map(|text| Notice::parse(text).unwrap()),
+    }
+}
+
+fn by_cu_ref_no(cu_ref_no: &str) -> Customer {
+    Customer::CuRefNo(CuRefNo::parse(cu_ref_no).unwrap())
+}
+
+fn by_email(email: &str) -> Customer {
+    Customer::Email(Email::parse(email).unwrap())
+}
+
+fn matcher(service: &Service) -> Matcher {
+    Matcher::start(&db::writer_options(&service.pool))
+}
+
+/// Keeps every writer of the service's database waiting until it is released.
+struct Stall {
+    lock: PgConnection,
+    pool: PgPool,
+}
+
+impl Stall {
+    async fn begin(service: &Service) -> Self {
+        let mut connection = PgConnection::connect_with(&service.pool.connect_options()).await.unwrap();
+        sqlx::raw_sql("begin; lock table customer_match in exclusive mode")
+            .execute(&mut connection)
+            .await
+            .unwrap();
+        Self { lock: connection, pool: service.pool.clone() }
+    }
+
+    /// Comes back when a writer has run into it, with that writer's process id.
+    async fn until_a_writer_waits(&self) -> i32 {
+        let sql = "select pid from pg_stat_activity
+                   where datname = current_database() and application_name = 'customer-match writer'
+                     and wait_event_type = 'Lock'";
+        loop {
+            if let Some(pid) = sqlx::query_scalar(sql).fetch_optional(&self.pool).await.unwrap() {
+                return pid;
+            }
+        }
+    }
+
+    async fn release(mut self) {
+        sqlx::raw_sql("commit").execute(&mut self.lock).await.unwrap();
+        self.lock.close().await.unwrap();
+    }
+}
+
+/// Submits all of them in their order while the writer waits with the first, so that the others make one batch.
+async fn in_one_batch(service: &Service, matches: Vec<Match>) -> Vec<Result<Outcome, MatchError>> {
+    service.add_customer("stalledFirst0001", None).await;
+    let matcher = matcher(service);
+    let stall = Stall::begin(service).await;
+    let first = wanted(service, "stalledFirst0001", by_cu_ref_no(CUSTOMER), None);
+    let (first, others) = join(matcher.submit(first), async {
+        stall.until_a_writer_waits().await;
+        let release = async { stall.release().await };
+        join(join_all(matches.into_iter().map(|wanted| matcher.submit(wanted))), release).await.0
+    })
+    .await;
+    first.unwrap();
+    others
+}
+
+fn change(result: &Result<Outcome, MatchError>) -> Change {
+    result.as_ref().unwrap().change
+}
+
+#[tokio::test]
+async fn one_pair_twice_in_a_batch_is_written_in_order() {
+    let service = Service::start().await;
+    let pair = |notice| wanted(&service, MANAGER, by_cu_ref_no(CUSTOMER), notice);
+    let reversed = wanted(&service, CUSTOMER, by_cu_ref_no(MANAGER), None);
+    let by_address = wanted(&service, MANAGER, by_email("jan@barasek.com"), Some("last"));
+    let matches = vec![pair(Some("first")), pair(None), reversed, by_address, pair(Some("last"))];
+    let outcomes = in_one_batch(&service, matches).await;
+    let changes: Vec<_> = outcomes.iter().map(change).collect();
+    assert_eq!(
+        changes,
+        [Change::Created, Change::Unchanged, Change::Updated, Change::Updated, Change::Unchanged]
+    );
+    assert!(service.relations().await.contains(&"1cGIHvFoQDGLAbcA<>5CmsaVNgAQqRqoen last".into()));
+}
+
+#[tokio::test]
+async fn a_new_address_twice_in_a_batch_is_one_guest() {
+    let service = Service::start().await;
+    let matches = vec![
+        wanted(&service, MANAGER, by_email("guest@example.com"), None),
+        wanted(&service, CUSTOMER, by_email("guest@example.com"), None),
+        wanted(&service, MANAGER, by_email("guest@example.com"), Some("same pair")),
+    ];
+    let outcomes = in_one_batch(&service, matches).await;
+    let created: Vec<_> = outcomes.iter().map(|outcome| outcome.as_ref().unwrap().customer_created).collect();
+    assert_eq!(created, [true, false, false]);
+    let changes: Vec<_> = outcomes.iter().map(change).collect();
+    assert_eq!(changes, [Change::Created, Change::Created, Change::Updated]);
+    assert_eq!(service.count("customer").await, 4, "the two, the one that waited, and one guest");
+}
+
+#[tokio::test]
+async fn refusals_in_a_batch_are_told_apart() {
+    let service = Service::start().await;
+    let matches = vec![
+        wanted(&service, "0000000000000000", by_email("nobody@example.com"), None),
+        wanted(&service, MANAGER, by_cu_ref_no("1111111111111111"), None),
+        wanted(&service, MANAGER, by_cu_ref_no(MANAGER), None),
+        wanted(&service, MANAGER, by_cu_ref_no(CUSTOMER), None),
+    ];
+    let outcomes = in_one_batch(&service, matches).await;
+    assert!(
+        matches!(&outcomes[0], Err(MatchError::CustomerNotFound(missing)) if missing.as_str().starts_with('0'))
+    );
+    assert!(
+        matches!(&outcomes[1], Err(MatchError::CustomerNotFound(missing)) if missing.as_str().starts_with('1'))
+    );
+    assert!(matches!(&outcomes[2], Err(MatchError::SameCustomer)));
+    assert_eq!(change(&outcomes[3]), Change::Created);
+    assert_eq!(service.count("customer").await, 3, "no guest of a call that fails");
+}
+
+#[tokio::test]
+async fn what_cannot_be_written_fails_alone() {
+    let service = Service::start().await;
+    service.execute("alter table customer_match add constraint poison check (notice <> 'poison')").await;
+    let matches = (0..6)
+        .map(|i| {
+            let notice = if i == 3 { "poison" } else { "fine" };
+            wanted(&service, MANAGER, by_email(&format!("guest{i}@example.com")), Some(notice))
+        })
+        .collect();
+    let outcomes = in_one_batch(&service, matches).await;
+    let written: Vec<_> = outcomes.iter().map(Result::is_ok).collect();
+    assert_eq!(written, [true, true, true, false, true, true]);
+    assert_eq!(service.count("customer").await, 3 + 5, "no guest of the one that failed");
+}
+
+#[tokio::test]
+async fn a_connection_lost_in_the_middle_is_not_noticed_outside() {
+    let service = Service::start().await;
+    let matcher = matcher(&service);
+    let stall = Stall::begin(&service).await;
+    let call = matcher.submit(wanted(&service, MANAGER, by_cu_ref_no(CUSTOMER), Some("kept")));
+    let (outcome, ()) = join(call, async {
+        let writer = stall.until_a_writer_waits().await;
+        sqlx::query("select pg_terminate_backend($1)").bind(writer).execute(&service.pool).await.unwrap();
+        stall.release().await;
+    })
+    .await;
+    assert_eq!(change(&outcome), Change::Created);
+    assert_eq!(service.relations().await, ["1cGIHvFoQDGLAbcA>5CmsaVNgAQqRqoen kept"]);
+}
+
+#[tokio::test]
+async fn a_match_whose_caller_has_gone_is_forgotten_while_it_waits() {
+    let service = Service::start().await;
+    let matcher = matcher(&service);
+    let stall = Stall::begin(&service).await;
+    let first = matcher.submit(wanted(&service, MANAGER, by_cu_ref_no(CUSTOMER), None));
+    let (first, ()) = join(first, async {
+        stall.until_a_writer_waits().await;
+        let gone = matcher.submit(wanted(&service, MANAGER, by_email("gone@example.com"), None));
+        let mut gone: Pin<Box<dyn Future<Output = _>>> = Box::pin(gone);
+        assert!(futures_util::poll!(&mut gone).is_pending());
+        drop(gone);
+        stall.release().await;
+    })
+    .await;
+    first.unwrap();
+    // Behind it in the queue, so whatever would have become of it has.
+    matcher.submit(wanted(&service, CUSTOMER, by_cu_ref_no(MANAGER), None)).await.unwrap();
+    assert_eq!(service.count("customer").await, 2);
+}
+
+#[tokio::test]
+async fn a_full_queue_refuses_and_leaves_room_for_other_organisations() {
+    let service = Service::start().await;
+    let (other, _) = service.add_organisation("Other").await;
+    service.add_customer_of(other, MANAGER, None).await;
+    let matcher = matcher(&service);
+    let stall = Stall::begin(&service).await;
+    let flood = (0..1100).map(|_| matcher.submit(wanted(&service, MANAGER, by_cu_ref_no(CUSTOMER), None)));
+    let stranger =
+        Match { organisation_id: other, ..wanted(&service, MANAGER, by_email("guest@example.com"), None) };
+    let (outcomes, stranger) = join(join_all(flood), async {
+        stall.until_a_writer_waits().await;
+        join(matcher.submit(stranger), stall.release()).await.0
+    })
+    .await;
+    let refused = outcomes.iter().filter(|outcome| matches!(outcome, Err(MatchError::Busy))).count();
+    assert_eq!(refused, 1100 - 1024);
+    assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1024);
+    assert_eq!(change(&stranger), Change::Created);
+}
+
+#[tokio::test]
+async fn what_waits_is_answered_when_the_server_stops() {
+    let service = Service::start().await;
+    let matcher = matcher(&service);
+    let stall = Stall::begin(&service).await;
+    let waiting = matcher.clone();
+    let call = tokio::spawn({
+        let wanted = wanted(&service, MANAGER, by_cu_ref_no(CUSTOMER), None);
+        async move { waiting.submit(wanted).await }
+    });
+    stall.until_a_writer_waits().await;
+    drop(matcher);
+    stall.release().await;
+    assert_eq!(change(&call.await.unwrap()), Change::Created);
+}
