@@ -2,6 +2,7 @@
 //!
 //! Every option is also a variable of the environment, named in `--help`.
 
+mod confirm;
 mod customer;
 mod database;
 mod healthcheck;

@@ -5,8 +5,10 @@
 
 pub mod api_key;
 pub mod customer;
+pub mod customer_delete;
 pub mod customer_identity;
 pub mod customer_match;
+pub mod customer_merge;
 pub mod matched_customer;
 pub mod migration;
 pub mod organisation;
@@ -15,8 +17,8 @@ pub mod retry;
 
 use std::time::Duration;
 
-use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{PgConnection, PgPool};
 
 /// Longer than any statement of ours takes on a healthy database, shorter than a request may take.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -46,6 +48,18 @@ pub fn writer_options(pool: &PgPool) -> PgConnectOptions {
     options.application_name("customer-match writer").options([("plan_cache_mode", "force_generic_plan")])
 }
 
+/// A connection for transactions, taken out of the pool: whoever is cancelled closes it, and none goes back to the pool
+/// inside a transaction (transact-rs/sqlx#4393).
+async fn dedicated(pool: &PgPool) -> sqlx::Result<PgConnection> {
+    Ok(pool.acquire().await?.detach())
+}
+
+/// For the rest of a transaction that an operator waits for: a customer may have a hundred thousand relations.
+async fn allow_long_statements(transaction: &mut PgConnection) -> sqlx::Result<()> {
+    sqlx::query("set local statement_timeout = '10min'").execute(transaction).await?;
+    Ok(())
+}
+
 /// One round trip: the database answers.
 pub async fn ping(pool: &PgPool) -> sqlx::Result<()> {
     sqlx::query("select").execute(pool).await?;
@@ -67,6 +81,13 @@ pub fn is_transient(error: &sqlx::Error) -> bool {
         }),
         _ => false,
     }
+}
+
+/// Whether the transaction met another and was certainly undone: a deadlock, a serialisation failure, a lock that was not
+/// to be had in time. Unlike [`is_transient`] this leaves out a connection lost at commit, after which nobody knows.
+fn was_rolled_back(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.is_some_and(|code| matches!(&*code, "40001" | "40P01" | "55P03"))
 }
 
 /// Whether the statement broke this constraint.

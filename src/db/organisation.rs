@@ -1,6 +1,6 @@
 //! The table `organisation`.
 
-use sqlx::PgExecutor;
+use sqlx::{PgConnection, PgExecutor};
 
 /// An organisation: the owner of keys and customers.
 #[derive(Debug)]
@@ -34,4 +34,21 @@ pub async fn find_by_name(db: impl PgExecutor<'_>, name: &str) -> sqlx::Result<O
     sqlx::query_as!(Organisation, "select id, name from organisation where name = $1", name)
         .fetch_optional(db)
         .await
+}
+
+/// Whether there is one of this id.
+pub async fn exists(db: impl PgExecutor<'_>, id: i64) -> sqlx::Result<bool> {
+    let found =
+        sqlx::query_scalar!("select id from organisation where id = $1", id).fetch_optional(db).await?;
+    Ok(found.is_some())
+}
+
+/// Waits until no other transaction has the turn in this organisation, and has it until its own end: for operators' work
+/// that takes so many rows that two of its kind would deadlock. Requests never wait for it; a foreign key to the
+/// organisation takes a weaker lock. Without such an organisation there is nothing to wait for.
+pub(super) async fn take_turn(transaction: &mut PgConnection, id: i64) -> sqlx::Result<()> {
+    sqlx::query!("select id from organisation where id = $1 for no key update", id)
+        .fetch_optional(transaction)
+        .await?;
+    Ok(())
 }

@@ -5,14 +5,8 @@ use rustix::process::Signal;
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::support::binary::{Server, command, run, run_json, run_refused};
+use crate::support::binary::{Server, command, on, run, run_json, run_refused};
 use crate::support::{CUSTOMER, MANAGER, MATCH, TestDatabase};
-
-fn on(database: &TestDatabase, arguments: &[&str]) -> std::process::Command {
-    let mut command = command(arguments);
-    command.env("DATABASE_URL", database.url());
-    command
-}
 
 fn serve_on(database: &TestDatabase, arguments: &[&str]) -> std::process::Command {
     on(database, &[&["serve", "--listen", "127.0.0.1:0"], arguments].concat())

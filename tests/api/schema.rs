@@ -66,6 +66,23 @@ fn identity(hash_and_customer: &str) -> String {
 )]
 #[case::short_identity_hash(identity("'x', 1"), "customer_identity_hash_is_sha256")]
 #[case::identity_of_a_foreign_customer(identity("sha256('x'), 3"), "customer_identity_customer_fkey")]
+#[case::reason_of_a_living_customer(
+    "update customer set deletion_reason = 'x' where id = 1",
+    "customer_deletion_reason_of_deleted"
+)]
+#[case::blank_reason(
+    "update customer set deleted_at = now(), deletion_reason = ' ' where id = 1",
+    "customer_deletion_reason_not_blank"
+)]
+#[case::merged_and_alive("update customer set merged_into_id = 2 where id = 1", "customer_merged_is_deleted")]
+#[case::merged_into_itself(
+    "update customer set deleted_at = now(), merged_into_id = 1 where id = 1",
+    "customer_merged_into_another"
+)]
+#[case::merged_across_organisations(
+    "update customer set deleted_at = now(), merged_into_id = 3 where id = 1",
+    "customer_merged_into_fkey"
+)]
 #[case::short_hash("update api_key set hash = 'x'", "api_key_hash_is_sha256")]
 #[case::unknown_kind("update api_key set kind = 'test'", "api_key_kind")]
 #[case::blank_name("update organisation set name = ' '", "organisation_name_not_blank")]

@@ -7,11 +7,20 @@ use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
+use super::TestDatabase;
+
 /// A subcommand, not yet run.
 pub fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_customer-match"));
     command.args(arguments).env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command.envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
+    command
+}
+
+/// A subcommand on this database, not yet run.
+pub fn on(database: &TestDatabase, arguments: &[&str]) -> Command {
+    let mut command = command(arguments);
+    command.env("DATABASE_URL", database.url());
     command
 }
 

@@ -36,7 +36,7 @@ pub struct Service {
     pub organisation: i64,
     pub key: String,
     pub draining: CancellationToken,
-    _database: TestDatabase,
+    pub database: TestDatabase,
 }
 
 impl Service {
@@ -58,7 +58,7 @@ impl Service {
             organisation: 0,
             key: String::new(),
             draining,
-            _database: database,
+            database,
         };
         (service.organisation, service.key) = service.add_organisation("Acme").await;
         service.add_customer(MANAGER, None).await;

@@ -1,24 +1,18 @@
-//! `customer-match customer …`
+//! `customer-match customer create`
 
 use anyhow::bail;
-use clap::{Args, Subcommand};
+use clap::Args;
 use serde_json::json;
 
-use super::database::{DatabaseArgs, with_pool};
-use super::output::Output;
+use crate::cli::database::{DatabaseArgs, with_pool};
+use crate::cli::output::Output;
 use crate::db;
 use crate::db::customer::{self, Profile};
 use crate::domain::{CuRefNo, Email, ProfileText};
 
-/// Customers of an organisation.
-#[derive(Subcommand)]
-pub(super) enum Customer {
-    Create(Create),
-}
-
 /// Create a customer.
 #[derive(Args)]
-pub(super) struct Create {
+pub(in crate::cli) struct Create {
     /// Whose customer.
     #[arg(long, value_name = "ID", env = "CUSTOMER_MATCH_ORGANISATION")]
     organisation: i64,
@@ -43,16 +37,8 @@ pub(super) struct Create {
     output: Output,
 }
 
-impl Customer {
-    pub(super) async fn run(self) -> anyhow::Result<()> {
-        match self {
-            Self::Create(command) => command.run().await,
-        }
-    }
-}
-
 impl Create {
-    async fn run(self) -> anyhow::Result<()> {
+    pub(super) async fn run(self) -> anyhow::Result<()> {
         let cu_ref_no = self.cu_ref_no.unwrap_or_else(CuRefNo::generate);
         let email = self.email.as_ref();
         let profile = Profile {

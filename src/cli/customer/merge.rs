@@ -1,0 +1,88 @@
+//! `customer-match customer merge`
+
+use std::fmt::Write;
+
+use clap::{ArgAction, Args};
+use serde_json::json;
+
+use crate::cli::confirm::Confirm;
+use crate::cli::database::{DatabaseArgs, with_pool};
+use crate::cli::output::Output;
+use crate::db::customer_merge::{self, Merged};
+use crate::domain::CuRefNo;
+
+/// Merge two customers that are one person. All that LEGACY has moves to FINAL, and LEGACY is deleted.
+#[derive(Args)]
+pub(in crate::cli) struct Merge {
+    /// The customer that goes, by its cuRefNo.
+    legacy: CuRefNo,
+    /// The customer that stays, by its cuRefNo.
+    #[arg(value_name = "FINAL")]
+    survivor: CuRefNo,
+    /// Whose customers.
+    #[arg(long, value_name = "ID", env = "CUSTOMER_MATCH_ORGANISATION")]
+    organisation: i64,
+    /// Only say what would happen.
+    #[arg(long, env = "CUSTOMER_MATCH_DRY_RUN", action = ArgAction::SetTrue)]
+    dry_run: bool,
+    #[command(flatten)]
+    confirm: Confirm,
+    #[command(flatten)]
+    database: DatabaseArgs,
+    #[command(flatten)]
+    output: Output,
+}
+
+impl Merge {
+    pub(super) async fn run(self) -> anyhow::Result<()> {
+        if !self.dry_run {
+            self.confirm.ensure_possible()?;
+        }
+        let wanted = customer_merge::Merge {
+            organisation_id: self.organisation,
+            legacy: &self.legacy,
+            survivor: &self.survivor,
+        };
+        let merged = with_pool(&self.database, async |pool| {
+            if self.dry_run {
+                return Ok(customer_merge::preview(pool, wanted).await?);
+            }
+            if self.confirm.will_ask() {
+                let preview = customer_merge::preview(pool, wanted).await?;
+                eprintln!("{}", self.describe(&preview, true));
+            }
+            self.confirm.ask("Merge them, for ever?")?;
+            Ok(customer_merge::merge(pool, wanted).await?)
+        })
+        .await?;
+        let value = json!({
+            "dryRun": self.dry_run, "legacy": self.legacy, "final": self.survivor,
+            "relations": merged.relations, "joined": merged.joined,
+            "selfRelationRemoved": merged.self_relation, "filled": merged.filled,
+        });
+        self.output.print(&value, || self.describe(&merged, self.dry_run))
+    }
+
+    fn describe(&self, merged: &Merged, preview: bool) -> String {
+        let Self { legacy, survivor, .. } = self;
+        let Merged { relations, joined, .. } = merged;
+        let mut text = if preview {
+            format!("Customer {legacy} would be merged into {survivor}:")
+        } else {
+            format!("Customer {legacy} is merged into {survivor}:")
+        };
+        // Writing to a String cannot fail.
+        let _ =
+            write!(text, "\n  {relations} relation(s) move, {} of them join one that is there", joined.len());
+        for other in joined {
+            let _ = write!(text, "\n    joined with {other}");
+        }
+        if merged.self_relation {
+            text += "\n  their relation with each other goes";
+        }
+        if !merged.filled.is_empty() {
+            let _ = write!(text, "\n  filled in: {}", merged.filled.join(", "));
+        }
+        text
+    }
+}

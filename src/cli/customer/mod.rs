@@ -1,0 +1,25 @@
+//! `customer-match customer …`
+
+mod create;
+mod delete;
+mod merge;
+
+use clap::Subcommand;
+
+/// Customers of an organisation.
+#[derive(Subcommand)]
+pub(super) enum Customer {
+    Create(create::Create),
+    Delete(delete::Delete),
+    Merge(merge::Merge),
+}
+
+impl Customer {
+    pub(super) async fn run(self) -> anyhow::Result<()> {
+        match self {
+            Self::Create(command) => command.run().await,
+            Self::Delete(command) => command.run().await,
+            Self::Merge(command) => command.run().await,
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Deleting a customer: hidden everywhere from one moment on, with its relations.
+
+use sqlx::{Connection, PgConnection, PgPool};
+
+use super::organisation;
+use super::retry::{WriteError, retry};
+use crate::domain::{CuRefNo, ProfileText};
+
+/// Why a customer was not deleted; nothing was written.
+#[derive(Debug, thiserror::Error)]
+pub enum DeleteError {
+    /// The organisation has no such customer.
+    #[error("organisation {1} has no customer {0}")]
+    NotFound(CuRefNo, i64),
+    /// Somebody was first.
+    #[error("customer {0} is deleted already")]
+    DeletedBefore(CuRefNo),
+    /// The database did not do it, after every attempt.
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+}
+
+impl WriteError for DeleteError {
+    /// Only if the attempt was certainly undone: after a deletion whose answer was lost, another attempt would say that
+    /// somebody else was first.
+    fn database(&self) -> Option<&sqlx::Error> {
+        if let Self::Database(error) = self {
+            Some(error).filter(|error| super::was_rolled_back(error))
+        } else {
+            None
+        }
+    }
+}
+
+/// Deletes a customer and deactivates its relations, in one transaction; returns how many were active.
+///
+/// The row stays: relations point at it, and its reference is never given away again. Its address is free at once.
+pub async fn delete(
+    pool: &PgPool,
+    organisation_id: i64,
+    cu_ref_no: &CuRefNo,
+    reason: &ProfileText,
+) -> Result<i64, DeleteError> {
+    retry(async || {
+        let mut connection = super::dedicated(pool).await?;
+        let mut transaction = connection.begin().await?;
+        let relations = write(&mut transaction, organisation_id, cu_ref_no, reason).await;
+        match relations {
+            Ok(_) => transaction.commit().await?,
+            Err(_) => transaction.rollback().await?,
+        }
+        connection.close().await?;
+        relations
+    })
+    .await
+}
+
+async fn write(
+    transaction: &mut PgConnection,
+    organisation_id: i64,
+    cu_ref_no: &CuRefNo,
+    reason: &ProfileText,
+) -> Result<i64, DeleteError> {
+    super::allow_long_statements(transaction).await?;
+    // A merge of the other side of a relation may hold what this needs, and need what this holds.
+    organisation::take_turn(transaction, organisation_id).await?;
+    // A match holds its customers `for key share` until its commit. So it is waited for here and its relation seen by the
+    // next statement, which has a snapshot of its own; or it comes later, waits, and finds the customer deleted.
+    let found = sqlx::query!(
+        r#"select id, deleted_at is not null as "deleted!"
+           from customer where organisation_id = $1 and cu_ref_no = $2 for update"#,
+        organisation_id,
+        cu_ref_no.as_str(),
+    )
+    .fetch_optional(&mut *transaction)
+    .await?;
+    let customer = found.ok_or_else(|| DeleteError::NotFound(cu_ref_no.clone(), organisation_id))?;
+    if customer.deleted {
+        return Err(DeleteError::DeletedBefore(cu_ref_no.clone()));
+    }
+    // Deactivated, so that no list has to look whether the other side still lives. The time is the statement's and not
+    // the transaction's, which may have begun before the match that was waited for.
+    let relations = sqlx::query_scalar!(
+        r#"with deactivated as (
+               update customer_match set
+                   deactivated_at = statement_timestamp(),
+                   updated_at = statement_timestamp(),
+                   version = version + 1
+               where organisation_id = $1 and (low_id = $2 or high_id = $2) and deactivated_at is null
+               returning version
+           )
+           select count(*) as "count!" from deactivated"#,
+        organisation_id,
+        customer.id,
+    )
+    .fetch_one(&mut *transaction)
+    .await?;
+    sqlx::query!(
+        "update customer set deleted_at = statement_timestamp(), deletion_reason = $3
+         where organisation_id = $1 and id = $2",
+        organisation_id,
+        customer.id,
+        reason.as_str(),
+    )
+    .execute(transaction)
+    .await?;
+    Ok(relations)
+}

@@ -1,0 +1,371 @@
+//! Merging two customers that are one person: the legacy one goes, the final one holds all that both had.
+
+use sqlx::{Connection, PgConnection, PgPool, PgTransaction};
+
+use super::organisation;
+use super::retry::{WriteError, retry};
+use crate::domain::{CuRefNo, Notice};
+
+/// Which customers become one.
+#[derive(Debug, Clone, Copy)]
+pub struct Merge<'a> {
+    /// Whose customers both are.
+    pub organisation_id: i64,
+    /// The one that goes.
+    pub legacy: &'a CuRefNo,
+    /// The one that stays.
+    pub survivor: &'a CuRefNo,
+}
+
+/// What a merge did, or would do.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Merged {
+    /// Relations that the survivor has now and the legacy customer had, the joined ones among them.
+    pub relations: i64,
+    /// Who had a relation with both of them: the two became one.
+    pub joined: Vec<String>,
+    /// Whether the two had a relation with each other, which is gone.
+    pub self_relation: bool,
+    /// The survivor's empty fields that the legacy customer had a value for.
+    pub filled: Vec<&'static str>,
+}
+
+/// Why two customers were not merged; nothing was written.
+#[derive(Debug, thiserror::Error)]
+pub enum MergeError {
+    /// Both names are one customer's.
+    #[error("a customer cannot be merged with itself")]
+    SameCustomer,
+    /// The organisation has no such customer.
+    #[error("organisation {1} has no customer {0}")]
+    NotFound(CuRefNo, i64),
+    /// Deleted, not by a merge.
+    #[error("customer {0} is deleted")]
+    Deleted(CuRefNo),
+    /// Merged before.
+    #[error("customer {0} is deleted: it was merged into {1}")]
+    MergedBefore(CuRefNo, String),
+    /// Neither notice may be lost, and both together are too long.
+    #[error(
+        "the notices of {legacy} and of {survivor} with {} are longer than {} characters together: shorten one of them first",
+        .others.join(", "), Notice::MAX_CHARACTERS
+    )]
+    NoticeTooLong {
+        /// The one that was to go.
+        legacy: CuRefNo,
+        /// The one that was to stay.
+        survivor: CuRefNo,
+        /// The other side of the pairs.
+        others: Vec<String>,
+    },
+    /// The database did not do it, after every attempt.
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+}
+
+impl WriteError for MergeError {
+    /// Only if the attempt was certainly undone: after a merge whose answer was lost, another attempt would find the
+    /// legacy customer gone.
+    fn database(&self) -> Option<&sqlx::Error> {
+        if let Self::Database(error) = self {
+            Some(error).filter(|error| super::was_rolled_back(error))
+        } else {
+            None
+        }
+    }
+}
+
+/// Merges in one transaction.
+pub async fn merge(pool: &PgPool, wanted: Merge<'_>) -> Result<Merged, MergeError> {
+    run(pool, wanted, async |transaction| transaction.commit().await).await
+}
+
+/// What [`merge`] would do now: the same, and then rolled back. Both customers are locked for that moment.
+pub async fn preview(pool: &PgPool, wanted: Merge<'_>) -> Result<Merged, MergeError> {
+    run(pool, wanted, async |transaction| transaction.rollback().await).await
+}
+
+async fn run(
+    pool: &PgPool,
+    wanted: Merge<'_>,
+    end: impl AsyncFn(PgTransaction<'_>) -> sqlx::Result<()>,
+) -> Result<Merged, MergeError> {
+    if wanted.legacy == wanted.survivor {
+        return Err(MergeError::SameCustomer);
+    }
+    retry(async || {
+        let mut connection = super::dedicated(pool).await?;
+        let mut transaction = connection.begin().await?;
+        let written = write(&mut transaction, wanted).await;
+        match written {
+            Ok(_) => end(transaction).await?,
+            Err(_) => transaction.rollback().await?,
+        }
+        connection.close().await?;
+        written
+    })
+    .await
+}
+
+async fn write(transaction: &mut PgConnection, wanted: Merge<'_>) -> Result<Merged, MergeError> {
+    super::allow_long_statements(transaction).await?;
+    // The other side of a relation may be merged at the same time, and hold what this one needs.
+    organisation::take_turn(transaction, wanted.organisation_id).await?;
+    let (legacy, survivor) = lock(transaction, wanted).await?;
+    let joined = joined(transaction, wanted, legacy.id, survivor.id).await?;
+    let moved = move_relations(transaction, wanted.organisation_id, legacy.id, survivor.id).await?;
+    delete_legacy(transaction, wanted, legacy.id, survivor.id).await?;
+    let filled = fill_survivor(transaction, wanted.organisation_id, &legacy, &survivor).await?;
+    Ok(Merged { relations: moved.relations, joined, self_relation: moved.self_relation, filled })
+}
+
+/// One of the two, locked.
+struct Party {
+    id: i64,
+    cu_ref_no: String,
+    email: Option<String>,
+    first_name: Option<String>,
+    last_name: Option<String>,
+    company_name: Option<String>,
+    phone: Option<String>,
+    company_registration_number: Option<String>,
+    tax_identification_number: Option<String>,
+    real_ip: Option<String>,
+    deleted: bool,
+    merged_into: Option<String>,
+}
+
+/// Locks both, in the order of their ids as everybody does.
+///
+/// Nothing is read before: a match of either is committed by now and seen by the statements that follow, each with a
+/// snapshot of its own, or it waits and finds what this leaves behind.
+async fn lock(transaction: &mut PgConnection, wanted: Merge<'_>) -> Result<(Party, Party), MergeError> {
+    let names = [wanted.legacy.as_str().to_owned(), wanted.survivor.as_str().to_owned()];
+    let mut parties = sqlx::query_as!(
+        Party,
+        r#"select
+               c.id, c.cu_ref_no, c.email, c.first_name, c.last_name, c.company_name, c.phone,
+               c.company_registration_number, c.tax_identification_number, host(c.real_ip) as real_ip,
+               c.deleted_at is not null as "deleted!",
+               (select o.cu_ref_no from customer o
+                where o.organisation_id = $1 and o.id = c.merged_into_id) as merged_into
+           from customer c
+           where c.organisation_id = $1 and c.cu_ref_no = any($2)
+           order by c.id
+           for update of c"#,
+        wanted.organisation_id,
+        &names,
+    )
+    .fetch_all(&mut *transaction)
+    .await?;
+    let mut take = |cu_ref_no: &CuRefNo| {
+        let found = parties.iter().position(|party| party.cu_ref_no == cu_ref_no.as_str());
+        let party = parties.swap_remove(
+            found.ok_or_else(|| MergeError::NotFound(cu_ref_no.clone(), wanted.organisation_id))?,
+        );
+        match party.merged_into {
+            Some(other) => Err(MergeError::MergedBefore(cu_ref_no.clone(), other)),
+            None if party.deleted => Err(MergeError::Deleted(cu_ref_no.clone())),
+            None => Ok(party),
+        }
+    };
+    Ok((take(wanted.legacy)?, take(wanted.survivor)?))
+}
+
+/// Who has a relation with both. Refuses when two notices do not fit into one, before the table's constraint does, which
+/// could not say whose they are.
+async fn joined(
+    transaction: &mut PgConnection,
+    wanted: Merge<'_>,
+    legacy_id: i64,
+    survivor_id: i64,
+) -> Result<Vec<String>, MergeError> {
+    let pairs = sqlx::query!(
+        r#"
+        with legacy as (
+            select case when low_id = $2 then high_id else low_id end as other_id, notice
+            from customer_match where organisation_id = $1 and (low_id = $2 or high_id = $2)
+        ),
+        survivor as (
+            select case when low_id = $3 then high_id else low_id end as other_id, notice
+            from customer_match where organisation_id = $1 and (low_id = $3 or high_id = $3)
+        )
+        select
+            c.cu_ref_no,
+            coalesce(
+                s.notice <> '' and l.notice <> '' and s.notice <> l.notice
+                    and char_length(s.notice) + 2 + char_length(l.notice) > $4,
+                false
+            ) as "too_long!"
+        from legacy l
+        join survivor s on s.other_id = l.other_id
+        join customer c on c.organisation_id = $1 and c.id = l.other_id
+        order by c.cu_ref_no
+        "#,
+        wanted.organisation_id,
+        legacy_id,
+        survivor_id,
+        Notice::MAX_CHARACTERS as i64,
+    )
+    .fetch_all(transaction)
+    .await?;
+    let others: Vec<_> =
+        pairs.iter().filter(|pair| pair.too_long).map(|pair| pair.cu_ref_no.clone()).collect();
+    if !others.is_empty() {
+        let (legacy, survivor) = (wanted.legacy.clone(), wanted.survivor.clone());
+        return Err(MergeError::NoticeTooLong { legacy, survivor, others });
+    }
+    Ok(pairs.into_iter().map(|pair| pair.cu_ref_no).collect())
+}
+
+struct Moved {
+    relations: i64,
+    self_relation: bool,
+}
+
+/// Takes the legacy customer's relations away and writes them as the survivor's. `delete … returning` and not a select
+/// first: it gives the row as it is when it goes, though somebody may have just deactivated it.
+async fn move_relations(
+    transaction: &mut PgConnection,
+    organisation_id: i64,
+    legacy_id: i64,
+    survivor_id: i64,
+) -> sqlx::Result<Moved> {
+    sqlx::query_as!(
+        Moved,
+        r#"
+        with legacy as (
+            delete from customer_match
+            where organisation_id = $1 and (low_id = $2 or high_id = $2)
+            returning
+                case when low_id = $2 then high_id else low_id end as other_id,
+                case when low_id = $2 then low_is_manager else high_is_manager end as is_manager,
+                case when low_id = $2 then high_is_manager else low_is_manager end as other_is_manager,
+                notice, created_at, matched_at, deactivated_at, version
+        ),
+        moved as (
+            insert into customer_match (
+                organisation_id, low_id, high_id, low_is_manager, high_is_manager, notice,
+                created_at, matched_at, updated_at, deactivated_at, version
+            )
+            select
+                $1, least($3, other_id), greatest($3, other_id),
+                case when $3 < other_id then is_manager else other_is_manager end,
+                case when $3 < other_id then other_is_manager else is_manager end,
+                notice, created_at, matched_at, statement_timestamp(), deactivated_at,
+                -- Not a new relation: 1 is the sign of those.
+                version + 1
+            from legacy
+            where other_id <> $3
+            order by other_id
+            on conflict (organisation_id, low_id, high_id) do update set
+                low_is_manager = customer_match.low_is_manager or excluded.low_is_manager,
+                high_is_manager = customer_match.high_is_manager or excluded.high_is_manager,
+                -- None is null, or empty once it was cleared.
+                notice = case
+                    when coalesce(excluded.notice, '') in ('', customer_match.notice) then customer_match.notice
+                    when coalesce(customer_match.notice, '') = '' then excluded.notice
+                    else customer_match.notice || e'\n\n' || excluded.notice
+                end,
+                created_at = least(customer_match.created_at, excluded.created_at),
+                -- Both active: since the first of them. One active: since that one. Neither: the last that was.
+                matched_at = case
+                    when customer_match.deactivated_at is null and excluded.deactivated_at is null
+                        then least(customer_match.matched_at, excluded.matched_at)
+                    when customer_match.deactivated_at is null then customer_match.matched_at
+                    when excluded.deactivated_at is null then excluded.matched_at
+                    else greatest(customer_match.matched_at, excluded.matched_at)
+                end,
+                updated_at = excluded.updated_at,
+                deactivated_at = case
+                    when customer_match.deactivated_at is null or excluded.deactivated_at is null then null
+                    else greatest(customer_match.deactivated_at, excluded.deactivated_at)
+                end,
+                version = greatest(customer_match.version, excluded.version) + 1
+            returning version
+        )
+        select
+            (select count(*) from moved) as "relations!",
+            exists (select from legacy where other_id = $3) as "self_relation!"
+        "#,
+        organisation_id,
+        legacy_id,
+        survivor_id,
+    )
+    .fetch_one(transaction)
+    .await
+}
+
+async fn delete_legacy(
+    transaction: &mut PgConnection,
+    wanted: Merge<'_>,
+    legacy_id: i64,
+    survivor_id: i64,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "update customer set deleted_at = statement_timestamp(), deletion_reason = $3, merged_into_id = $4
+         where organisation_id = $1 and id = $2",
+        wanted.organisation_id,
+        legacy_id,
+        format!("merged into {}", wanted.survivor),
+        survivor_id,
+    )
+    .execute(transaction)
+    .await?;
+    Ok(())
+}
+
+/// After the legacy customer is deleted: its address is free then.
+async fn fill_survivor(
+    transaction: &mut PgConnection,
+    organisation_id: i64,
+    legacy: &Party,
+    survivor: &Party,
+) -> sqlx::Result<Vec<&'static str>> {
+    let fields = [
+        ("email", &survivor.email, &legacy.email),
+        ("firstName", &survivor.first_name, &legacy.first_name),
+        ("lastName", &survivor.last_name, &legacy.last_name),
+        ("companyName", &survivor.company_name, &legacy.company_name),
+        ("phone", &survivor.phone, &legacy.phone),
+        (
+            "companyRegistrationNumber",
+            &survivor.company_registration_number,
+            &legacy.company_registration_number,
+        ),
+        ("taxIdentificationNumber", &survivor.tax_identification_number, &legacy.tax_identification_number),
+        ("customerRealIp", &survivor.real_ip, &legacy.real_ip),
+    ];
+    let filled: Vec<_> = fields
+        .into_iter()
+        .filter(|(_, ours, theirs)| ours.is_none() && theirs.is_some())
+        .map(|(name, ..)| name)
+        .collect();
+    if !filled.is_empty() {
+        sqlx::query!(
+            "update customer set
+                 email = coalesce(email, $3),
+                 first_name = coalesce(first_name, $4),
+                 last_name = coalesce(last_name, $5),
+                 company_name = coalesce(company_name, $6),
+                 phone = coalesce(phone, $7),
+                 company_registration_number = coalesce(company_registration_number, $8),
+                 tax_identification_number = coalesce(tax_identification_number, $9),
+                 real_ip = coalesce(real_ip, $10::text::inet)
+             where organisation_id = $1 and id = $2",
+            organisation_id,
+            survivor.id,
+            legacy.email,
+            legacy.first_name,
+            legacy.last_name,
+            legacy.company_name,
+            legacy.phone,
+            legacy.company_registration_number,
+            legacy.tax_identification_number,
+            legacy.real_ip,
+        )
+        .execute(transaction)
+        .await?;
+    }
+    Ok(filled)
+}
