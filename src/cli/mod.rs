@@ -6,11 +6,14 @@ mod confirm;
 mod customer;
 mod database;
 mod healthcheck;
+mod import;
 mod key;
 mod migrate;
 mod organisation;
 mod output;
 mod serve;
+
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
@@ -51,4 +54,14 @@ impl Cli {
             Command::Healthcheck(command) => command.run().await,
         }
     }
+}
+
+/// What was typed cannot be meant, which clap could not know: a file that is not there, say. Nothing was done.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:#}")]
+struct UsageError(anyhow::Error);
+
+/// The exit status for an error: that of clap for usage, else 1.
+pub fn exit_code(error: &anyhow::Error) -> ExitCode {
+    if error.is::<UsageError>() { ExitCode::from(2) } else { ExitCode::FAILURE }
 }

@@ -7,12 +7,14 @@ pub mod api_key;
 pub mod customer;
 pub mod customer_delete;
 pub mod customer_identity;
+pub mod customer_import;
 pub mod customer_match;
 pub mod customer_merge;
 pub mod matched_customer;
 pub mod migration;
 pub mod organisation;
 mod per_value_plan;
+pub mod rehearsal;
 pub mod retry;
 
 use std::time::Duration;
@@ -50,7 +52,7 @@ pub fn writer_options(pool: &PgPool) -> PgConnectOptions {
 
 /// A connection for transactions, taken out of the pool: whoever is cancelled closes it, and none goes back to the pool
 /// inside a transaction (transact-rs/sqlx#4393).
-async fn dedicated(pool: &PgPool) -> sqlx::Result<PgConnection> {
+pub(crate) async fn dedicated(pool: &PgPool) -> sqlx::Result<PgConnection> {
     Ok(pool.acquire().await?.detach())
 }
 

@@ -7,6 +7,7 @@ mod command_line;
 mod customer_create;
 mod customer_delete;
 mod customer_detail;
+mod customer_import;
 mod customer_merge;
 mod identity;
 mod input;

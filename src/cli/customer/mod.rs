@@ -2,6 +2,7 @@
 
 mod create;
 mod delete;
+mod import;
 mod merge;
 
 use clap::Subcommand;
@@ -11,6 +12,7 @@ use clap::Subcommand;
 pub(super) enum Customer {
     Create(create::Create),
     Delete(delete::Delete),
+    Import(import::Import),
     Merge(merge::Merge),
 }
 
@@ -19,6 +21,7 @@ impl Customer {
         match self {
             Self::Create(command) => command.run().await,
             Self::Delete(command) => command.run().await,
+            Self::Import(command) => command.run().await,
             Self::Merge(command) => command.run().await,
         }
     }

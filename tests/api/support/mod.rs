@@ -1,6 +1,7 @@
 //! A service of its own for every test, and short words for calling it.
 
 pub mod binary;
+pub mod import;
 mod postgres;
 
 pub use postgres::TestDatabase;

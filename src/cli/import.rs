@@ -1,0 +1,149 @@
+//! What the importing subcommands share: the file, and what is told while it is read and at the end.
+
+use std::fs;
+use std::io::{self, Read};
+use std::path::PathBuf;
+
+use anyhow::{Context, anyhow, bail};
+use clap::{ArgAction, Args};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+use sqlx::PgPool;
+use tokio::sync::mpsc;
+
+use super::UsageError;
+use super::database::{DatabaseArgs, with_pool};
+use super::output::Output;
+use crate::db::organisation;
+use crate::import::file::{Batch, File, FileError, Record};
+use crate::import::{Changes, ImportError, Observer, Summary};
+
+#[derive(Args)]
+pub(super) struct ImportArgs {
+    /// CSV with a header, in UTF-8; - reads the standard input.
+    #[arg(value_name = "FILE.csv")]
+    file: PathBuf,
+    /// Whose customers.
+    #[arg(long, value_name = "ID", env = "CUSTOMER_MATCH_ORGANISATION")]
+    organisation: i64,
+    /// Report the same and write nothing.
+    #[arg(long, env = "CUSTOMER_MATCH_DRY_RUN", action = ArgAction::SetTrue)]
+    dry_run: bool,
+    #[command(flatten)]
+    database: DatabaseArgs,
+    #[command(flatten)]
+    output: Output,
+}
+
+/// What an import works with.
+pub(super) struct Import<'a, T> {
+    pub(super) pool: &'a PgPool,
+    pub(super) organisation: i64,
+    pub(super) dry_run: bool,
+    pub(super) rows: mpsc::Receiver<Result<Batch<T>, FileError>>,
+    pub(super) bar: &'a mut Bar,
+}
+
+impl ImportArgs {
+    /// Runs `work` on the file's rows and says what became of them: refused rows on stderr at once, the summary on stdout
+    /// at the end, also of a file that could only be read in part.
+    pub(super) async fn run<T: Record, C: Changes>(
+        self,
+        work: impl AsyncFnOnce(Import<'_, T>, &mut Summary<C>) -> Result<(), ImportError>,
+    ) -> anyhow::Result<()> {
+        let name = self.file.display();
+        // Before the database is opened, perhaps started: a wrong file is told at once.
+        let (input, size) =
+            self.open().with_context(|| format!("{name} cannot be read")).map_err(UsageError)?;
+        let file = File::open(input).map_err(|error| UsageError(anyhow!(error).context(name.to_string())))?;
+        let mut bar = Bar::new(size);
+        let mut summary = Summary::<C>::default();
+        let result = with_pool(&self.database, async |pool| {
+            if !organisation::exists(pool, self.organisation).await? {
+                bail!("there is no organisation {}", self.organisation);
+            }
+            let import = Import {
+                pool,
+                organisation: self.organisation,
+                dry_run: self.dry_run,
+                rows: file.read(),
+                bar: &mut bar,
+            };
+            work(import, &mut summary).await.with_context(|| {
+                let done = summary.rows;
+                format!("{name}: the import stopped after {done} row(s), which are done; run again, it goes on behind them")
+            })
+        })
+        .await;
+        bar.finish();
+        if result.is_ok() || summary.rows > 0 {
+            self.print(&summary)?;
+        }
+        result?;
+        match summary.refused {
+            0 => Ok(()),
+            refused => bail!("{refused} of {} row(s) were refused", summary.rows),
+        }
+    }
+
+    fn open(&self) -> io::Result<(Box<dyn Read + Send>, Option<u64>)> {
+        if self.file.as_os_str() == "-" {
+            return Ok((Box::new(io::stdin()), None));
+        }
+        let file = fs::File::open(&self.file)?;
+        let metadata = file.metadata()?;
+        if metadata.is_dir() {
+            return Err(io::ErrorKind::IsADirectory.into());
+        }
+        Ok((Box::new(file), metadata.is_file().then_some(metadata.len())))
+    }
+
+    fn print(&self, summary: &Summary<impl Changes>) -> anyhow::Result<()> {
+        let mut value = json!({ "dryRun": self.dry_run });
+        if let (Some(value), serde_json::Value::Object(counts)) = (value.as_object_mut(), json!(summary)) {
+            value.extend(counts);
+        }
+        self.output.print(&value, || {
+            let dry = if self.dry_run { "Dry run, nothing was written: " } else { "" };
+            let (rows, refused) = (summary.rows, summary.refused);
+            format!("{dry}{rows} row(s): {}, {refused} refused.", summary.changes)
+        })
+    }
+}
+
+/// How far the file is, on a terminal; nothing at all anywhere else. Refused rows are printed in any case.
+pub(super) struct Bar(ProgressBar);
+
+impl Bar {
+    /// With the size of the file, if it has one.
+    fn new(size: Option<u64>) -> Self {
+        // Hides itself where stderr is no terminal.
+        let bar = match size {
+            Some(size) => ProgressBar::new(size),
+            None => ProgressBar::new_spinner(),
+        };
+        let template = match size {
+            Some(_) => "{wide_bar} {percent:>3} %  {msg}  {eta} left",
+            None => "{spinner} {binary_bytes}  {msg}",
+        };
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
+        }
+        Self(bar)
+    }
+
+    fn finish(&self) {
+        self.0.finish_and_clear();
+    }
+}
+
+impl Observer for Bar {
+    fn refused(&mut self, line: u64, reason: &str) {
+        self.0.suspend(|| eprintln!("line {line}: {reason}"));
+    }
+
+    fn progress(&mut self, bytes: u64, rows: u64) {
+        self.0.set_position(bytes);
+        self.0.set_message(format!("{rows} rows"));
+    }
+}

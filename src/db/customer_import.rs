@@ -1,0 +1,137 @@
+//! Customers by the thousand: what an import reads and writes of the table `customer`, a batch at a time.
+
+use sqlx::PgExecutor;
+
+/// A customer as an import sees it.
+#[derive(Debug, Clone)]
+pub struct Record {
+    /// `None`: it is not in the table yet.
+    pub id: Option<i64>,
+    /// Its reference.
+    pub cu_ref_no: String,
+    /// Its address in the normal form.
+    pub email: Option<String>,
+    /// Given name.
+    pub first_name: Option<String>,
+    /// Family name.
+    pub last_name: Option<String>,
+    /// Company.
+    pub company_name: Option<String>,
+    /// In any notation.
+    pub phone: Option<String>,
+    /// Whether it was deleted: its reference is taken for ever, its address is not.
+    pub deleted: bool,
+}
+
+/// Every customer that has one of these references, the deleted ones too, or is alive and has one of these addresses.
+pub async fn find(
+    db: impl PgExecutor<'_>,
+    organisation_id: i64,
+    cu_ref_nos: &[&str],
+    emails: &[&str],
+) -> sqlx::Result<Vec<Record>> {
+    sqlx::query_as!(
+        Record,
+        r#"
+        select
+            id as "id?", cu_ref_no as "cu_ref_no!", email, first_name, last_name, company_name, phone,
+            deleted_at is not null as "deleted!"
+        from customer where organisation_id = $1 and cu_ref_no = any($2)
+        union
+        select id, cu_ref_no, email, first_name, last_name, company_name, phone, false
+        from customer where organisation_id = $1 and email = any($3) and deleted_at is null
+        "#,
+        organisation_id,
+        cu_ref_nos as &[&str],
+        emails as &[&str],
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// Adds customers and returns how many were added: fewer than given when somebody else has a reference or an address by
+/// now.
+pub async fn insert(
+    db: impl PgExecutor<'_>,
+    organisation_id: i64,
+    records: &[&Record],
+) -> sqlx::Result<usize> {
+    let columns = Columns::of(records);
+    let added = sqlx::query_scalar!(
+        "insert into customer (organisation_id, cu_ref_no, email, first_name, last_name, company_name, phone)
+         select $1, cu_ref_no, email, first_name, last_name, company_name, phone
+         from unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[])
+             as record (cu_ref_no, email, first_name, last_name, company_name, phone)
+         -- In one order, so that two imports of the same file wait for each other instead of deadlocking.
+         order by email nulls last, cu_ref_no
+         on conflict do nothing
+         returning cu_ref_no",
+        organisation_id,
+        &columns.cu_ref_no as &[&str],
+        &columns.email as &[Option<&str>],
+        &columns.first_name as &[Option<&str>],
+        &columns.last_name as &[Option<&str>],
+        &columns.company_name as &[Option<&str>],
+        &columns.phone as &[Option<&str>],
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(added.len())
+}
+
+/// Fills what these customers lack, and nothing else, whatever they have got by now. Returns how many are still there and
+/// have not got another address.
+pub async fn fill(db: impl PgExecutor<'_>, organisation_id: i64, records: &[&Record]) -> sqlx::Result<usize> {
+    let columns = Columns::of(records);
+    let filled = sqlx::query_scalar!(
+        "update customer c set
+             email = coalesce(c.email, record.email),
+             first_name = coalesce(c.first_name, record.first_name),
+             last_name = coalesce(c.last_name, record.last_name),
+             company_name = coalesce(c.company_name, record.company_name),
+             phone = coalesce(c.phone, record.phone)
+         from unnest($2::int8[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[])
+             as record (id, email, first_name, last_name, company_name, phone)
+         where c.organisation_id = $1 and c.id = record.id and c.deleted_at is null
+           and coalesce(c.email = record.email, true)
+         returning c.id",
+        organisation_id,
+        &columns.id as &[Option<i64>],
+        &columns.email as &[Option<&str>],
+        &columns.first_name as &[Option<&str>],
+        &columns.last_name as &[Option<&str>],
+        &columns.company_name as &[Option<&str>],
+        &columns.phone as &[Option<&str>],
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(filled.len())
+}
+
+/// Records turned on their side, as `unnest` takes them.
+struct Columns<'a> {
+    id: Vec<Option<i64>>,
+    cu_ref_no: Vec<&'a str>,
+    email: Vec<Option<&'a str>>,
+    first_name: Vec<Option<&'a str>>,
+    last_name: Vec<Option<&'a str>>,
+    company_name: Vec<Option<&'a str>>,
+    phone: Vec<Option<&'a str>>,
+}
+
+impl<'a> Columns<'a> {
+    fn of(records: &[&'a Record]) -> Self {
+        let text = |field: fn(&Record) -> &Option<String>| {
+            records.iter().map(|record| field(record).as_deref()).collect()
+        };
+        Self {
+            id: records.iter().map(|record| record.id).collect(),
+            cu_ref_no: records.iter().map(|record| record.cu_ref_no.as_str()).collect(),
+            email: text(|record| &record.email),
+            first_name: text(|record| &record.first_name),
+            last_name: text(|record| &record.last_name),
+            company_name: text(|record| &record.company_name),
+            phone: text(|record| &record.phone),
+        }
+    }
+}

@@ -1,0 +1,349 @@
+//! A CSV file as rows of one kind, each with the line it begins on.
+
+use std::fmt::Display;
+use std::io::{self, Read};
+use std::marker::PhantomData;
+
+use csv::{ByteRecord, ReaderBuilder, StringRecord};
+use tokio::sync::mpsc;
+
+/// Rows that go on together.
+const BATCH: usize = 1000;
+/// Batches that wait while one is written.
+const AHEAD: usize = 2;
+/// The longest row: far more than the longest notice, and what keeps a quote that is never closed from taking all memory.
+const MAX_ROW_BYTES: usize = 1 << 20;
+
+/// What the rows of a file are.
+pub trait Record: Sized + Send + 'static {
+    /// The columns that a file may have, in any order.
+    const COLUMNS: &'static [&'static str];
+    /// The file must have one column at least of each group.
+    const REQUIRED: &'static [&'static [&'static str]];
+
+    /// Makes sense of a row; the reason why there is none names the column.
+    fn parse(cells: &Cells<'_>) -> Result<Self, String>;
+}
+
+/// Why a file cannot be read, or not any further.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// Its first line is not a header for these rows; nothing was read.
+    #[error("{0}")]
+    Header(String),
+    /// The rest of the file would be one cell.
+    #[error("the quote that opens in the row of line {0} is never closed")]
+    OpenQuote(u64),
+    /// Reading failed.
+    #[error("the row of line {0} cannot be read: {1}")]
+    Read(u64, io::Error),
+}
+
+/// One row.
+pub struct Row<T> {
+    /// Where it begins in the file; the header begins on line 1.
+    pub line: u64,
+    /// The row, or why it is refused.
+    pub record: Result<T, String>,
+}
+
+/// Rows in the order of the file.
+pub struct Batch<T> {
+    /// At least one.
+    pub rows: Vec<Row<T>>,
+    /// How much of the file was read when they were complete.
+    pub bytes: u64,
+}
+
+/// A file whose header has been read and is right.
+pub struct File<T> {
+    reader: csv::Reader<Source>,
+    /// In the order of the file.
+    columns: Vec<&'static str>,
+    kind: PhantomData<T>,
+}
+
+/// The cells of one row.
+pub struct Cells<'a> {
+    columns: &'a [&'static str],
+    record: &'a StringRecord,
+}
+
+impl Cells<'_> {
+    /// The value in this column; `None` when the file lacks the column or the cell is blank.
+    pub fn parse<T>(&self, column: &str) -> Result<Option<T>, String>
+    where
+        T: TryFrom<String, Error: Display>,
+    {
+        let position = self.columns.iter().position(|name| *name == column);
+        let Some(text) = position.and_then(|position| self.record.get(position)) else { return Ok(None) };
+        if text.trim().is_empty() {
+            return Ok(None);
+        }
+        T::try_from(text.to_owned()).map(Some).map_err(|error| format!("{column} {error}"))
+    }
+}
+
+impl<T: Record> File<T> {
+    /// Reads the header.
+    pub fn open(input: impl Read + Send + 'static) -> Result<Self, FileError> {
+        let reader = ReaderBuilder::new()
+            .has_headers(false)
+            // A row with too few or too many cells is refused like any other, and not the end of the file.
+            .flexible(true)
+            .from_reader(Source::new(Box::new(input)));
+        let mut file = Self { reader, columns: Vec::new(), kind: PhantomData };
+        let mut header = ByteRecord::new();
+        if file.next_record(&mut header)?.is_none() {
+            return Err(FileError::Header("it is empty: the first line must name the columns".into()));
+        }
+        let header = StringRecord::from_byte_record(header)
+            .map_err(|_| FileError::Header("its first line is not UTF-8 text".into()))?;
+        file.columns = columns::<T>(&header).map_err(FileError::Header)?;
+        Ok(file)
+    }
+
+    /// Reads the rest on a thread, as fast as the batches are taken. The last may be an error.
+    pub fn read(mut self) -> mpsc::Receiver<Result<Batch<T>, FileError>> {
+        let (sender, receiver) = mpsc::channel(AHEAD);
+        // Not a blocking task: when the import has failed, the runtime would wait for one that waits for a pipe.
+        std::thread::spawn(move || {
+            let mut going = true;
+            while going {
+                let mut rows = Vec::with_capacity(BATCH);
+                let mut failure = None;
+                while going && rows.len() < BATCH {
+                    match self.next() {
+                        Ok(Some(row)) => rows.push(row),
+                        Ok(None) => going = false,
+                        Err(error) => {
+                            going = false;
+                            failure = Some(error);
+                        }
+                    }
+                }
+                let batch = (!rows.is_empty()).then(|| Batch { rows, bytes: self.reader.get_ref().bytes });
+                for item in batch.map(Ok).into_iter().chain(failure.map(Err)) {
+                    // Nobody wants the rest.
+                    going &= sender.blocking_send(item).is_ok();
+                }
+            }
+        });
+        receiver
+    }
+
+    fn next(&mut self) -> Result<Option<Row<T>>, FileError> {
+        let mut record = ByteRecord::new();
+        let Some(line) = self.next_record(&mut record)? else { return Ok(None) };
+        let record = match StringRecord::from_byte_record(record) {
+            Err(_) => Err("it is not UTF-8 text".into()),
+            Ok(record) if record.len() != self.columns.len() => {
+                Err(format!("it has {} cells, and the header has {}", record.len(), self.columns.len()))
+            }
+            Ok(record) => T::parse(&Cells { columns: &self.columns, record: &record }),
+        };
+        Ok(Some(Row { line, record }))
+    }
+
+    /// Reads a record and returns the line it begins on. The parser's own number is the line where it began to look,
+    /// which is another one behind blank lines; where it stopped is certain, and so are the breaks inside.
+    fn next_record(&mut self, record: &mut ByteRecord) -> Result<Option<u64>, FileError> {
+        self.reader.get_mut().room = MAX_ROW_BYTES;
+        let began = self.reader.position().line();
+        match self.reader.read_byte_record(record) {
+            Ok(false) => return Ok(None),
+            Ok(true) => {}
+            Err(error) => {
+                let cause = match error.into_kind() {
+                    csv::ErrorKind::Io(error) => error,
+                    other => io::Error::other(format!("{other:?}")),
+                };
+                return Err(FileError::Read(began, cause));
+            }
+        }
+        let breaks = record.as_slice().iter().filter(|octet| **octet == b'\n').count() as u64;
+        let stopped = self.reader.position().line();
+        // What the parser sees ends with a line break. It was not enough to end this record.
+        if self.reader.get_ref().ended {
+            return Err(FileError::OpenQuote(stopped - breaks));
+        }
+        Ok(Some(stopped - breaks - 1))
+    }
+}
+
+/// The header's columns, if they are those of such rows.
+fn columns<T: Record>(header: &StringRecord) -> Result<Vec<&'static str>, String> {
+    let mut columns = Vec::with_capacity(header.len());
+    for cell in header {
+        let name = cell.trim();
+        let Some(column) = T::COLUMNS.iter().find(|column| **column == name) else {
+            let known = T::COLUMNS.join(",");
+            return Err(format!(
+                "it has an unknown column {name:?}: the columns are {known}, separated by commas"
+            ));
+        };
+        if columns.contains(column) {
+            return Err(format!("it has the column {name} twice"));
+        }
+        columns.push(*column);
+    }
+    for group in T::REQUIRED {
+        if !group.iter().any(|column| columns.contains(column)) {
+            return Err(format!("it lacks the column {}", group.join(" or ")));
+        }
+    }
+    Ok(columns)
+}
+
+/// What the parser sees of the file: every line break as `\n`, one at the end, and of each row no more than
+/// [`MAX_ROW_BYTES`].
+///
+/// The parser counts `\n` alone and takes `\r` for the end of a row, so that its line numbers would be one behind in a file
+/// with `\r\n`. In a cell the change is none: a notice has its line breaks so anyway, and nothing else may have any.
+struct Source {
+    input: Box<dyn Read + Send>,
+    /// How much was read.
+    bytes: u64,
+    /// How much more the row may have.
+    room: usize,
+    last: u8,
+    /// The parser asked for more than there is.
+    ended: bool,
+}
+
+impl Source {
+    fn new(input: Box<dyn Read + Send>) -> Self {
+        Self { input, bytes: 0, room: 0, last: b'\n', ended: false }
+    }
+}
+
+impl Read for Source {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.room == 0 {
+            return Err(io::Error::other("it is longer than 1 MiB; is a quote never closed?"));
+        }
+        loop {
+            let count = self.input.read(buffer)?;
+            self.bytes += count as u64;
+            self.room = self.room.saturating_sub(count);
+            if count == 0 {
+                if self.last != b'\n' && self.last != b'\r' {
+                    self.last = b'\n';
+                    buffer[..1].copy_from_slice(b"\n");
+                    return Ok(1);
+                }
+                self.ended = true;
+                return Ok(0);
+            }
+            let mut kept = 0;
+            for position in 0..count {
+                let octet = buffer[position];
+                if !(octet == b'\n' && self.last == b'\r') {
+                    buffer[kept] = if octet == b'\r' { b'\n' } else { octet };
+                    kept += 1;
+                }
+                self.last = octet;
+            }
+            // None is left of a lone `\n` behind a `\r`; to return that would be the end of the file.
+            if kept > 0 {
+                return Ok(kept);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+    use crate::domain::Notice;
+
+    struct Pair(Option<String>, Option<Notice>);
+
+    impl Record for Pair {
+        const COLUMNS: &'static [&'static str] = &["a", "b"];
+        const REQUIRED: &'static [&'static [&'static str]] = &[&["a", "b"]];
+
+        fn parse(cells: &Cells<'_>) -> Result<Self, String> {
+            Ok(Self(cells.parse("a")?, cells.parse("b")?))
+        }
+    }
+
+    /// Gives one octet at a time.
+    struct Trickle(io::Cursor<Vec<u8>>);
+
+    impl Read for Trickle {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            self.0.read(&mut buffer[..1])
+        }
+    }
+
+    /// The rows as `line a|b`, or the error.
+    fn rows(input: impl Read + Send + 'static) -> Vec<String> {
+        let mut file = match File::<Pair>::open(input) {
+            Ok(file) => file,
+            Err(error) => return vec![error.to_string()],
+        };
+        let mut rows = Vec::new();
+        loop {
+            match file.next() {
+                Ok(None) => return rows,
+                Ok(Some(Row { line, record: Ok(Pair(a, b)) })) => {
+                    let b = b.as_ref().map_or("-", Notice::as_str);
+                    rows.push(format!("{line} {}|{b}", a.as_deref().unwrap_or("-")));
+                }
+                Ok(Some(Row { line, record: Err(reason) })) => rows.push(format!("{line} {reason}")),
+                Err(error) => {
+                    rows.push(error.to_string());
+                    return rows;
+                }
+            }
+        }
+    }
+
+    #[rstest]
+    #[case::plain("a,b\n1,2\n3,4\n", &["2 1|2", "3 3|4"])]
+    #[case::no_last_line_break("a,b\n1,2\n3,4", &["2 1|2", "3 3|4"])]
+    #[case::carriage_returns("a,b\r\n1,2\r\n\r\n3,4\r\n", &["2 1|2", "4 3|4"])]
+    #[case::only_carriage_returns("a,b\r1,2\r3,4\r", &["2 1|2", "3 3|4"])]
+    #[case::blank_lines("\n\na,b\n\n1,2\n\n\n3,4\n\n", &["5 1|2", "8 3|4"])]
+    #[case::quoted_line_breaks("a,b\n1,\"2\n\n2\"\n3,\"4\r\n4\"\r\n5,6", &["2 1|2\n\n2", "5 3|4\n4", "7 5|6"])]
+    #[case::quoted_quotes("a,b\n\"1,\"\"1\",2\n", &["2 1,\"1|2"])]
+    #[case::byte_order_mark("\u{feff}a,b\n1,2\n", &["2 1|2"])]
+    #[case::byte_order_mark_and_quotes("\u{feff}\"a\",\"b\"\n1,2\n", &["2 1|2"])]
+    #[case::another_order("b,a\n1,2\n", &["2 2|1"])]
+    #[case::one_column("b\n1\n", &["2 -|1"])]
+    #[case::blank_cells("a,b\n , \n\"\",x\n", &["2 -|-", "3 -|x"])]
+    #[case::too_few_and_too_many("a,b\n1\n1,2,3\n4,5\n", &[
+        "2 it has 1 cells, and the header has 2", "3 it has 3 cells, and the header has 2", "4 4|5",
+    ])]
+    #[case::bad_value("a,b\n1,x\0\n2,3\n", &["2 b must not contain a NUL character", "3 2|3"])]
+    #[case::open_quote("a,b\n1,2\n3,\"4\n5,6\n", &["2 1|2", "the quote that opens in the row of line 3 is never closed"])]
+    #[case::open_quote_without_line_break("a,b\n3,\"4", &["the quote that opens in the row of line 2 is never closed"])]
+    #[case::closed_quote_at_the_end("a,b\n3,\"4\n\"", &["2 3|4"])]
+    #[case::only_a_header("a,b", &[])]
+    #[case::empty("", &["it is empty: the first line must name the columns"])]
+    #[case::blank("\n\r\n", &["it is empty: the first line must name the columns"])]
+    #[case::unknown("a,c\n", &["it has an unknown column \"c\": the columns are a,b, separated by commas"])]
+    #[case::doubled("a,b,a\n", &["it has the column a twice"])]
+    #[case::semicolons("a;b\n1;2\n", &["it has an unknown column \"a;b\": the columns are a,b, separated by commas"])]
+    fn reads(#[case] text: &str, #[case] expected: &[&str], #[values(false, true)] trickle: bool) {
+        let input = io::Cursor::new(text.as_bytes().to_vec());
+        let rows = if trickle && !text.starts_with('\u{feff}') { rows(Trickle(input)) } else { rows(input) };
+        assert_eq!(rows, expected);
+    }
+
+    #[test]
+    fn refuses_a_row_that_is_not_utf8() {
+        assert_eq!(rows(&b"a,b\n\xff,2\n3,4\n"[..]), ["2 it is not UTF-8 text", "3 3|4"]);
+        assert_eq!(rows(&b"\xff\xfea\0,\0b\0"[..]), ["its first line is not UTF-8 text"]);
+    }
+
+    #[test]
+    fn stops_at_a_row_without_end() {
+        let input = io::Cursor::new(b"a,b\n1,\"".to_vec()).chain(io::repeat(b'x'));
+        let error = "the row of line 2 cannot be read: it is longer than 1 MiB; is a quote never closed?";
+        assert_eq!(rows(input), [error]);
+    }
+}

@@ -1,0 +1,115 @@
+//! What the rows of a batch come to, one after another, before anything is written.
+
+use std::collections::HashMap;
+
+use super::customers::{Change, CustomerRow, Outcome};
+use crate::db::customer_import::Record;
+use crate::domain::Email;
+
+/// The customers that the rows of a batch are about, as they are and as they shall be.
+pub(super) struct Plan {
+    drafts: Vec<Draft>,
+    by_cu_ref_no: HashMap<String, usize>,
+    /// Of the living.
+    by_email: HashMap<String, usize>,
+}
+
+struct Draft {
+    record: Record,
+    changed: bool,
+}
+
+impl Plan {
+    /// Starts from what the database knows of the customers that the rows name.
+    pub(super) fn new(known: Vec<Record>) -> Self {
+        let mut plan = Self { drafts: Vec::new(), by_cu_ref_no: HashMap::new(), by_email: HashMap::new() };
+        for record in known {
+            plan.add(record, false);
+        }
+        plan
+    }
+
+    fn add(&mut self, record: Record, changed: bool) {
+        let position = self.drafts.len();
+        self.by_cu_ref_no.insert(record.cu_ref_no.clone(), position);
+        if let Some(email) = record.email.clone().filter(|_| !record.deleted) {
+            self.by_email.insert(email, position);
+        }
+        self.drafts.push(Draft { record, changed });
+    }
+
+    /// Takes the next row. A customer is the one of the reference, or without one that of the address; what it has stays,
+    /// what it lacks is filled.
+    pub(super) fn take(&mut self, row: &CustomerRow) -> Outcome {
+        let email = row.email.as_ref().map(Email::as_str);
+        let owner = email.and_then(|email| self.by_email.get(email)).copied();
+        let found = match &row.cu_ref_no {
+            Some(cu_ref_no) => self.by_cu_ref_no.get(cu_ref_no.as_str()).copied(),
+            None => owner,
+        };
+        if let Some(draft) = found.and_then(|position| self.drafts.get(position)) {
+            let Record { cu_ref_no, deleted, .. } = &draft.record;
+            if *deleted {
+                return Err(format!("customer {cu_ref_no} is deleted"));
+            }
+            if let (Some(ours), Some(theirs)) = (email, draft.record.email.as_deref())
+                && ours != theirs
+            {
+                return Err(format!("customer {cu_ref_no} has another address, {theirs}"));
+            }
+        }
+        if let (Some(email), Some(position)) = (email, owner.filter(|_| owner != found))
+            && let Some(other) = self.drafts.get(position)
+        {
+            return Err(format!("the address {email} is customer {}'s", other.record.cu_ref_no));
+        }
+        match found {
+            Some(position) => self.fill(position, row),
+            None => {
+                self.add(row.to_record(), true);
+                Ok(Change::Created)
+            }
+        }
+    }
+
+    fn fill(&mut self, position: usize, row: &CustomerRow) -> Outcome {
+        let Some(draft) = self.drafts.get_mut(position) else { return Ok(Change::Unchanged) };
+        let given = row.to_record();
+        let record = &mut draft.record;
+        let mut filled = false;
+        for (ours, theirs) in [
+            (&mut record.email, given.email),
+            (&mut record.first_name, given.first_name),
+            (&mut record.last_name, given.last_name),
+            (&mut record.company_name, given.company_name),
+            (&mut record.phone, given.phone),
+        ] {
+            if ours.is_none() && theirs.is_some() {
+                *ours = theirs;
+                filled = true;
+            }
+        }
+        if !filled {
+            return Ok(Change::Unchanged);
+        }
+        draft.changed = true;
+        if let Some(email) = record.email.clone() {
+            self.by_email.insert(email, position);
+        }
+        Ok(Change::Updated)
+    }
+
+    /// What is to be inserted.
+    pub(super) fn new_records(&self) -> Vec<&Record> {
+        self.changed().filter(|record| record.id.is_none()).collect()
+    }
+
+    /// What is to be filled.
+    pub(super) fn filled_records(&self) -> Vec<&Record> {
+        self.changed().filter(|record| record.id.is_some()).collect()
+    }
+
+    fn changed(&self) -> impl Iterator<Item = &Record> {
+        self.drafts.iter().filter(|draft| draft.changed).map(|draft| &draft.record)
+    }
+}

@@ -1,0 +1,334 @@
+//! `customer-match customer import` (docs/import.md).
+
+use std::fmt::Write;
+
+use crate::support::binary::on;
+use crate::support::import::{Import, file_of, import as import_file, import_stdin};
+use crate::support::{CUSTOMER, MANAGER, Service};
+
+const ALL: &str = "email,cuRefNo,firstName,lastName,companyName,phone";
+
+fn import(service: &Service, csv: impl AsRef<[u8]>) -> Import {
+    import_file(&service.database, "customer", csv, &[])
+}
+
+/// Rows, created, updated, unchanged, refused.
+fn counts(import: &Import) -> [u64; 5] {
+    import.counts(["rows", "created", "updated", "unchanged", "refused"])
+}
+
+/// The customers besides the two of the service, in the order of their addresses; a random reference as `*`.
+async fn customers(service: &Service) -> Vec<String> {
+    sqlx::query_scalar(
+        "select concat_ws('|', coalesce(email, '-'), cu_ref_no, first_name, last_name, company_name, phone)
+         from customer where cu_ref_no not in ($1, $2) order by email nulls last, cu_ref_no",
+    )
+    .bind(MANAGER)
+    .bind(CUSTOMER)
+    .fetch_all(&service.pool)
+    .await
+    .unwrap()
+}
+
+#[tokio::test]
+async fn creates_customers_from_any_order_of_columns() {
+    let service = Service::start().await;
+    let csv = "phone,cuRefNo,email,firstName,companyName,lastName\r\n\
+               +420 1,customer00000001, A@BÜCHER.de ,Anna,\"Acme, Inc.\",Nová\r\n\
+               ,customer00000002,,,,\r\n\
+               ,,b@example.com,\"B \"\"b\"\"\",,\r\n";
+    let done = import(&service, format!("\u{feff}{csv}"));
+    assert_eq!((done.code, counts(&done), done.said.len()), (0, [3, 3, 0, 0, 0], 0), "{done:?}");
+    assert_eq!(done.summary["dryRun"], false);
+    let stored = customers(&service).await;
+    assert_eq!(stored[0], "a@xn--bcher-kva.de|customer00000001|Anna|Nová|Acme, Inc.|+420 1");
+    assert!(stored[1].starts_with("b@example.com|") && stored[1].ends_with("|B \"b\""), "{stored:?}");
+    assert_eq!(stored[2..], ["-|customer00000002"]);
+
+    let again = import(&service, csv);
+    assert_eq!((again.code, counts(&again)), (0, [3, 0, 0, 3, 0]));
+    assert_eq!(customers(&service).await, stored);
+}
+
+#[tokio::test]
+async fn reads_the_standard_input() {
+    let service = Service::start().await;
+    let done = import_stdin(&service.database, "customer", "email\na@example.com\nnonsense\n");
+    assert_eq!((done.code, counts(&done)), (1, [2, 1, 0, 0, 1]));
+    assert_eq!(
+        done.said,
+        ["line 3: email must be an e-mail address with an @", "error: 1 of 2 row(s) were refused"]
+    );
+}
+
+#[tokio::test]
+async fn fills_what_is_empty_and_overwrites_nothing() {
+    let service = Service::start().await;
+    service.add_customer("customer00000001", None).await;
+    service.add_customer("customer00000002", Some("b@example.com")).await;
+    service.execute("update customer set first_name = 'Old' where cu_ref_no like 'customer%'").await;
+    let csv = format!(
+        "{ALL}\n\
+         a@example.com,customer00000001,New,Nová,,\n\
+         B@example.com,,New,,Acme,\n\
+         b@example.com,customer00000002,,Bílý,,1\n\
+         ,customer00000002,,Other,Other,2\n"
+    );
+    let done = import(&service, &csv);
+    assert_eq!((done.code, counts(&done)), (0, [4, 0, 3, 1, 0]), "{done:?}");
+    let stored = customers(&service).await;
+    assert_eq!(
+        stored,
+        ["a@example.com|customer00000001|Old|Nová", "b@example.com|customer00000002|Old|Bílý|Acme|1"]
+    );
+    assert_eq!(counts(&import(&service, &csv)), [4, 0, 0, 4, 0]);
+}
+
+#[tokio::test]
+async fn the_same_customer_twice_is_one() {
+    let service = Service::start().await;
+    let csv = format!(
+        "{ALL}\n\
+         a@example.com,,,,,\n\
+         A@EXAMPLE.com,,Anna,,,\n\
+         a@example.com,,Other,Nová,,\n\
+         ,customer00000001,,,,\n\
+         b@example.com,customer00000001,,,,\n\
+         b@example.com,,Bob,,,\n"
+    );
+    let done = import(&service, &csv);
+    assert_eq!((done.code, counts(&done)), (0, [6, 2, 4, 0, 0]), "{done:?}");
+    let stored = customers(&service).await;
+    assert!(stored[0].ends_with("|Anna|Nová"), "{stored:?}");
+    assert_eq!(stored[1..], ["b@example.com|customer00000001|Bob"]);
+}
+
+#[tokio::test]
+async fn refuses_contradictions_with_a_reason() {
+    let service = Service::start().await;
+    service.add_customer("customer00000001", Some("a@example.com")).await;
+    service.add_customer("customer00000002", None).await;
+    service.add_customer("deletedCustomer1", Some("gone@example.com")).await;
+    service.execute("update customer set deleted_at = now() where cu_ref_no = 'deletedCustomer1'").await;
+    let csv = format!(
+        "{ALL}\n\
+         other@example.com,customer00000001,,,,\n\
+         a@example.com,customer00000002,,,,\n\
+         a@example.com,customer00000003,,,,\n\
+         gone@example.com,deletedCustomer1,,,,\n\
+         gone@example.com,,,,,\n\
+         new@example.com,customer00000004,,,,\n\
+         new@example.com,customer00000005,,,,\n\
+         newer@example.com,customer00000004,,,,\n"
+    );
+    let done = import(&service, &csv);
+    assert_eq!((done.code, counts(&done)), (1, [8, 2, 0, 0, 6]));
+    insta::assert_json_snapshot!(done.said, @r#"
+    [
+      "line 2: customer customer00000001 has another address, a@example.com",
+      "line 3: the address a@example.com is customer customer00000001's",
+      "line 4: the address a@example.com is customer customer00000001's",
+      "line 5: customer deletedCustomer1 is deleted",
+      "line 8: the address new@example.com is customer customer00000004's",
+      "line 9: customer customer00000004 has another address, new@example.com",
+      "error: 6 of 8 row(s) were refused"
+    ]
+    "#);
+    let again = import(&service, &csv);
+    assert_eq!((counts(&again), again.said), ([8, 0, 0, 2, 6], done.said));
+}
+
+#[tokio::test]
+async fn a_header_that_is_wrong_is_refused_before_anything_is_written() {
+    let service = Service::start().await;
+    let headers = ["", "email,name", "email,phone,email", "firstName,phone", "email;phone"];
+    let errors = headers.map(|header| {
+        let done = import(&service, format!("{header}\na@example.com,1\n"));
+        assert_eq!((done.code, done.said.len()), (2, 1), "{done:?}");
+        done.said[0].split_once(": ").unwrap().1.split_once(": ").unwrap().1.to_owned()
+    });
+    insta::assert_json_snapshot!(errors, @r#"
+    [
+      "it has an unknown column \"a@example.com\": the columns are email,cuRefNo,firstName,lastName,companyName,phone, separated by commas",
+      "it has an unknown column \"name\": the columns are email,cuRefNo,firstName,lastName,companyName,phone, separated by commas",
+      "it has the column email twice",
+      "it lacks the column email or cuRefNo",
+      "it has an unknown column \"email;phone\": the columns are email,cuRefNo,firstName,lastName,companyName,phone, separated by commas"
+    ]
+    "#);
+    assert_eq!(service.count("customer").await, 2);
+
+    let refused = |arguments: &[&str]| {
+        let output = on(&service.database, arguments).output().unwrap();
+        (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    let nobodys = refused(&["customer", "import", "-", "--organisation", "99"]);
+    assert_eq!(nobodys, (2, "error: -: it is empty: the first line must name the columns\n".into()));
+    let nobodys =
+        refused(&["customer", "import", file_of("email\n").path().to_str().unwrap(), "--organisation", "99"]);
+    assert_eq!(nobodys, (1, "error: there is no organisation 99\n".into()));
+    let missing = refused(&["customer", "import", "/no/such/file.csv", "--organisation", "1"]);
+    let reason = "No such file or directory (os error 2)";
+    assert_eq!(missing, (2, format!("error: /no/such/file.csv cannot be read: {reason}\n")));
+}
+
+#[tokio::test]
+async fn a_quote_that_is_never_closed_stops_the_import_where_it_opens() {
+    let service = Service::start().await;
+    let done = import(&service, "email,firstName\na@example.com,A\nb@example.com,\"B\nc@example.com,C\n");
+    assert_eq!((done.code, counts(&done)), (1, [1, 1, 0, 0, 0]), "what was before it is in");
+    assert!(
+        done.said[0].ends_with(
+            "the import stopped after 1 row(s), which are done; run again, it goes on behind them: \
+             the quote that opens in the row of line 3 is never closed"
+        ),
+        "{done:?}"
+    );
+}
+
+/// A file of several batches with every kind of bad row in between. Returns it with the lines that are refused.
+fn mixed(rows: usize) -> (String, Vec<u64>) {
+    let mut csv = format!("{ALL}\n");
+    let (mut line, mut bad) = (2, Vec::new());
+    for i in 0..rows {
+        let row = match i % 100 {
+            7 => "nonsense,,,,,\n".to_owned(),
+            17 => format!("x{i}@example.com,short,,,,\n"),
+            27 => ",,Nobody,,,\n".to_owned(),
+            37 => format!("x{i}@example.com,,\"two\nlines\",,,\n"),
+            47 => format!("x{i}@example.com,,too,few\n"),
+            57 => format!("x{i}@example.com,,{},,,\n", "x".repeat(201)),
+            67 => format!("c0@example.com,contradict{i:06},,,,\n"),
+            77 => format!("x{i}@example.com,poisoned{i:08},poison,,,\n"),
+            // Good ones: blank lines before it, a doubled customer, quotes.
+            87 => format!("\n\nd{i}@example.com,,Blank,lines,before,\n"),
+            97 => format!("c{}@example.com,,Other,,,\n", i - 1),
+            _ => format!("c{i}@example.com,customer{i:08},\"First\",\"La\"\"st\",,\"1\"\n"),
+        };
+        if [7, 17, 27, 37, 47, 57, 67, 77].contains(&(i % 100)) {
+            bad.push(line);
+        }
+        line += row.matches('\n').count() as u64;
+        csv += &row;
+    }
+    (csv, bad)
+}
+
+#[tokio::test]
+async fn three_thousand_rows_with_every_kind_of_bad_row() {
+    let service = Service::start().await;
+    // A rule that only the database knows, and that fails a whole statement.
+    service.execute("alter table customer add constraint no_poison check (first_name <> 'poison')").await;
+    let (csv, bad) = mixed(3_000);
+    let dry = import_file(&service.database, "customer", &csv, &["--dry-run"]);
+    assert_eq!(service.count("customer").await, 2, "no trace of a dry run");
+
+    let done = import(&service, &csv);
+    assert_eq!((done.code, counts(&done)), (1, [3_000, 2_730, 0, 30, 240]));
+    let lines: Vec<u64> = done.said[..240]
+        .iter()
+        .map(|said| said.strip_prefix("line ").unwrap().split_once(':').unwrap().0.parse().unwrap())
+        .collect();
+    assert_eq!(lines, bad);
+    insta::assert_json_snapshot!(done.said[..8], @r#"
+    [
+      "line 9: email must be an e-mail address with an @",
+      "line 19: cuRefNo must be exactly 16 letters or digits (A-Z, a-z, 0-9)",
+      "line 29: it has neither an email nor a cuRefNo",
+      "line 39: firstName must not contain control characters",
+      "line 50: it has 4 cells, and the header has 6",
+      "line 60: firstName must have at most 200 characters",
+      "line 70: the address c0@example.com is customer customer00000000's",
+      "line 80: the database refuses it: new row for relation \"customer\" violates check constraint \"no_poison\""
+    ]
+    "#);
+    assert_eq!(service.count("customer").await, 2 + 2_730);
+
+    assert_eq!(
+        (dry.code, counts(&dry), &dry.said),
+        (1, counts(&done), &done.said),
+        "a dry run reports the same"
+    );
+    assert_eq!(dry.summary["dryRun"], true);
+
+    let versions = "select md5(string_agg(customer::text || xmin::text, ',' order by id)) from customer";
+    let before: String = sqlx::query_scalar(versions).fetch_one(&service.pool).await.unwrap();
+    let again = import(&service, &csv);
+    assert_eq!((counts(&again), &again.said), ([3_000, 0, 0, 2_760, 240], &done.said));
+    let after: String = sqlx::query_scalar(versions).fetch_one(&service.pool).await.unwrap();
+    assert_eq!(before, after, "run again, it writes nothing");
+}
+
+#[tokio::test]
+async fn a_dry_run_reports_the_same_of_what_is_there_and_leaves_it() {
+    let service = Service::start().await;
+    service.add_customer("customer00000001", None).await;
+    let mut csv = format!("{ALL}\na@example.com,customer00000001,A,,,\n");
+    for i in 0..1_500 {
+        writeln!(csv, "c{i}@example.com,,,,,").unwrap();
+    }
+    // In another batch than what they contradict or complete.
+    csv += "a@example.com,,B,C,,\nb@example.com,customer00000001,,,,\nc0@example.com,,Filled,,,\njan@barasek.com,,,,,\n";
+    let stored = customers(&service).await;
+    let dry = import_file(&service.database, "customer", &csv, &["--dry-run"]);
+    assert_eq!(customers(&service).await, stored);
+    let done = import(&service, &csv);
+    assert_eq!(counts(&done), [1_505, 1_500, 3, 1, 1]);
+    assert_eq!((counts(&dry), dry.said), (counts(&done), done.said));
+}
+
+#[tokio::test]
+async fn a_dry_run_locks_nothing_and_waits_for_nobody() {
+    let service = Service::start().await;
+    let mut holder = service.pool.begin().await.unwrap();
+    sqlx::query("select from customer for update").execute(&mut *holder).await.unwrap();
+    let dry =
+        import_file(&service.database, "customer", "email,firstName\njan@barasek.com,Jan\n", &["--dry-run"]);
+    assert_eq!((dry.code, counts(&dry)), (0, [1, 0, 1, 0, 0]), "{dry:?}");
+}
+
+#[tokio::test]
+async fn organisations_are_apart() {
+    let service = Service::start().await;
+    let (other, _) = service.add_organisation("Other").await;
+    service.add_customer_of(other, "customer00000001", Some("a@example.com")).await;
+    let done =
+        import(&service, "email,cuRefNo\nb@example.com,customer00000001\na@example.com,customer00000002\n");
+    assert_eq!((done.code, counts(&done)), (0, [2, 2, 0, 0, 0]), "{done:?}");
+}
+
+/// Two imports of one file at once: both go through, and each customer is there once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_imports_at_once_agree() {
+    let service = Service::start().await;
+    let mut csv = format!("{ALL}\n");
+    for i in 0..3_000 {
+        writeln!(csv, "c{i}@example.com,,First,,,").unwrap();
+    }
+    let (one, two) = std::thread::scope(|scope| {
+        let one = scope.spawn(|| import(&service, &csv));
+        let two = scope.spawn(|| import(&service, &csv));
+        (one.join().unwrap(), two.join().unwrap())
+    });
+    for done in [&one, &two] {
+        assert_eq!(done.code, 0, "{done:?}");
+    }
+    let [one, two] = [counts(&one), counts(&two)];
+    assert_eq!((one[1] + two[1], one[3] + two[3]), (3_000, 3_000));
+    assert_eq!(service.count("customer").await, 3_002);
+}
+
+#[tokio::test]
+async fn the_summary_is_a_sentence_for_people() {
+    let service = Service::start().await;
+    let done = import_file(
+        &service.database,
+        "customer",
+        "email\na@example.com\n",
+        &["--format", "text", "--dry-run"],
+    );
+    assert_eq!(
+        done.summary,
+        "Dry run, nothing was written: 1 row(s): 1 created, 0 updated, 0 unchanged, 0 refused.\n"
+    );
+}
