@@ -4,6 +4,7 @@
 
 mod confirm;
 mod customer;
+mod customer_match;
 mod database;
 mod healthcheck;
 mod import;
@@ -39,6 +40,8 @@ enum Command {
     Key(key::Key),
     #[command(subcommand)]
     Customer(customer::Customer),
+    #[command(subcommand)]
+    Match(customer_match::CustomerMatch),
     Healthcheck(healthcheck::Healthcheck),
 }
 
@@ -51,6 +54,7 @@ impl Cli {
             Command::Organisation(command) => command.run().await,
             Command::Key(command) => command.run().await,
             Command::Customer(command) => command.run().await,
+            Command::Match(command) => command.run().await,
             Command::Healthcheck(command) => command.run().await,
         }
     }

@@ -10,6 +10,7 @@
 
 pub mod customers;
 pub mod file;
+pub mod matches;
 mod plan;
 
 use std::fmt::Display;
@@ -18,6 +19,7 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 
 use self::file::{Batch, FileError};
+use crate::matching::MatchError;
 
 /// What became of the rows of a file.
 #[derive(Debug, Default, Serialize)]
@@ -60,6 +62,9 @@ pub enum ImportError {
     /// Every attempt at a batch met somebody else's write.
     #[error("others write about the same customers all the time")]
     Raced,
+    /// The write path refused to wait.
+    #[error(transparent)]
+    Match(#[from] MatchError),
 }
 
 /// Lets `take` have all rows that could be read, a batch at a time. It says what became of each, in their order.

@@ -17,10 +17,12 @@
 //!   is forgotten.
 
 mod admission;
+mod rehearsal;
 mod statement;
 mod unmatch;
 mod writer;
 
+pub use rehearsal::rehearse;
 pub use unmatch::{Unmatch, UnmatchError, unmatch};
 
 use std::sync::Arc;
@@ -72,14 +74,16 @@ impl Customer {
         }
     }
 
-    fn cu_ref_no(&self) -> Option<&str> {
+    /// The reference, if that is the name.
+    pub fn cu_ref_no(&self) -> Option<&str> {
         match self {
             Self::CuRefNo(cu_ref_no) => Some(cu_ref_no.as_str()),
             Self::Email(_) => None,
         }
     }
 
-    fn email(&self) -> Option<&str> {
+    /// The address, if that is the name.
+    pub fn email(&self) -> Option<&str> {
         match self {
             Self::CuRefNo(_) => None,
             Self::Email(email) => Some(email.as_str()),

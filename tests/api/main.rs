@@ -11,6 +11,7 @@ mod customer_import;
 mod customer_merge;
 mod identity;
 mod input;
+mod match_import;
 mod matched_customer_list;
 mod matching;
 mod ping;

@@ -1,0 +1,49 @@
+//! `customer-match match …`
+
+use clap::{Args, Subcommand};
+
+use super::import::{Import as Work, ImportArgs};
+use crate::db;
+use crate::db::rehearsal::Rehearsal;
+use crate::import::matches::{self, Target};
+use crate::matching::Matcher;
+
+/// Relations of two customers.
+#[derive(Subcommand)]
+pub(super) enum CustomerMatch {
+    Import(Import),
+}
+
+/// Match customers from a CSV file, by the rules of the endpoint.
+///
+/// Columns, in any order: managerCuRefNo, customerCuRefNo, customerEmail, notice; managerCuRefNo must be there, and one of
+/// the next two. A blank notice keeps the one that is there. A row that cannot be taken is reported with its line and does
+/// not hinder the others; the exit status is then 1.
+#[derive(Args)]
+pub(super) struct Import {
+    #[command(flatten)]
+    arguments: ImportArgs,
+}
+
+impl CustomerMatch {
+    pub(super) async fn run(self) -> anyhow::Result<()> {
+        match self {
+            Self::Import(command) => command.run().await,
+        }
+    }
+}
+
+impl Import {
+    async fn run(self) -> anyhow::Result<()> {
+        self.arguments
+            .run(async |Work { pool, organisation, dry_run, rows, bar }, summary| {
+                let target = if dry_run {
+                    Target::Rehearsal(Rehearsal::open(pool).await?)
+                } else {
+                    Target::Matcher(Matcher::start(&db::writer_options(pool)))
+                };
+                matches::import(target, organisation, rows, summary, bar).await
+            })
+            .await
+    }
+}

@@ -1,0 +1,170 @@
+//! `customer-match match import` (docs/import.md).
+
+use std::fmt::Write;
+
+use crate::support::import::{Import, import as import_file, import_stdin};
+use crate::support::{CUSTOMER, MANAGER, Service};
+
+const ALL: &str = "managerCuRefNo,customerCuRefNo,customerEmail,notice";
+
+fn import(service: &Service, csv: impl AsRef<[u8]>) -> Import {
+    import_file(&service.database, "match", csv, &[])
+}
+
+/// Rows, created, updated, unchanged, reactivated, refused, new guests.
+fn counts(import: &Import) -> [u64; 7] {
+    import.counts(["rows", "created", "updated", "unchanged", "reactivated", "refused", "customersCreated"])
+}
+
+#[tokio::test]
+async fn matches_by_the_rules_of_the_endpoint() {
+    let service = Service::start().await;
+    let csv = format!(
+        "{ALL}\r\n\
+         {MANAGER},{CUSTOMER},,\"first\r\nline\"\r\n\
+         {MANAGER},,Guest@Example.com,hello\r\n\
+         {CUSTOMER},{MANAGER},ignored@example.com,\r\n\
+         {MANAGER},{CUSTOMER},, \r\n"
+    );
+    let dry = import_file(&service.database, "match", &csv, &["--dry-run"]);
+    assert_eq!((service.count("customer").await, service.count("customer_match").await), (2, 0));
+    let done = import(&service, &csv);
+    assert_eq!((done.code, counts(&done)), (0, [4, 2, 1, 1, 0, 0, 1]), "{done:?}");
+    assert_eq!((dry.code, counts(&dry)), (0, counts(&done)), "a dry run reports the same");
+    let guest: String =
+        sqlx::query_scalar("select cu_ref_no from customer where email = 'guest@example.com'")
+            .fetch_one(&service.pool)
+            .await
+            .unwrap();
+    assert_eq!(
+        service.relations().await,
+        [format!("{MANAGER}<>{CUSTOMER} first\nline"), format!("{MANAGER}>{guest} hello")]
+    );
+
+    service.execute("update customer_match set deactivated_at = now() where notice = 'hello'").await;
+    let dry = import_file(&service.database, "match", &csv, &["--dry-run"]);
+    let again = import(&service, &csv);
+    assert_eq!((again.code, counts(&again)), (0, [4, 0, 0, 3, 1, 0, 0]));
+    assert_eq!(counts(&dry), counts(&again));
+}
+
+#[tokio::test]
+async fn a_file_without_notices_keeps_them() {
+    let service = Service::start().await;
+    import(&service, format!("{ALL}\n{MANAGER},{CUSTOMER},,kept\n"));
+    let done = import_stdin(
+        &service.database,
+        "match",
+        &format!("customerCuRefNo,managerCuRefNo\n{CUSTOMER},{MANAGER}\n"),
+    );
+    assert_eq!((done.code, counts(&done)), (0, [1, 0, 0, 1, 0, 0, 0]));
+    assert_eq!(service.relations().await, [format!("{MANAGER}>{CUSTOMER} kept")]);
+}
+
+#[tokio::test]
+async fn every_refused_row_is_told_with_its_line() {
+    let service = Service::start().await;
+    service.add_customer("deletedCustomer1", None).await;
+    service.execute("update customer set deleted_at = now() where cu_ref_no = 'deletedCustomer1'").await;
+    let csv = format!(
+        "{ALL}\n\
+         {MANAGER},{MANAGER},,\"a\n\n\nb\"\n\
+         {MANAGER},,JAN@barasek.com,\n\
+         {CUSTOMER},,jan@barasek.com,\n\
+         nobodyHasThisOne,{CUSTOMER},,\n\
+         {MANAGER},nobodyHasThisOne,jan@barasek.com,\n\
+         deletedCustomer1,{CUSTOMER},,\n\
+         ,{CUSTOMER},,\n\
+         {MANAGER},,,text\n\
+         short,{CUSTOMER},,\n\
+         {MANAGER},{CUSTOMER},nonsense,\n\
+         {MANAGER},{CUSTOMER},,{long}\n\
+         {MANAGER},{CUSTOMER},,last\n",
+        long = "x".repeat(10_001),
+    );
+    let dry = import_file(&service.database, "match", &csv, &["--dry-run"]);
+    let done = import(&service, &csv);
+    assert_eq!((done.code, counts(&done)), (1, [12, 1, 1, 0, 0, 10, 0]));
+    insta::assert_json_snapshot!(done.said, @r#"
+    [
+      "line 2: a customer cannot be matched with itself",
+      "line 7: a customer cannot be matched with itself",
+      "line 8: customer nobodyHasThisOne does not exist",
+      "line 9: customer nobodyHasThisOne does not exist",
+      "line 10: customer deletedCustomer1 does not exist",
+      "line 11: it has no managerCuRefNo",
+      "line 12: it has neither a customerCuRefNo nor a customerEmail",
+      "line 13: managerCuRefNo must be exactly 16 letters or digits (A-Z, a-z, 0-9)",
+      "line 14: customerEmail must be an e-mail address with an @",
+      "line 15: notice must have at most 10,000 characters",
+      "error: 10 of 12 row(s) were refused"
+    ]
+    "#);
+    assert_eq!((dry.code, counts(&dry), dry.said), (1, counts(&done), done.said));
+    assert_eq!(service.relations().await, [format!("{MANAGER}>{CUSTOMER} last")]);
+}
+
+/// The last row of a pair wins, in whichever direction and by whichever name it is written.
+#[tokio::test]
+async fn rows_of_one_pair_take_effect_in_their_order() {
+    let service = Service::start().await;
+    for i in 0..20 {
+        service.add_customer(&format!("customer{i:08}"), Some(&format!("c{i}@example.com"))).await;
+    }
+    let mut csv = format!("{ALL}\n");
+    for round in 0..120 {
+        for i in 0..20 {
+            let row = match round % 3 {
+                0 => format!("{MANAGER},customer{i:08},,notice {round}"),
+                1 => format!("{MANAGER},,c{i}@example.com,notice {round}"),
+                _ => format!("customer{i:08},{MANAGER},,notice {round}"),
+            };
+            writeln!(csv, "{row}").unwrap();
+        }
+    }
+    let dry = import_file(&service.database, "match", &csv, &["--dry-run"]);
+    let done = import(&service, &csv);
+    assert_eq!((done.code, counts(&done)), (0, [2_400, 20, 2_380, 0, 0, 0, 0]));
+    assert_eq!(counts(&dry), counts(&done));
+    let relations = service.relations().await;
+    assert_eq!(relations.len(), 20);
+    assert!(relations.iter().all(|relation| relation.ends_with(" notice 119")), "{relations:?}");
+}
+
+#[tokio::test]
+async fn a_row_that_the_database_refuses_fails_alone() {
+    let service = Service::start().await;
+    service.execute("alter table customer_match add constraint no_poison check (notice <> 'poison')").await;
+    let mut csv = format!("{ALL}\n");
+    for i in 0..50 {
+        writeln!(csv, "{MANAGER},,c{i}@example.com,{}", if i == 30 { "poison" } else { "good" }).unwrap();
+    }
+    let dry = import_file(&service.database, "match", &csv, &["--dry-run"]);
+    let done = import(&service, &csv);
+    assert_eq!((done.code, counts(&done)), (1, [50, 49, 0, 0, 0, 1, 49]));
+    let said = "line 32: the database refuses it: new row for relation \"customer_match\" violates check constraint \"no_poison\"";
+    assert_eq!(done.said.last().unwrap(), "error: 1 of 50 row(s) were refused");
+    assert!(done.said.contains(&said.to_owned()), "{:?}", done.said);
+    assert_eq!(
+        (counts(&dry), dry.said),
+        (counts(&done), vec![said.to_owned(), "error: 1 of 50 row(s) were refused".to_owned()])
+    );
+}
+
+#[tokio::test]
+async fn a_header_that_is_wrong_is_refused() {
+    let service = Service::start().await;
+    let headers = ["customerCuRefNo,notice", "managerCuRefNo,notice", "managerCuRefNo,email"];
+    let errors = headers.map(|header| {
+        let done = import(&service, format!("{header}\n{MANAGER},{CUSTOMER}\n"));
+        assert_eq!((done.code, done.said.len()), (2, 1), "{done:?}");
+        done.said[0].split_once(": ").unwrap().1.split_once(": ").unwrap().1.to_owned()
+    });
+    insta::assert_json_snapshot!(errors, @r#"
+    [
+      "it lacks the column managerCuRefNo",
+      "it lacks the column customerCuRefNo or customerEmail",
+      "it has an unknown column \"email\": the columns are managerCuRefNo,customerCuRefNo,customerEmail,notice, separated by commas"
+    ]
+    "#);
+}
