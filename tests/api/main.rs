@@ -21,5 +21,6 @@ mod schema;
 mod search;
 mod support;
 mod tenants;
+mod terminal;
 mod unmatching;
 mod write_path;

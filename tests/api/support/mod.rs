@@ -3,6 +3,7 @@
 pub mod binary;
 pub mod import;
 mod postgres;
+pub mod terminal;
 
 pub use postgres::TestDatabase;
 
