@@ -16,7 +16,7 @@ use super::statement::{self, Verdict};
 use super::{Match, MatchError, Outcome};
 use crate::db;
 
-/// Matches taken at a time. Batches form by themselves and are as large as what has come in during the last one; this
+/// Matches in one statement. Batches form by themselves and are as large as what has come in during the last one; this
 /// bounds how long an organisation waits for another's.
 const MAX_BATCH: usize = 256;
 /// How long a match may wait for its turn. Together with one last attempt this is less than a request may take.
@@ -48,23 +48,21 @@ pub(super) async fn run(options: PgConnectOptions, mut queue: mpsc::UnboundedRec
     let mut writer = Writer { options, connection: None };
     let mut waiting = Vec::new();
     loop {
-        if waiting.is_empty() {
-            if queue.recv_many(&mut waiting, MAX_BATCH).await == 0 {
-                return;
-            }
-        } else {
-            // What was deferred comes first: it was here first.
-            let room = MAX_BATCH.saturating_sub(waiting.len());
-            waiting.extend(std::iter::from_fn(|| queue.try_recv().ok()).take(room));
+        // All that waits, of which there is no more than the waiting room holds: whatever is deferred, the others'
+        // matches are in the next round.
+        if waiting.is_empty() && queue.recv_many(&mut waiting, usize::MAX).await == 0 {
+            return;
         }
+        waiting.extend(std::iter::from_fn(|| queue.try_recv().ok()));
         waiting.sort_by_key(|job| (job.wanted.organisation_id, job.since));
         let mut deferred = Vec::new();
         while let Some(first) = waiting.first() {
             let organisation_id = first.wanted.organisation_id;
             let others = waiting.partition_point(|job| job.wanted.organisation_id <= organisation_id);
             let rest = waiting.split_off(others);
-            let (batch, repeated) = first_of_each_pair(std::mem::replace(&mut waiting, rest));
+            let (mut batch, repeated) = first_of_each_pair(std::mem::replace(&mut waiting, rest));
             deferred.extend(repeated);
+            deferred.extend(batch.split_off(batch.len().min(MAX_BATCH)));
             deferred.extend(writer.write(organisation_id, batch).await);
         }
         waiting = deferred;
