@@ -2,18 +2,21 @@
 
 use std::any::Any;
 
-use axum::http::Uri;
+use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 
+use super::extract::discard;
 use crate::error::{ApiError, ErrorCode};
 
-/// No route.
-pub(super) async fn not_found(uri: Uri) -> ApiError {
-    ApiError::not_found(format!("Path {}", uri.path()))
+/// No route. The path is not repeated: with a `&` in the place of the `?` it holds a key.
+pub(super) async fn not_found(request: Request) -> ApiError {
+    discard(request.into_body()).await;
+    ApiError::not_found("The requested path")
 }
 
 /// A route, but not for this method; the router adds `Allow`.
-pub(super) async fn method_not_allowed() -> ApiError {
+pub(super) async fn method_not_allowed(request: Request) -> ApiError {
+    discard(request.into_body()).await;
     ErrorCode::MethodNotAllowed.into()
 }
 

@@ -16,13 +16,21 @@ async fn an_unknown_path_is_404() {
       "body": {
         "error": {
           "code": "INTERNAL_RESOURCE_NOT_FOUND",
-          "description": "Path /api/v1/nothing",
+          "description": "The requested path",
           "message": "Resource not found."
         }
       },
       "status": 404
     }
     "#);
+}
+
+#[tokio::test]
+async fn a_key_in_the_path_is_not_repeated() {
+    let service = Service::start().await;
+    let answer = service.post(&format!("{MATCH}&apiKey={}", service.key), json!({})).await;
+    answer.assert_error(404, "INTERNAL_RESOURCE_NOT_FOUND");
+    assert!(!answer.body.to_string().contains(&service.key));
 }
 
 #[rstest]

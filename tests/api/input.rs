@@ -90,7 +90,7 @@ async fn says_which_field_and_which_rule() {
       "422 Field \"notice\" must have at most 10,000 characters.",
       "422 The body must be a JSON object.",
       "422 A customer cannot be matched with itself.",
-      "422 The body is ambiguous: duplicate field `notice`.",
+      "422 Field \"notice\" is given twice.",
       "422 Field \"notice\" is not valid: unexpected end of hex escape.",
       "400 The body is not valid JSON: EOF while parsing an object at line 1 column 1.",
       "400 The body is not valid JSON: EOF while parsing a value at line 1 column 0.",

@@ -37,6 +37,12 @@ pub(super) async fn read(mut body: Body) -> Result<Bytes, ApiError> {
     if length > MAX_OCTETS { Err(ErrorCode::PayloadTooLarge.into()) } else { Ok(bytes.into()) }
 }
 
+/// Reads a body that nobody wants, so that its sender comes to read the answer.
+pub(in crate::http) async fn discard(body: Body) {
+    // Whatever is wrong with it, the answer is another.
+    let _ = read(body).await;
+}
+
 /// `application/json`, whatever its parameters.
 pub(super) fn require_json(headers: &HeaderMap) -> Result<(), ApiError> {
     let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
@@ -103,7 +109,11 @@ fn refusal<B: DeserializeOwned>(text: &str) -> ApiError {
     let message = error.inner().to_string();
     let rule = message.rsplit_once(" at line ").map_or(message.as_str(), |(rule, _)| rule);
     let Some(Segment::Map { key }) = error.path().iter().next_back() else {
-        return ApiError::invalid("", format!("The body is ambiguous: {rule}."));
+        let duplicate = rule.strip_prefix("duplicate field `").and_then(|rest| rest.strip_suffix('`'));
+        return match duplicate {
+            Some(key) => ApiError::invalid(format!("/{key}"), format!("Field \"{key}\" is given twice.")),
+            None => ApiError::invalid("", format!("The body is not valid: {rule}.")),
+        };
     };
     let description = if rule.starts_with("must") {
         format!("Field \"{key}\" {rule}.")

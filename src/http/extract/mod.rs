@@ -6,7 +6,7 @@ mod caller;
 mod prefer;
 mod query;
 
-pub(super) use body::blank_is_absent;
+pub(super) use body::{blank_is_absent, discard};
 pub(super) use caller::Caller;
 pub(super) use prefer::Prefer;
 pub(super) use query::{Parameters, Query};
@@ -31,13 +31,15 @@ pub(super) struct JsonCall<B> {
 impl<B: DeserializeOwned> FromRequest<Arc<App>> for JsonCall<B> {
     type Rejection = ApiError;
 
-    /// The key is checked before the body is validated (contract §3), and before it is even read when the key is outside.
+    /// The key is checked before anything is said about the body (contract §3). The body has been read by then: an answer
+    /// to a client that is still sending may be lost.
     async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, ApiError> {
         let (parts, body) = request.into_parts();
+        let bytes = body::read(body).await;
         let (caller, bytes) = match caller::key_outside_body(&parts) {
-            Some(key) => (Caller::check(app, Some(&key)).await?, body::read(body).await?),
+            Some(key) => (Caller::check(app, Some(&key)).await?, bytes?),
             None => {
-                let bytes = body::read(body).await?;
+                let bytes = bytes?;
                 let key = body::api_key(&bytes);
                 (Caller::check(app, key.as_deref()).await?, bytes)
             }
