@@ -1,6 +1,6 @@
 //! The binary `customer-match`: parse the command line, set up logs, run the subcommand.
 
-use std::io::{IsTerminal, stderr};
+use std::io::{IsTerminal, Write, stderr};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -14,7 +14,8 @@ async fn main() -> ExitCode {
     match cli.run().await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            // Not `eprintln!`, which panics where nobody reads.
+            let _ = writeln!(stderr(), "error: {error:#}");
             cli::exit_code(&error)
         }
     }
@@ -26,7 +27,9 @@ const DEFAULT_FILTER: &str = "info,sqlx=warn";
 /// For people on a terminal, JSON otherwise.
 fn log_to_stderr() {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr);
+    // A line that cannot be written is lost, and nothing else is: reported to the same stderr it would be a panic.
+    let subscriber =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).log_internal_errors(false);
     if stderr().is_terminal() {
         subscriber.with_target(false).init();
     } else {

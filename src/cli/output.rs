@@ -1,5 +1,8 @@
 //! What subcommands print: for people by default, one JSON document for machines.
 
+use std::io::{Write, stdout};
+
+use anyhow::Context;
 use clap::{Args, ValueEnum};
 use comfy_table::Table;
 use comfy_table::presets::NOTHING;
@@ -21,11 +24,12 @@ enum Format {
 impl Output {
     /// Prints `value` as JSON, or `text` for people.
     pub(super) fn print(&self, value: &impl Serialize, text: impl FnOnce() -> String) -> anyhow::Result<()> {
-        match self.format {
-            Format::Json => println!("{}", serde_json::to_string(value)?),
-            Format::Text => println!("{}", text()),
-        }
-        Ok(())
+        let text = match self.format {
+            Format::Json => serde_json::to_string(value)?,
+            Format::Text => text(),
+        };
+        // Not `println!`, which panics where nobody reads.
+        writeln!(stdout(), "{text}").context("done, but the result could not be printed")
     }
 }
 
