@@ -15,25 +15,24 @@ const MANAGER: &str = "1cGIHvFoQDGLAbcA";
 const CUSTOMER: &str = "5CmsaVNgAQqRqoen";
 const CUSTOMER_EMAIL: &str = "jan@barasek.com";
 
-/// Makes the organisation, its key and its customers, where they are not there yet.
+/// Makes the organisation, its key and its customers, unless it was done before. An organisation of that name that has
+/// not the sample key is somebody's own: it does not get a key that everybody knows.
 pub async fn set_up(pool: &PgPool) -> anyhow::Result<()> {
-    let created = organisation::create(pool, ORGANISATION).await?;
-    let organisation = match created {
-        Some(organisation) => organisation,
+    let key = ApiKey::parse(ApiKey::SAMPLE)?;
+    let organisation_id = match api_key::find(pool, &key.hash()).await? {
+        Some(known) => known.organisation_id,
         None => {
-            organisation::find_by_name(pool, ORGANISATION).await?.context("the organisation has just gone")?
+            let organisation = organisation::create(pool, ORGANISATION).await?.with_context(|| {
+                format!("an organisation named \"{ORGANISATION}\" exists already, so there is no room for the demo: start with --no-demo")
+            })?;
+            let new = api_key::NewKey { description: "The documentation's sample key", ..Default::default() };
+            api_key::create(pool, organisation.id, &key, &new).await?;
+            organisation.id
         }
     };
-    api_key::create(
-        pool,
-        organisation.id,
-        &ApiKey::parse(ApiKey::SAMPLE)?,
-        &api_key::NewKey { description: "The documentation's sample key", ..Default::default() },
-    )
-    .await?;
     for (cu_ref_no, email) in [(MANAGER, None), (CUSTOMER, Some(Email::parse(CUSTOMER_EMAIL)?))] {
         let cu_ref_no = CuRefNo::parse(cu_ref_no)?;
-        match customer::create(pool, organisation.id, &cu_ref_no, email.as_ref(), &Profile::default()).await {
+        match customer::create(pool, organisation_id, &cu_ref_no, email.as_ref(), &Profile::default()).await {
             // There since the first start; whatever has been done with it since is kept.
             Err(error) if db::violates(&error, customer::CU_REF_NO_KEY) => {}
             result => result?,

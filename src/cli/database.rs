@@ -87,9 +87,7 @@ impl Database {
         if self.private.is_some() || migrate {
             return self.migrate().await;
         }
-        let pool = self.pool();
-        let pending = migration::pending(&pool).await.context("the database cannot be read")?;
-        pool.close().await;
+        let pending = migration::pending(&self.options).await.context("the database cannot be read")?;
         if pending > 0 {
             bail!(
                 "the database lacks {pending} migration(s): run `customer-match migrate`, or serve with --migrate"

@@ -4,8 +4,8 @@ use std::str::FromStr;
 
 use anyhow::{Context, bail};
 use chrono::{Days, Utc};
-use clap::builder::{PossibleValuesParser, TypedValueParser};
-use clap::{Args, Subcommand};
+use clap::builder::{FalseyValueParser, PossibleValuesParser, TypedValueParser};
+use clap::{ArgAction, Args, Subcommand};
 use serde_json::json;
 
 use super::database::{DatabaseArgs, with_pool};
@@ -15,7 +15,7 @@ use crate::db::api_key::{self, KeyRow, NewKey};
 use crate::domain::{ApiKey, KeyKind, Timestamp};
 
 /// The documented life of a key whose creator says nothing else.
-const DEFAULT_DAYS: &str = "90";
+const DEFAULT_DAYS: u64 = 90;
 
 /// API keys.
 #[derive(Subcommand)]
@@ -31,18 +31,19 @@ pub(super) struct Create {
     /// Whose data the key opens.
     #[arg(long, value_name = "ID", env = "CUSTOMER_MATCH_ORGANISATION")]
     organisation: i64,
-    /// prod: 500,000 requests a minute, dev: 1,000, root: unlimited.
+    /// The kind of key, which its first four characters name.
     #[arg(long, env = "CUSTOMER_MATCH_KEY_KIND", value_parser = kind_parser())]
     kind: KeyKind,
     /// What the key is for.
     #[arg(long, value_name = "TEXT", default_value = "", env = "CUSTOMER_MATCH_KEY_DESCRIPTION")]
     description: String,
-    /// Days until the key expires.
-    #[arg(long, value_name = "N", default_value = DEFAULT_DAYS, env = "CUSTOMER_MATCH_KEY_EXPIRES_IN_DAYS",
+    /// Days until the key expires. [default: 90]
+    #[arg(long, value_name = "N", env = "CUSTOMER_MATCH_KEY_EXPIRES_IN_DAYS",
           value_parser = clap::value_parser!(u64).range(1..=36_500))]
-    expires_in_days: u64,
+    expires_in_days: Option<u64>,
     /// The key does not expire.
-    #[arg(long, env = "CUSTOMER_MATCH_KEY_NEVER_EXPIRES", conflicts_with = "expires_in_days")]
+    #[arg(long, env = "CUSTOMER_MATCH_KEY_NEVER_EXPIRES", action = ArgAction::SetTrue,
+          value_parser = FalseyValueParser::new())]
     never_expires: bool,
     /// What the key may do, e.g. customer.match; repeat it for more. Without any it may do everything.
     #[arg(long = "scope", value_name = "SCOPE", env = "CUSTOMER_MATCH_KEY_SCOPES", value_delimiter = ',')]
@@ -110,7 +111,13 @@ impl Key {
 impl Create {
     async fn run(self) -> anyhow::Result<()> {
         let key = ApiKey::generate(self.kind);
-        let expires_at = (!self.never_expires).then(|| Utc::now() + Days::new(self.expires_in_days));
+        let expires_at = match (self.never_expires, self.expires_in_days) {
+            (true, Some(_)) => {
+                bail!("a key that never expires has no days until it does: give one or the other")
+            }
+            (true, None) => None,
+            (false, days) => Some(Utc::now() + Days::new(days.unwrap_or(DEFAULT_DAYS))),
+        };
         let scopes: Vec<_> = self.scopes.into_iter().map(|Scope(text)| text).collect();
         let new = NewKey { description: &self.description, scopes: &scopes, expires_at };
         let id = with_pool(&self.database, async |pool| {

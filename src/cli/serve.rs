@@ -4,7 +4,9 @@ use std::io::{Write, stdout};
 use std::net::SocketAddr;
 
 use anyhow::{Context, bail};
+use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Args};
+use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -16,20 +18,24 @@ use crate::http::{self, App, server};
 /// Where the server listens unless told otherwise: this machine only.
 pub(super) const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
 
+/// As a shell reports a process that SIGINT ended.
+const EXIT_INTERRUPTED: i32 = 130;
+
 /// Serve the API (what happens without a subcommand).
 #[derive(Args)]
 pub(super) struct Serve {
     /// Address and port; port 0 takes a free one.
     #[arg(long, value_name = "ADDRESS", default_value = DEFAULT_LISTEN, env = "CUSTOMER_MATCH_LISTEN")]
     listen: SocketAddr,
-    /// Accept the documentation's sample key, for an organisation of its own; the default on a private Postgres.
-    #[arg(long, env = "CUSTOMER_MATCH_DEMO", action = ArgAction::SetTrue, overrides_with = "no_demo")]
-    demo: bool,
-    /// Refuse the sample key, as every server with a database URL does.
-    #[arg(long, env = "CUSTOMER_MATCH_NO_DEMO", action = ArgAction::SetTrue, overrides_with = "demo")]
+    /// Accept the documentation's sample key, for an organisation of its own. [default: true on the private Postgres]
+    #[arg(long, value_name = "BOOL", env = "CUSTOMER_MATCH_DEMO", num_args = 0..=1, require_equals = true,
+          default_missing_value = "true", value_parser = FalseyValueParser::new())]
+    demo: Option<bool>,
+    /// Refuse the sample key, as every server with a database URL does. Wins over --demo.
+    #[arg(long, env = "CUSTOMER_MATCH_NO_DEMO", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
     no_demo: bool,
     /// Apply pending migrations first; safe on many machines at once.
-    #[arg(long, env = "CUSTOMER_MATCH_MIGRATE", action = ArgAction::SetTrue)]
+    #[arg(long, env = "CUSTOMER_MATCH_MIGRATE", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
     migrate: bool,
     #[command(flatten)]
     database: DatabaseArgs,
@@ -37,55 +43,64 @@ pub(super) struct Serve {
 
 impl Serve {
     pub(super) async fn run(self) -> anyhow::Result<()> {
-        // Before the database is started: a signal meanwhile must not leave it behind.
         let shutdown = shutdown_on_signal()?;
         let listener = TcpListener::bind(self.listen)
             .await
             .with_context(|| format!("cannot listen on {}; --listen chooses another address", self.listen))?;
-        let database = self.database.open_for_serving().await?;
-        let result = self.serve(listener, &database, shutdown).await;
+        // A signal ends the start too, at whatever it waits for.
+        let opened = shutdown.run_until_cancelled(self.database.open_for_serving()).await;
+        let Some(database) = opened.transpose()? else { return Ok(()) };
+        let result = match shutdown.run_until_cancelled(self.prepare(&database)).await {
+            Some(Ok((pool, demo))) => {
+                announce(listener.local_addr()?, &database, demo);
+                let app = App::new(pool.clone(), demo, shutdown.clone());
+                server::serve(listener, http::router(app), shutdown).await;
+                pool.close().await;
+                Ok(())
+            }
+            Some(Err(error)) => Err(error),
+            None => Ok(()),
+        };
         database.close().await?;
         result
     }
 
-    async fn serve(
-        &self,
-        listener: TcpListener,
-        database: &Database,
-        shutdown: CancellationToken,
-    ) -> anyhow::Result<()> {
-        if self.demo && database.private.is_none() {
+    /// Brings schema and demo data up to date, and says whether the server is in demo mode.
+    async fn prepare(&self, database: &Database) -> anyhow::Result<(PgPool, bool)> {
+        let private = database.private.is_some();
+        let demo = !self.no_demo && self.demo.unwrap_or(private);
+        if demo && !private {
             bail!(
                 "--demo is for the private Postgres: it would register a key that everybody knows in your database"
             );
         }
-        let demo = database.private.is_some() && !self.no_demo;
         database.ensure_current(self.migrate).await?;
         let pool = database.pool();
         if demo {
-            demo::set_up(&pool).await.context("the demo data could not be written")?;
+            demo::set_up(&pool).await?;
         }
-        let address = listener.local_addr()?;
-        announce(address, database, demo);
-        server::serve(listener, http::router(App::new(pool.clone(), demo, shutdown.clone())), shutdown).await;
-        pool.close().await;
-        Ok(())
+        Ok((pool, demo))
     }
 }
 
-/// Cancelled by SIGTERM or Ctrl-C.
+/// Cancelled by SIGTERM or Ctrl-C. The second of them ends the process at once; its Postgres stops by itself.
 fn shutdown_on_signal() -> anyhow::Result<CancellationToken> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let shutdown = CancellationToken::new();
     let signalled = shutdown.clone();
     tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+        for first in [true, false] {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            if first {
+                signalled.cancel();
+                tracing::info!("shutting down");
+            }
         }
-        tracing::info!("shutting down");
-        signalled.cancel();
+        std::process::exit(EXIT_INTERRUPTED);
     });
     Ok(shutdown)
 }

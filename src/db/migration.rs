@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{Connection, PgConnection, PgPool};
+use sqlx::{Connection, PgConnection};
 
 /// The advisory lock that one migrating server holds; the number has no meaning.
 const LOCK: i64 = 0x6375_7374_6f6d_6572;
@@ -38,13 +38,18 @@ pub async fn run(options: &PgConnectOptions) -> Result<(), MigrateError> {
 }
 
 /// How many migrations this database lacks; changes nothing.
-pub async fn pending(pool: &PgPool) -> sqlx::Result<usize> {
-    let known: bool =
-        sqlx::query_scalar("select to_regclass('_sqlx_migrations') is not null").fetch_one(pool).await?;
+pub async fn pending(options: &PgConnectOptions) -> sqlx::Result<usize> {
+    let mut connection = PgConnection::connect_with(options).await?;
+    let known: bool = sqlx::query_scalar("select to_regclass('_sqlx_migrations') is not null")
+        .fetch_one(&mut connection)
+        .await?;
     let applied: Vec<i64> = if known {
-        sqlx::query_scalar("select version from _sqlx_migrations where success").fetch_all(pool).await?
+        sqlx::query_scalar("select version from _sqlx_migrations where success")
+            .fetch_all(&mut connection)
+            .await?
     } else {
         Vec::new()
     };
+    connection.close().await?;
     Ok(MIGRATOR.iter().filter(|migration| !applied.contains(&migration.version)).count())
 }

@@ -96,7 +96,7 @@ pub enum Error {
     #[error("the private Postgres cannot be used: {0}")]
     Database(#[from] sqlx::Error),
     /// The file system or the operating system refused.
-    #[error("cannot {action} {}: {source}", .path.display())]
+    #[error("cannot {action} {}", .path.display())]
     Io {
         /// What was tried.
         action: &'static str,
