@@ -1,0 +1,182 @@
+"""The pages: README.md with the figures, two pictures, both from rounds.json, which holds every run."""
+
+import statistics
+
+from . import chart
+from .contenders import CONTENDERS
+from .summary import FASTIFY, MEMORY, P50, P99, PER_SECOND, Summary, targets
+
+# One line of the pictures each. Of Fastify's two the better one counts.
+LINES = [
+    (CONTENDERS["ceiling"].label, ("ceiling",)),
+    ("customer-match", ("customer-match",)),
+    (CONTENDERS["one-statement"].label, ("one-statement",)),
+    (CONTENDERS["naive"].label, ("naive",)),
+    ("Fastify + pg, best of 1 and 2", FASTIFY),
+    (CONTENDERS["fastapi"].label, ("fastapi",)),
+    (CONTENDERS["pgbench"].label, ("pgbench",)),
+]
+
+
+def write(data, out):
+    summary = Summary(data["results"])
+    pictures = [
+        ("throughput", "Durable matches a second", "a second", PER_SECOND, 1),
+        ("p99", "The slowest of a hundred answers (p99)", "milliseconds", P99, 1000),
+    ]
+    sections = [heading(data), target_table(summary)]
+    for name, title, unit, value, divisor in pictures:
+        lines = [(label, line(summary, names, value, divisor)) for label, names in LINES]
+        if any(points for _, points in lines):
+            (out / f"{name}.svg").write_text(chart.draw(title, unit, lines, "customer-match"))
+            sections.append(f"![{title}, by connections]({name}.svg)\n")
+    sections += [throughput(summary), latency(summary), sizes(summary), resources(summary), trust(data)]
+    sections += [circumstances(data), all_rounds(data)]
+    (out / "README.md").write_text("\n".join(section for section in sections if section))
+
+
+def line(summary, names, value, divisor):
+    """Median by connections, on the empty table."""
+    points = {}
+    for connections in sorted({key[1] for key in summary.by_key}):
+        key = summary.best(names, connections)
+        # pgbench has no p99.
+        if key and not (value is P99 and CONTENDERS[key[0]].needs == "postgres"):
+            points[connections] = summary.figure(key, value).median / divisor
+    return points
+
+
+def heading(data):
+    return (
+        f"# Benchmark: {data['mode']} run of {data['date']}\n\n"
+        f"Written by `benchmark/run`; what is measured and why it is fair is in [benchmark/README.md](../README.md).\n"
+        f"Figures are medians of {data['rounds']} rounds, in brackets the lowest and the highest; ratios are made within a round.\n"
+    )
+
+
+def target_table(summary):
+    rows = []
+    for target in targets(summary):
+        sign = "≤" if target.at_most else "≥"
+        rows.append([target.label, spread(target.figure, "{:.2f}"), f"{sign} {target.floor:g}", f"{sign} {target.stretch:g}", target.met()])
+    return table("customer-match against the figures to reach (at 64 connections unless said)",
+                 ["", "measured", "at least", "stretch", ""], rows)
+
+
+def throughput(summary):
+    return by_connections(summary, "Acknowledged and durable, a second", PER_SECOND, "{:,.0f}", 1, CONTENDERS)
+
+
+def latency(summary):
+    servers = [name for name, contender in CONTENDERS.items() if contender.needs != "postgres"]
+    return by_connections(summary, "p50, milliseconds", P50, "{:.2f}", 1000, servers) + "\n" + by_connections(
+        summary, "p99, milliseconds", P99, "{:.2f}", 1000, servers
+    )
+
+
+def by_connections(summary, title, value, pattern, divisor, names):
+    keys = [key for key in summary.by_key if key[2] == 0 and key[0] in names]
+    columns = sorted({key[1] for key in keys})
+    rows = []
+    for name in names:
+        if any(key[0] == name for key in keys):
+            rows.append([CONTENDERS[name].label] + [cell(summary, (name, c, 0), value, pattern, divisor) for c in columns])
+    return table(f"{title}, by connections", ["", *columns], rows)
+
+
+def sizes(summary):
+    columns = sorted({key[2] for key in summary.by_key})
+    if len(columns) < 2:
+        return ""
+    names = [name for name in CONTENDERS if any(key[0] == name and key[2] > 0 for key in summary.by_key)]
+    rows = [[CONTENDERS[n].label] + [cell(summary, (n, 64, size), PER_SECOND, "{:,.0f}") for size in columns] for n in names]
+    return table("A second at 64 connections, by relations in the table before", ["", *(f"{c:,}" for c in columns)], rows)
+
+
+def resources(summary):
+    """At 64 connections; pgbench at its most clients."""
+    rows = []
+    for name, contender in CONTENDERS.items():
+        keys = [key for key in summary.by_key if key[0] == name and key[2] == 0 and key[1] <= 64 and summary.rounds(key)]
+        if not keys:
+            continue
+        key = max(keys, key=lambda key: key[1])
+        runs = summary.rounds(key).values()
+
+        def micros(part):
+            used = [run["cpu_seconds"][part] / run["requests"] * 1e6 for run in runs if part in run["cpu_seconds"]]
+            return f"{statistics.median(used):,.0f}" if used else ""
+
+        memory = summary.figure(key, MEMORY) if "memory_mb" in next(iter(runs)) else None
+        idle = statistics.median(run["idle"] for run in runs)
+        parts = [micros("server"), micros("Postgres"), micros("load"), f"{idle:.0%}"]
+        rows.append([contender.label, key[1], *parts, spread(memory, "{:.0f}") if memory else ""])
+    head = ["", "connections", "server µs", "Postgres µs", "load µs", "machine idle", "peak memory MB"]
+    return table("CPU for one match, and memory of all processes of the server", head, rows)
+
+
+def trust(data):
+    """What speaks against the figures."""
+    results = data["results"]
+    failed = [result for result in results if result["failed"]]
+    lines = [f"- {label(result)}: **failed**: {'; '.join(result['failed'])}" for result in failed]
+    repeated = sum(result["repeated"] for result in results)
+    noisy = [result for result in results if result["noisy"] and not result["repeated"]]
+    counted = [result for result in results if not result["repeated"]]
+    lines.append(f"- {len(results)} runs, {len(failed)} failed; {repeated} were noisy and were repeated.")
+    lines += [f"- {label(result)}: counted although noisy: {', '.join(result['noisy'])}" for result in noisy[:10]]
+    if len(noisy) > 10:
+        lines.append(f"- … and {len(noisy) - 10} more.")
+    if len(noisy) > len(counted) / 10:
+        lines.append("- **The machine was noisy: these figures are not to be quoted.**")
+    for name, words in (("cpu_ms", "a fixed piece of work, ms"), ("sync_us", "8 KB made durable, µs")):
+        values = sorted(result[name] for result in results)
+        lines.append(f"- Before each run, {words}: {values[0]:g} … {statistics.median(values):g} … {values[-1]:g}.")
+    lines += [f"- Absent: {CONTENDERS[name].label}: {reason}" for name, reason in data["absent"].items()]
+    return "## How far to trust it\n\n" + "\n".join(lines) + "\n"
+
+
+def circumstances(data):
+    rows = [*data["machine"].items(), *data["versions"].items()]
+    rows += [(f"Postgres: {name}", value or "(none)") for name, value in data["settings"].items()]
+    return table("Machine, versions, settings", ["", ""], [[name, value] for name, value in rows])
+
+
+def all_rounds(data):
+    """One line for each run, in the order in which they were made."""
+    rows = []
+    for result in data["results"]:
+        figures = [""] * 4
+        if not result["failed"]:
+            times = [f"{result[name] / 1000:.2f}" if name in result else "" for name in ("p50_us", "p99_us", "max_us")]
+            figures = [f"{result['per_second']:,.0f}", *times]
+        remark = "failed" if result["failed"] else "repeated" if result["repeated"] else "noisy" if result["noisy"] else ""
+        who = [result["contender"], result["connections"], f"{result['relations']:,}"]
+        rows.append([result["round"], *who, *figures, result["cpu_ms"], result["sync_us"], remark])
+    head = ["round", "contender", "connections", "rows before", "a second", "p50 ms", "p99 ms", "max ms", "CPU ms", "sync µs", ""]
+    return "<details><summary>All runs</summary>\n\n" + table("", head, rows) + "\n</details>\n"
+
+
+def label(result):
+    return f"round {result['round']}, {result['contender']} at {result['connections']}, {result['relations']:,} rows"
+
+
+def cell(summary, key, value, pattern, divisor=1):
+    if summary.failed(key):
+        return "failed"
+    return spread(summary.figure(key, lambda result: value(result) / divisor), pattern)
+
+
+def spread(figure, pattern):
+    if figure is None:
+        return "–"
+    low, middle, high = (pattern.format(value) for value in (figure.lowest, figure.median, figure.highest))
+    return f"{middle} ({low}–{high})"
+
+
+def table(title, head, rows):
+    if not rows:
+        return ""
+    row = lambda cells: "| " + " | ".join(map(str, cells)) + " |"
+    lines = [row(head), row(["---"] * len(head)), *map(row, rows)]
+    return (f"## {title}\n\n" if title else "") + "\n".join(lines) + "\n"

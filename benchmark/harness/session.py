@@ -1,0 +1,86 @@
+"""All runs of a mode: in rounds, each in another order, so that no contender has the good or the bad hour for itself."""
+
+import random
+import sys
+from dataclasses import dataclass
+
+from . import machine
+from .contenders import CONTENDERS
+from .measure import Run, measure
+
+# Repeats of noisy runs in all, as a share of the runs: a machine that is never quiet must come to an end too.
+REPEATS = 0.15
+ATTEMPTS = 3
+# Seconds that a run takes besides warm-up and figures: database, server, settling, verification. Measured on two cores.
+OVERHEAD = {0: 5, 1_000_000: 8, 5_000_000: 18}
+# Seconds to make a template.
+SEEDING = {0: 5, 1_000_000: 20, 5_000_000: 100}
+# After a checkpoint, which comes with a fresh database, the first change of each page is written to the log whole. In a small
+# table that is over within the warm-up. In these it takes longer, and in life it is the exception.
+LONG_WARM_UP = 10.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    name: str
+    rounds: int
+    runs: list
+
+    def sizes(self):
+        return sorted({0} | {run.relations for run in self.runs})
+
+    def minutes(self):
+        a_round = sum(run.warm_up + run.seconds + OVERHEAD[run.relations] for run in self.runs)
+        return (self.rounds * a_round + sum(SEEDING[size] for size in self.sizes())) / 60
+
+
+def quick(rounds, seconds):
+    names = ("customer-match", "one-statement", "naive")
+    return Plan("quick", rounds or 5, [Run(name, 64, 0, 1.5, seconds or 4.0) for name in names])
+
+
+def full(rounds, seconds):
+    seconds = seconds or 5.0
+    servers = [name for name in CONTENDERS if not name.startswith("pgbench")]
+    runs = [Run(name, connections, 0, 1.5, seconds) for name in servers for connections in (1, 8, 64, 256)]
+    runs += [Run("pgbench", clients, 0, 2.0, seconds) for clients in (1, 8, 32)]
+    runs += [Run("pgbench-100", clients, 0, 2.0, seconds) for clients in (1, 2)]
+    runs += [
+        Run(name, 64, relations, LONG_WARM_UP, seconds)
+        for name in ("customer-match", "one-statement", "naive")
+        for relations in (1_000_000, 5_000_000)
+    ]
+    return Plan("full", rounds or 4, runs)
+
+
+def carry_out(plan, cluster, save):
+    """Returns the results, in the order of the runs; `save` gets them after each round. A run that was repeated because of
+    noise stays in them, marked."""
+    results = []
+    best = min(machine.calibrate(cluster.folder)["cpu_ms"] for _ in range(5))
+    repeats = round(REPEATS * plan.rounds * len(plan.runs))
+    for number in range(1, plan.rounds + 1):
+        order = list(plan.runs)
+        random.Random(number).shuffle(order)
+        for run in order:
+            for attempt in range(1, ATTEMPTS + 1):
+                # The pairs depend on the round only: every contender of a round is asked for the same.
+                result = measure(run, cluster, number, best) | {"round": number, "attempt": attempt, "repeated": False}
+                results.append(result)
+                best = min(best, result["cpu_ms"])
+                say(result, plan.rounds)
+                if not result["noisy"] or attempt == ATTEMPTS or repeats == 0:
+                    break
+                repeats -= 1
+                result["repeated"] = True
+        save(results)
+    return results
+
+
+def say(result, rounds):
+    where = f"{result['round']}/{rounds} {result['contender']} at {result['connections']}, {result['relations']:,} rows"
+    if result["failed"]:
+        text = "FAILED: " + "; ".join(result["failed"])
+    else:
+        text = f"{result['per_second']:,.0f} a second" + "".join(f" ({reason})" for reason in result["noisy"])
+    print(f"{where}: {text}", file=sys.stderr, flush=True)

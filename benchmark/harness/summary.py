@@ -1,0 +1,99 @@
+"""From runs to figures: medians over the rounds, ratios of contenders within a round, and the figures to reach."""
+
+import statistics
+from dataclasses import dataclass
+
+# What is read from a run.
+PER_SECOND = lambda result: result["per_second"]
+P50 = lambda result: result["p50_us"]
+P99 = lambda result: result["p99_us"]
+MEMORY = lambda result: result["memory_mb"]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A median and what it is the median of."""
+
+    median: float
+    lowest: float
+    highest: float
+
+    @classmethod
+    def of(cls, values):
+        return cls(statistics.median(values), min(values), max(values)) if values else None
+
+
+class Summary:
+    def __init__(self, results):
+        self.by_key = {}
+        for result in results:
+            if not result["repeated"]:
+                key = (result["contender"], result["connections"], result["relations"])
+                self.by_key.setdefault(key, {})[result["round"]] = result
+
+    def failed(self, key):
+        return any(result["failed"] for result in self.by_key.get(key, {}).values())
+
+    def rounds(self, key):
+        """The runs by round. A contender that failed once has no figure: what it acknowledges cannot be relied on."""
+        return {} if self.failed(key) else self.by_key.get(key, {})
+
+    def figure(self, key, value):
+        return Figure.of([value(result) for result in self.rounds(key).values()])
+
+    def best(self, names, connections, relations=0):
+        """The key of the contender with the highest throughput, or None."""
+        keys = [(name, connections, relations) for name in names]
+        keys = [key for key in keys if self.rounds(key)]
+        return max(keys, key=lambda key: self.figure(key, PER_SECOND).median, default=None)
+
+    def ratio(self, key, other, value=PER_SECOND):
+        """Of runs of the same round, which were near each other in time."""
+        ours, theirs = self.rounds(key), self.rounds(other)
+        return Figure.of([value(ours[number]) / value(theirs[number]) for number in ours.keys() & theirs.keys()])
+
+
+@dataclass(frozen=True)
+class Target:
+    """A figure to reach, and what became of it."""
+
+    label: str
+    floor: float
+    stretch: float
+    at_most: bool
+    figure: Figure | None
+
+    def met(self):
+        if self.figure is None:
+            return "not measured"
+        reaches = lambda limit: self.figure.median <= limit if self.at_most else self.figure.median >= limit
+        return "**stretch met**" if reaches(self.stretch) else "met" if reaches(self.floor) else "**not met**"
+
+
+FASTIFY = ("fastify-1", "fastify-2")
+
+
+def targets(summary):
+    """The figures to reach, at 64 connections unless said otherwise."""
+    ours = ("customer-match", 64, 0)
+
+    def over(label, other, floor, stretch):
+        return Target(f"over {label}", floor, stretch, False, summary.ratio(ours, other))
+
+    def at(name, connections, relations=0):
+        return (name, connections, relations)
+
+    return [
+        over("one statement a request (sqlx pool)", at("one-statement", 64), 3.0, 5.0),
+        over("the naive handler", at("naive", 64), 7.0, 12.0),
+        over("Fastify + pg", summary.best(FASTIFY, 64), 4.0, 8.0),
+        over("FastAPI + asyncpg", at("fastapi", 64), 9.0, 15.0),
+        over("pgbench, single statement, 32 clients", at("pgbench", 32), 2.5, 4.0),
+        Target("of the HTTP ceiling, 256 connections", 0.40, 0.60, False,
+               summary.ratio(at("customer-match", 256), at("ceiling", 256))),
+        Target("p50 at 1 connection, against one statement a request", 1.1, 1.0, True,
+               summary.ratio(at("customer-match", 1), at("one-statement", 1), P50)),
+        Target("throughput at 5 million rows against an empty table", 0.85, 0.95, False,
+               summary.ratio(at("customer-match", 64, 5_000_000), ours)),
+        Target("peak memory of the server, MB", 40.0, 25.0, True, summary.figure(ours, MEMORY)),
+    ]
