@@ -50,7 +50,7 @@ def draw(title, unit, lines, ours):
     for connections in sorted({key for _, points, _ in drawn for key in points}):
         parts.append(f'<path class="grid" d="M{x(connections):.1f} {TOP}V{TOP + height}"/>')
         parts.append(text(x(connections), TOP + height + 20, connections, "middle"))
-    parts.append(text(LEFT + width / 2, HEIGHT - 14, "connections", "middle"))
+    parts.append(text(LEFT + width / 2, HEIGHT - 14, "connections (both scales logarithmic)", "middle"))
     middle = TOP + height / 2
     parts.append(f'<g transform="rotate(-90 16 {middle})">{text(16, middle, unit, "middle")}</g>')
 
@@ -81,7 +81,8 @@ def draw(title, unit, lines, ours):
 
 def text(x, y, words, anchor="start", css=""):
     words = str(words).replace("&", "&amp;").replace("<", "&lt;")
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" class="{css}">{words}</text>'
+    css = css and f' class="{css}"'
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{css}>{words}</text>'
 
 
 def ticks(bottom, top):

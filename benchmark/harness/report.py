@@ -27,7 +27,8 @@ def write(data, out):
     sections = [heading(data), target_table(summary)]
     for name, title, unit, value, divisor in pictures:
         lines = [(label, line(summary, names, value, divisor)) for label, names in LINES]
-        if any(points for _, points in lines):
+        # One number of connections, as in quick mode, makes no line.
+        if any(len(points) > 1 for _, points in lines):
             (out / f"{name}.svg").write_text(chart.draw(title, unit, lines, "customer-match"))
             sections.append(f"![{title}, by connections]({name}.svg)\n")
     sections += [throughput(summary), latency(summary), sizes(summary), resources(summary), trust(data)]

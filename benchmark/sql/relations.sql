@@ -16,5 +16,5 @@ from generate_series(1, 100) as organisation,
      generate_series(8 - a % 8, 999, 8) as b,
      lateral (select a * 100 + organisation as low, b * 100 + organisation as high) as pair
 where a < b
-order by (low::int8 * 7919 + high * 104729) % 1000003
+order by (low::int8 * 7919 + high::int8 * 104729) % 1000003
 limit :relations;
