@@ -1,6 +1,6 @@
--- A match in one statement, as src/matching/statement.rs of the server: the same work for every contender that sends one
--- statement a request. $1 organisation, $2 manager, $3 customer by reference, $4 or by address, $5 reference of a guest if
--- the address is new, $6 whether there is a notice, $7 the notice.
+-- A match in one statement, with the rules of the server's own (src/matching/statement.rs) and the least work that they can be
+-- kept with when each request has a statement to itself. $1 organisation, $2 manager, $3 customer by reference, $4 or by
+-- address, $5 reference of a guest if the address is new, $6 notice.
 with manager as materialized (
     select id from customer
     where organisation_id = $1 and cu_ref_no = $2 and deleted_at is null
@@ -36,14 +36,14 @@ written as (
     )
     select
         $1, least(manager_id, customer_id), greatest(manager_id, customer_id),
-        manager_id < customer_id, customer_id < manager_id, $7,
+        manager_id < customer_id, customer_id < manager_id, $6,
         now(), now(), now()
     from pair
     where manager_id <> customer_id
     on conflict (organisation_id, low_id, high_id) do update set
         low_is_manager = customer_match.low_is_manager or excluded.low_is_manager,
         high_is_manager = customer_match.high_is_manager or excluded.high_is_manager,
-        notice = case when $6 then excluded.notice else customer_match.notice end,
+        notice = coalesce(excluded.notice, customer_match.notice),
         matched_at = case when customer_match.deactivated_at is null
                           then customer_match.matched_at else excluded.matched_at end,
         updated_at = greatest(customer_match.updated_at, excluded.updated_at),
@@ -52,7 +52,7 @@ written as (
     where customer_match.deactivated_at is not null
        or (excluded.low_is_manager and not customer_match.low_is_manager)
        or (excluded.high_is_manager and not customer_match.high_is_manager)
-       or ($6 and customer_match.notice is distinct from excluded.notice)
+       or excluded.notice <> coalesce(customer_match.notice, '')
     returning version
 )
 select manager_id, customer_id, (select version from written) as version from pair

@@ -64,8 +64,8 @@ CONTENDERS = {
 
 
 def pgbench_script(contender):
-    """The text of the script. There the reference of a guest is not needed, there is always a notice and never an address:
-    constants, which makes the statement a little cheaper than it is for the others."""
+    """The text of the script. There is never an address, so that is a constant and so is the reference of its guest, which makes
+    the statement a little cheaper than it is for the others."""
     text = contender.script.read_text()
     if contender.append_statement:
         values = {
@@ -74,8 +74,7 @@ def pgbench_script(contender):
             "$3": ":customer",
             "$4": "null::text",
             "$5": "'0000000000000000'",
-            "$6": "true",
-            "$7": ":notice",
+            "$6": ":notice",
         }
         statement = (HERE / "contenders/statement.sql").read_text()
         text += re.sub(r"^--.*\n", "", statement, flags=re.M)

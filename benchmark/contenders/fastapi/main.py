@@ -66,7 +66,6 @@ async def match(request: Request, body: Body, organisation: Annotated[int, Depen
         body.customerCuRefNo,
         body.customerEmail,
         "0000000000000000",
-        body.notice is not None,
         body.notice,
     )
     if row["manager_id"] is None or row["customer_id"] is None:

@@ -58,7 +58,7 @@ async function serve () {
     const { rows: [row] } = await pool.query({
       name: 'match', // A named statement is prepared once a connection.
       text,
-      values: [organisation, managerCuRefNo, customerCuRefNo, customerEmail, '0000000000000000', notice !== undefined, notice]
+      values: [organisation, managerCuRefNo, customerCuRefNo, customerEmail, '0000000000000000', notice]
     })
     if (row.manager_id === null || row.customer_id === null) {
       return reply.code(404).send({ error: { message: 'customer' } })

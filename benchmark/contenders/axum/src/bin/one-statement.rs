@@ -37,7 +37,6 @@ async fn handle(
         .bind(body.customer_cu_ref_no)
         .bind(body.customer_email)
         .bind(GUEST)
-        .bind(body.notice.is_some())
         .bind(body.notice)
         .fetch_one(&app.pool)
         .await?;
