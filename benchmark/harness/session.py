@@ -14,7 +14,7 @@ ATTEMPTS = 3
 # Seconds that a run takes besides warm-up and figures: database, server, settling, verification. Measured on two cores.
 OVERHEAD = {0: 5, 1_000_000: 8, 5_000_000: 18}
 # Seconds to make a template.
-SEEDING = {0: 5, 1_000_000: 20, 5_000_000: 100}
+SEEDING = {0: 5, 1_000_000: 20, 5_000_000: 200}
 # After a checkpoint, which comes with a fresh database, the first change of each page is written to the log whole. In a small
 # table that is over within the warm-up. In these it takes longer, and in life it is the exception.
 LONG_WARM_UP = 10.0

@@ -1,6 +1,6 @@
 -- Relations that were there before the run: :relations of those pairs that the load generator leaves alone (ranks that add up
--- to a multiple of 8), older than any run, and inserted in no order, as in life: an index that was built or filled in order is
--- fuller and larger by far in cost for whoever comes next.
+-- to a multiple of 8), older than any run. They are inserted in no order, as in life: indexes that are filled in order end up
+-- packed, and whoever inserts next pays for splitting every page.
 
 -- Checks of foreign keys row by row would take minutes; the rows satisfy them by construction.
 set session_replication_role = replica;
