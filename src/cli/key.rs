@@ -12,6 +12,7 @@ use super::database::{DatabaseArgs, with_pool};
 use super::output::{Output, table};
 use crate::db;
 use crate::db::api_key::{self, KeyRow, NewKey};
+use crate::db::organisation;
 use crate::domain::{ApiKey, KeyKind, Timestamp};
 
 /// The documented life of a key whose creator says nothing else.
@@ -141,8 +142,13 @@ impl Create {
 
 impl List {
     async fn run(self) -> anyhow::Result<()> {
-        let keys =
-            with_pool(&self.database, async |pool| Ok(api_key::list(pool, self.organisation).await?)).await?;
+        let keys = with_pool(&self.database, async |pool| {
+            if !organisation::exists(pool, self.organisation).await? {
+                bail!("there is no organisation {}", self.organisation);
+            }
+            Ok(api_key::list(pool, self.organisation).await?)
+        })
+        .await?;
         let items: Vec<_> = keys
             .iter()
             .map(|key| {

@@ -1,8 +1,9 @@
 //! The binary as it is started from a shell.
 
 use reqwest::Client;
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
+use sqlx::{Connection, PgConnection};
 use tempfile::TempDir;
 
 use crate::support::binary::{Server, command, on, run, run_json, run_refused};
@@ -141,9 +142,10 @@ async fn mistakes_are_told_in_one_line() {
         &database,
         &["customer", "create", "--organisation", "1", "--cu-ref-no", CUSTOMER, "--email", "a@b.co"],
     ));
-    let mistakes: [&[&str]; 7] = [
+    let mistakes: [&[&str]; 8] = [
         &["organisation", "create", "Acme"],
         &["key", "create", "--organisation", "99", "--kind", "prod"],
+        &["key", "list", "--organisation", "99"],
         &["key", "revoke", "99"],
         &["customer", "create", "--organisation", "99"],
         &["customer", "create", "--organisation", "1", "--cu-ref-no", CUSTOMER],
@@ -154,6 +156,7 @@ async fn mistakes_are_told_in_one_line() {
     insta::assert_json_snapshot!(errors, @r#"
     [
       "error: an organisation named \"Acme\" exists already\n",
+      "error: there is no organisation 99\n",
       "error: there is no organisation 99\n",
       "error: there is no key 99\n",
       "error: there is no organisation 99\n",
@@ -187,4 +190,47 @@ async fn an_idle_connection_does_not_hold_up_the_shutdown() {
     assert!(server.wait().success());
     drop(client);
     assert!(run_refused(command(&["healthcheck", "--listen", &address])).contains("no answer"));
+}
+
+/// The end of a pipe that nobody reads any more.
+fn broken_pipe() -> std::io::PipeWriter {
+    std::io::pipe().unwrap().1
+}
+
+#[tokio::test]
+async fn a_log_that_nobody_reads_costs_nothing_but_itself() {
+    let database = TestDatabase::create().await;
+    let mut command = serve_on(&database, &[]);
+    command.stderr(broken_pipe());
+    let mut server = Server::start(command);
+    for _ in 0..2 {
+        let (status, body) = server.post(MATCH, json!({})).await;
+        assert_eq!((status, &body["error"]["code"]), (404, &json!("PUBLIC_API_KEY_IS_EMPTY")));
+    }
+    server.signal(Signal::TERM);
+    assert!(server.wait().success());
+}
+
+#[tokio::test]
+async fn a_result_that_nobody_reads_is_an_error() {
+    let database = TestDatabase::create().await;
+    let mut command = on(&database, &["organisation", "create", "Acme"]);
+    command.stdout(broken_pipe());
+    let refused = run_refused(command);
+    assert!(refused.starts_with("error: done, but the result could not be printed"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_signal_ends_a_start_that_waits() {
+    let database = TestDatabase::create_empty().await;
+    let mut other = PgConnection::connect_with(&database.options()).await.unwrap();
+    // The lock of a server that migrates.
+    sqlx::query("select pg_advisory_lock(x'637573746f6d6572'::int8)").execute(&mut other).await.unwrap();
+    let mut child = serve_on(&database, &["--migrate"]).spawn().unwrap();
+    let waits = "select exists (select from pg_stat_activity
+                 where datname = current_database() and query like '%pg_try_advisory_lock%' and pid <> pg_backend_pid())";
+    while !sqlx::query_scalar::<_, bool>(waits).fetch_one(&mut other).await.unwrap() {}
+    let id = Pid::from_raw(child.id().try_into().unwrap()).unwrap();
+    kill_process(id, Signal::TERM).unwrap();
+    assert!(child.wait().unwrap().success());
 }

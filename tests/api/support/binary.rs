@@ -73,8 +73,9 @@ impl Server {
         };
         let url = url.to_owned();
         // A pipe that nobody reads fills up.
-        let mut stderr = child.stderr.take().unwrap();
-        std::thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::sink()));
+        if let Some(mut stderr) = child.stderr.take() {
+            std::thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::sink()));
+        }
         Self { child, stdout, url }
     }
 
