@@ -32,14 +32,27 @@ pub async fn find(
 ) -> sqlx::Result<Vec<Record>> {
     sqlx::query_as!(
         Record,
+        // Each is looked up by itself, for which no plan but the unique index comes into question. For `= any` another one
+        // does while the table has no statistics yet, and then a batch would read the whole organisation. The limit keeps
+        // the look-ups from becoming a join, and does nothing else.
         r#"
         select
-            id as "id?", cu_ref_no as "cu_ref_no!", email, first_name, last_name, company_name, phone,
+            id as "id?", found.cu_ref_no as "cu_ref_no!", email, first_name, last_name, company_name, phone,
             deleted_at is not null as "deleted!"
-        from customer where organisation_id = $1 and cu_ref_no = any($2)
+        from unnest($2::text[]) as named (cu_ref_no)
+        cross join lateral (
+            select * from customer
+            where organisation_id = $1 and customer.cu_ref_no = named.cu_ref_no
+            limit 1
+        ) as found
         union
-        select id, cu_ref_no, email, first_name, last_name, company_name, phone, false
-        from customer where organisation_id = $1 and email = any($3) and deleted_at is null
+        select id, cu_ref_no, found.email, first_name, last_name, company_name, phone, false
+        from unnest($3::text[]) as named (email)
+        cross join lateral (
+            select * from customer
+            where organisation_id = $1 and customer.email = named.email and deleted_at is null
+            limit 1
+        ) as found
         "#,
         organisation_id,
         cu_ref_nos as &[&str],

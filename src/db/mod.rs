@@ -56,8 +56,9 @@ pub(crate) async fn dedicated(pool: &PgPool) -> sqlx::Result<PgConnection> {
     Ok(pool.acquire().await?.detach())
 }
 
-/// For the rest of a transaction that an operator waits for: a customer may have a hundred thousand relations.
-async fn allow_long_statements(transaction: &mut PgConnection) -> sqlx::Result<()> {
+/// For the rest of a transaction that an operator waits for: a customer may have a hundred thousand relations,
+/// and a thousand new customers may be what makes an index tidy itself up.
+pub(crate) async fn allow_long_statements(transaction: &mut PgConnection) -> sqlx::Result<()> {
     sqlx::query("set local statement_timeout = '10min'").execute(transaction).await?;
     Ok(())
 }

@@ -244,6 +244,7 @@ async fn write(
         return Ok(Some(outcomes));
     }
     let mut transaction = connection.begin().await?;
+    db::allow_long_statements(&mut transaction).await?;
     let added = customer_import::insert(&mut *transaction, organisation_id, &new).await?;
     let kept = match customer_import::fill(&mut *transaction, organisation_id, &filled).await {
         // The address that was free a moment ago.
