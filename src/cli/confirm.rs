@@ -31,7 +31,7 @@ impl Confirm {
         if self.yes {
             return Ok(());
         }
-        eprint!("{question} [y/N] ");
+        write!(stderr(), "{question} [y/N] ")?;
         stderr().flush()?;
         let mut answer = String::new();
         stdin().read_line(&mut answer)?;

@@ -1,7 +1,7 @@
 //! What the importing subcommands share: the file, and what is told while it is read and at the end.
 
 use std::fs;
-use std::io::{self, Read};
+use std::io::{self, Read, Write, stderr};
 use std::path::PathBuf;
 
 use anyhow::{Context, anyhow, bail};
@@ -139,7 +139,9 @@ impl Bar {
 
 impl Observer for Bar {
     fn refused(&mut self, line: u64, reason: &str) {
-        self.0.suspend(|| eprintln!("line {line}: {reason}"));
+        // Not `eprintln!`, which panics where nobody reads: the good rows go in all the same, and the summary says how many
+        // were refused.
+        let _ = self.0.suspend(|| writeln!(stderr(), "line {line}: {reason}"));
     }
 
     fn progress(&mut self, bytes: u64, rows: u64) {

@@ -57,7 +57,7 @@ pub enum ImportError {
     #[error(transparent)]
     File(#[from] FileError),
     /// The database did not take part any longer.
-    #[error("the database failed: {0}")]
+    #[error("the database failed")]
     Database(#[from] sqlx::Error),
     /// Every attempt at a batch met somebody else's write.
     #[error("others write about the same customers all the time")]

@@ -332,3 +332,16 @@ async fn the_summary_is_a_sentence_for_people() {
         "Dry run, nothing was written: 1 row(s): 1 created, 0 updated, 0 unchanged, 0 refused.\n"
     );
 }
+
+/// The refused rows are lost to whoever closed stderr, and nothing else is.
+#[tokio::test]
+async fn goes_on_where_nobody_reads_what_is_refused() {
+    let service = Service::start().await;
+    let file = file_of(format!("email\n{}good@example.com\n", "nonsense\n".repeat(2_000)));
+    let mut command =
+        on(&service.database, &["customer", "import", file.path().to_str().unwrap(), "--organisation", "1"]);
+    let mut child = command.spawn().unwrap();
+    drop(child.stderr.take());
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+    assert_eq!(service.count("customer").await, 3);
+}

@@ -1,6 +1,7 @@
 //! `customer-match customer merge`
 
-use std::fmt::Write;
+use std::fmt::Write as _;
+use std::io::{Write as _, stderr};
 
 use clap::{ArgAction, Args};
 use serde_json::json;
@@ -49,7 +50,7 @@ impl Merge {
             }
             if self.confirm.will_ask() {
                 let preview = customer_merge::preview(pool, wanted).await?;
-                eprintln!("{}", self.describe(&preview, true));
+                writeln!(stderr(), "{}", self.describe(&preview, true))?;
             }
             self.confirm.ask("Merge them, for ever?")?;
             Ok(customer_merge::merge(pool, wanted).await?)
