@@ -1,8 +1,9 @@
 //! The HTTP side: every route and every layer is in this file, each endpoint in one of its own.
 //!
-//! A request passes [`trace`] (id, span, log event), CORS, [`panic`], [`timeout`] and then its endpoint, whose
+//! A request passes [`trace`] (id, span, log event), [`cors`], a net for panics, [`timeout`] and then its endpoint, whose
 //! extractor ([`extract`]) checks the key before anything else is looked at.
 
+mod cors;
 mod customer_create;
 mod customer_detail;
 mod customer_match;
@@ -21,24 +22,18 @@ mod timeout;
 mod trace;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
-use axum::http::{HeaderName, Method};
 use axum::middleware::from_fn;
 use axum::routing::{get, post};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::cors::{AllowHeaders, Any, CorsLayer};
 
 use crate::db;
 use crate::keys::KeyRegistry;
 use crate::matching::Matcher;
-
-/// How long a browser may remember the answer to a preflight; browsers cap it at two hours or less.
-const PREFLIGHT_MAX_AGE: Duration = Duration::from_secs(2 * 60 * 60);
 
 /// What the endpoints work with.
 pub struct App {
@@ -61,12 +56,6 @@ impl App {
 
 /// The whole service.
 pub fn router(app: App) -> Router {
-    let cors = CorsLayer::new()
-        .allow_origin(Any)
-        .allow_methods([Method::GET, Method::POST])
-        .allow_headers(AllowHeaders::mirror_request())
-        .expose_headers([HeaderName::from_static(trace::REQUEST_ID), extract::Prefer::APPLIED])
-        .max_age(PREFLIGHT_MAX_AGE);
     Router::new()
         .route("/api/v1/customer/customer-match-customer", post(customer_match::handle))
         .route("/api/v1/customer/customer-unmatch-customer", post(customer_unmatch::handle))
@@ -84,7 +73,7 @@ pub fn router(app: App) -> Router {
         .layer(
             ServiceBuilder::new()
                 .layer(from_fn(trace::observe))
-                .layer(cors)
+                .layer(from_fn(cors::allow))
                 .layer(CatchPanicLayer::custom(fallback::panicked))
                 .layer(from_fn(timeout::limit)),
         )
