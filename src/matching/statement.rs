@@ -46,17 +46,19 @@ pub(super) async fn execute(
     let rows = sqlx::query_as!(
         Row,
         r#"
+        -- `deleted_at is null` does not stand in the conditions on the reference: before the table is analysed, it makes
+        -- the index of addresses look like the shortest way to a reference.
         with wanted as materialized (
             select
                 wanted.*,
                 (
-                    select id from customer
-                    where organisation_id = $1 and cu_ref_no = manager and deleted_at is null
+                    select case when deleted_at is null then id end from customer
+                    where organisation_id = $1 and cu_ref_no = manager
                     for key share
                 ) as manager_id,
                 case when cu_ref_no is not null then (
-                    select id from customer
-                    where organisation_id = $1 and customer.cu_ref_no = wanted.cu_ref_no and deleted_at is null
+                    select case when deleted_at is null then id end from customer
+                    where organisation_id = $1 and customer.cu_ref_no = wanted.cu_ref_no
                     for key share
                 ) else (
                     select id from customer

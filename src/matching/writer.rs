@@ -23,6 +23,9 @@ const MAX_BATCH: usize = 256;
 const MAX_WAIT: Duration = Duration::from_secs(4);
 /// How long one attempt may take, to connect included: a little longer than the database allows a statement.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(5500);
+/// How long a connection keeps its plans. They are made for the size that the tables have at that moment: those of an empty
+/// database would read a whole organisation for each customer once it has some, until Postgres analyses the tables.
+const PLAN_LIFETIME: Duration = Duration::from_secs(1);
 /// The longest pause before the second attempt at a batch; it doubles with each, up to [`MAX_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const MAX_PAUSE: Duration = Duration::from_millis(500);
@@ -45,7 +48,7 @@ impl Job {
 
 /// Works until every sender is gone and every match is answered.
 pub(super) async fn run(options: PgConnectOptions, mut queue: mpsc::UnboundedReceiver<Job>) {
-    let mut writer = Writer { options, connection: None };
+    let mut writer = Writer { options, connection: None, planned: Instant::now() };
     let mut waiting = Vec::new();
     loop {
         // All that waits, of which there is no more than the waiting room holds: whatever is deferred, the others'
@@ -79,6 +82,8 @@ fn first_of_each_pair(jobs: Vec<Job>) -> (Vec<Job>, Vec<Job>) {
 struct Writer {
     options: PgConnectOptions,
     connection: Option<PgConnection>,
+    /// When the connection's plans began to be made.
+    planned: Instant,
 }
 
 impl Writer {
@@ -134,6 +139,10 @@ impl Writer {
                 Some(connection) => connection,
                 empty => empty.insert(PgConnection::connect_with(&self.options).await?),
             };
+            if self.planned.elapsed() > PLAN_LIFETIME {
+                sqlx::query("discard plans").execute(&mut *connection).await?;
+                self.planned = Instant::now();
+            }
             let matches: Vec<_> = batch.iter().map(|job| &job.wanted).collect();
             statement::execute(connection, organisation_id, &matches).await
         };
