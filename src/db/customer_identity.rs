@@ -68,7 +68,8 @@ pub async fn find(
     .await
 }
 
-/// Ends a session. False when there is none: it never was, has expired or has been ended before.
+/// Ends a session. False when there is none: it never was, has expired, has been ended before
+/// or went with its customer.
 pub async fn revoke(
     db: impl PgExecutor<'_>,
     organisation_id: i64,
@@ -78,6 +79,10 @@ pub async fn revoke(
     let revoked = sqlx::query_scalar!(
         "update customer_identity set revoked_at = now()
          where organisation_id = $1 and hash = $2 and revoked_at is null and expires_at > now()
+           and exists (
+               select from customer c
+               where c.organisation_id = $1 and c.id = customer_identity.customer_id and c.deleted_at is null
+           )
          returning customer_id",
         organisation_id,
         hash.as_bytes(),

@@ -85,6 +85,8 @@ async fn a_deleted_customer_is_not_logged_in() {
     service.execute("update customer set deleted_at = now() where email is not null").await;
     service.get_from(DETAIL, &[("identityId", &identity)]).await.assert_error(401, NOT_LOGGED_IN);
     service.get_from(LIST, &[("identityId", &identity)]).await.assert_error(401, NOT_LOGGED_IN);
+    let logout = service.post_to(LOGOUT, json!({ "identityId": identity })).await;
+    logout.assert_error(401, NOT_LOGGED_IN);
 }
 
 #[rstest]
