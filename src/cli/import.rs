@@ -5,6 +5,7 @@ use std::io::{self, Read, Write, stderr};
 use std::path::PathBuf;
 
 use anyhow::{Context, anyhow, bail};
+use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Args};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
@@ -27,7 +28,7 @@ pub(super) struct ImportArgs {
     #[arg(long, value_name = "ID", env = "CUSTOMER_MATCH_ORGANISATION")]
     organisation: i64,
     /// Report the same and write nothing.
-    #[arg(long, env = "CUSTOMER_MATCH_DRY_RUN", action = ArgAction::SetTrue)]
+    #[arg(long, env = "CUSTOMER_MATCH_DRY_RUN", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
     dry_run: bool,
     #[command(flatten)]
     database: DatabaseArgs,
@@ -70,8 +71,12 @@ impl ImportArgs {
                 bar: &mut bar,
             };
             work(import, &mut summary).await.with_context(|| {
-                let done = summary.rows;
-                format!("{name}: the import stopped after {done} row(s), which are done; run again, it goes on behind them")
+                let done = if self.dry_run {
+                    ""
+                } else {
+                    ", which are in: run again, mended if need be, it goes on behind them"
+                };
+                format!("{name}: the import stopped after {} row(s){done}", summary.rows)
             })
         })
         .await;
