@@ -154,7 +154,7 @@ impl PrivatePostgres {
         cluster.make_database().await?;
         let keeper = Keeper::new(cluster, running);
         ownership.ready(&sockets)?;
-        tracing::info!("a private Postgres runs in {}", folder.display());
+        tracing::debug!("a private Postgres runs in {}", folder.display());
         Ok(PrivatePostgres { folder, sockets, hold: Hold::Owner(keeper, ownership) })
     }
 
