@@ -29,13 +29,6 @@ pub async fn list(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<Organisation>> {
         .await
 }
 
-/// The organisation of this name.
-pub async fn find_by_name(db: impl PgExecutor<'_>, name: &str) -> sqlx::Result<Option<Organisation>> {
-    sqlx::query_as!(Organisation, "select id, name from organisation where name = $1", name)
-        .fetch_optional(db)
-        .await
-}
-
 /// Whether there is one of this id.
 pub async fn exists(db: impl PgExecutor<'_>, id: i64) -> sqlx::Result<bool> {
     let found =
