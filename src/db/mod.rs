@@ -44,7 +44,7 @@ pub fn pool(options: PgConnectOptions) -> PgPool {
         .connect_lazy_with(options)
 }
 
-/// For the writer's own connection, beside the pool's: its one statement is planned once, for all sizes of a batch.
+/// For a writer's own connection, beside the pool's: one plan of its one statement serves all sizes of a batch.
 pub fn writer_options(pool: &PgPool) -> PgConnectOptions {
     let options = PgConnectOptions::clone(&pool.connect_options());
     options.application_name("customer-match writer").options([("plan_cache_mode", "force_generic_plan")])

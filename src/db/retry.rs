@@ -39,8 +39,9 @@ where
     attempt().await
 }
 
-/// A pool that has no connection to give has been waited for already. A new customer's random reference may be taken.
-fn is_worth_another(error: &sqlx::Error) -> bool {
+/// Whether an idempotent write may succeed a moment later. A pool that has no connection to give has been waited for
+/// already. A new customer's random reference may be taken.
+pub(crate) fn is_worth_another(error: &sqlx::Error) -> bool {
     !matches!(error, sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed)
         && (is_transient(error) || violates(error, customer::CU_REF_NO_KEY))
 }

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::admission::Place;
 use super::statement::{self, Verdict};
 use super::{Match, MatchError, Outcome};
-use crate::db;
+use crate::db::retry::is_worth_another;
 
 /// Matches in one statement. Batches form by themselves and are as large as what has come in during the last one; this
 /// bounds how long an organisation waits for another's.
@@ -23,9 +23,6 @@ const MAX_BATCH: usize = 256;
 const MAX_WAIT: Duration = Duration::from_secs(4);
 /// How long one attempt may take, to connect included: a little longer than the database allows a statement.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(5500);
-/// How long a connection keeps its plans. They are made for the size that the tables have at that moment: those of an empty
-/// database would read a whole organisation for each customer once it has some, until Postgres analyses the tables.
-const PLAN_LIFETIME: Duration = Duration::from_secs(1);
 /// The longest pause before the second attempt at a batch; it doubles with each, up to [`MAX_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const MAX_PAUSE: Duration = Duration::from_millis(500);
@@ -48,7 +45,7 @@ impl Job {
 
 /// Works until every sender is gone and every match is answered.
 pub(super) async fn run(options: PgConnectOptions, mut queue: mpsc::UnboundedReceiver<Job>) {
-    let mut writer = Writer { options, connection: None, planned: Instant::now() };
+    let mut writer = Writer { options, connection: None, written: 0, replan_at: 1 };
     let mut waiting = Vec::new();
     loop {
         // All that waits, of which there is no more than the waiting room holds: whatever is deferred, the others'
@@ -82,8 +79,12 @@ fn first_of_each_pair(jobs: Vec<Job>) -> (Vec<Job>, Vec<Job>) {
 struct Writer {
     options: PgConnectOptions,
     connection: Option<PgConnection>,
-    /// When the connection's plans began to be made.
-    planned: Instant,
+    /// Matches that have been written.
+    written: usize,
+    /// The statement is planned anew when so many have been. A plan is made for the size that the tables have at that
+    /// moment: that of an empty database would read a whole organisation for each customer once it has some, until
+    /// Postgres analyses the tables. So each plan serves until what was written has doubled, which is rare ever after.
+    replan_at: usize,
 }
 
 impl Writer {
@@ -99,7 +100,7 @@ impl Writer {
             };
             // It may be lost, or in the middle of an answer.
             self.connection = None;
-            if !db::is_transient(&error) && !db::violates(&error, db::customer::CU_REF_NO_KEY) {
+            if !is_worth_another(&error) {
                 return self.write_apart(organisation_id, batch, error).await;
             }
             tracing::warn!(%error, matches = batch.len(), "a batch is tried again");
@@ -139,12 +140,14 @@ impl Writer {
                 Some(connection) => connection,
                 empty => empty.insert(PgConnection::connect_with(&self.options).await?),
             };
-            if self.planned.elapsed() > PLAN_LIFETIME {
+            if self.written >= self.replan_at {
                 sqlx::query("discard plans").execute(&mut *connection).await?;
-                self.planned = Instant::now();
+                self.replan_at = 2 * self.written;
             }
             let matches: Vec<_> = batch.iter().map(|job| &job.wanted).collect();
-            statement::execute(connection, organisation_id, &matches).await
+            let verdicts = statement::execute(connection, organisation_id, &matches).await?;
+            self.written += matches.len();
+            Ok(verdicts)
         };
         tokio::time::timeout(ATTEMPT_TIMEOUT, attempt)
             .await
