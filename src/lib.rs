@@ -2,6 +2,7 @@
 //! it.
 
 pub mod cli;
+pub mod config;
 pub mod db;
 pub mod demo;
 pub mod domain;

@@ -1,6 +1,6 @@
 //! `customer-match healthcheck`
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -12,24 +12,23 @@ use serde_json::json;
 use tokio::net::TcpStream;
 
 use super::output::Output;
-use super::serve::DEFAULT_LISTEN;
+use crate::config::{Address, Listen};
 
 const TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Ask a running server on this machine whether it is ready; exit code 0 when it is.
 #[derive(Args)]
 pub(super) struct Healthcheck {
-    /// Where the server listens.
-    #[arg(long, value_name = "ADDRESS", default_value = DEFAULT_LISTEN, env = "CUSTOMER_MATCH_LISTEN")]
-    listen: SocketAddr,
+    #[command(flatten)]
+    listen: Listen,
     #[command(flatten)]
     output: Output,
 }
 
 impl Healthcheck {
     pub(super) async fn run(self) -> anyhow::Result<()> {
-        let address = reachable(self.listen);
-        let status = tokio::time::timeout(TIMEOUT, ask(address))
+        let address = reachable(self.listen.address);
+        let status = tokio::time::timeout(TIMEOUT, ask(&address))
             .await
             .with_context(|| {
                 format!("no answer from http://{address}/readyz within {} s", TIMEOUT.as_secs())
@@ -42,8 +41,8 @@ impl Healthcheck {
     }
 }
 
-async fn ask(address: SocketAddr) -> anyhow::Result<u16> {
-    let stream = TcpStream::connect(address).await?;
+async fn ask(address: &Address) -> anyhow::Result<u16> {
+    let stream = TcpStream::connect((address.host.as_str(), address.port)).await?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let request = Request::get("/readyz").header(header::HOST, address.to_string()).body(Body::empty())?;
     let driver = tokio::spawn(connection);
@@ -53,12 +52,11 @@ async fn ask(address: SocketAddr) -> anyhow::Result<u16> {
 }
 
 /// A server that listens on every address is asked on the loopback one.
-fn reachable(mut listen: SocketAddr) -> SocketAddr {
-    if listen.ip().is_unspecified() {
-        listen.set_ip(match listen.ip() {
-            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
-            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
-        });
-    }
-    listen
+fn reachable(Address { host, port }: Address) -> Address {
+    let host = match host.parse() {
+        Ok(IpAddr::V4(Ipv4Addr::UNSPECIFIED)) => Ipv4Addr::LOCALHOST.to_string(),
+        Ok(IpAddr::V6(Ipv6Addr::UNSPECIFIED)) => Ipv6Addr::LOCALHOST.to_string(),
+        _ => host,
+    };
+    Address { host, port }
 }

@@ -2,6 +2,7 @@
 //!
 //! Every option is also a variable of the environment, named in `--help`.
 
+mod config;
 mod confirm;
 mod customer;
 mod customer_match;
@@ -17,6 +18,8 @@ mod serve;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use crate::config::ConfigError;
 
 /// An HTTP server for the customer relation of BizKitHub's API.
 ///
@@ -42,6 +45,8 @@ enum Command {
     Customer(customer::Customer),
     #[command(subcommand)]
     Match(customer_match::CustomerMatch),
+    #[command(subcommand)]
+    Config(config::Config),
     Healthcheck(healthcheck::Healthcheck),
 }
 
@@ -55,6 +60,7 @@ impl Cli {
             Command::Key(command) => command.run().await,
             Command::Customer(command) => command.run().await,
             Command::Match(command) => command.run().await,
+            Command::Config(command) => command.run(),
             Command::Healthcheck(command) => command.run().await,
         }
     }
@@ -67,5 +73,6 @@ struct UsageError(anyhow::Error);
 
 /// The exit status for an error: that of clap for usage, else 1.
 pub fn exit_code(error: &anyhow::Error) -> ExitCode {
-    if error.is::<UsageError>() { ExitCode::from(2) } else { ExitCode::FAILURE }
+    let usage = error.is::<UsageError>() || error.is::<ConfigError>();
+    if usage { ExitCode::from(2) } else { ExitCode::FAILURE }
 }

@@ -3,20 +3,17 @@
 use std::io::{Write, stdout};
 use std::net::SocketAddr;
 
-use anyhow::{Context, bail};
-use clap::builder::FalseyValueParser;
-use clap::{ArgAction, Args};
+use anyhow::Context;
+use clap::Args;
 use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::database::{Database, DatabaseArgs};
+use super::database::Database;
+use crate::config::Config;
 use crate::demo;
 use crate::http::{self, App, server};
-
-/// Where the server listens unless told otherwise: this machine only.
-pub(super) const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
 
 /// As a shell reports a process that SIGINT ended.
 const EXIT_INTERRUPTED: i32 = 130;
@@ -24,37 +21,27 @@ const EXIT_INTERRUPTED: i32 = 130;
 /// Serve the API (what happens without a subcommand).
 #[derive(Args)]
 pub(super) struct Serve {
-    /// Address and port; port 0 takes a free one.
-    #[arg(long, value_name = "ADDRESS", default_value = DEFAULT_LISTEN, env = "CUSTOMER_MATCH_LISTEN")]
-    listen: SocketAddr,
-    /// Accept the documentation's sample key, for an organisation of its own. [default: true on the private Postgres]
-    #[arg(long, value_name = "BOOL", env = "CUSTOMER_MATCH_DEMO", num_args = 0..=1, require_equals = true,
-          default_missing_value = "true", value_parser = FalseyValueParser::new())]
-    demo: Option<bool>,
-    /// Refuse the sample key, as every server with a database URL does. Wins over --demo.
-    #[arg(long, env = "CUSTOMER_MATCH_NO_DEMO", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
-    no_demo: bool,
-    /// Apply pending migrations first; safe on many machines at once.
-    #[arg(long, env = "CUSTOMER_MATCH_MIGRATE", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
-    migrate: bool,
     #[command(flatten)]
-    database: DatabaseArgs,
+    config: Config,
 }
 
 impl Serve {
     pub(super) async fn run(self) -> anyhow::Result<()> {
+        let config = &self.config;
+        config.check()?;
         let shutdown = shutdown_on_signal()?;
-        let listener = TcpListener::bind(self.listen)
+        let address = &config.listen.address;
+        let listener = TcpListener::bind((address.host.as_str(), address.port))
             .await
-            .with_context(|| format!("cannot listen on {}; --listen chooses another address", self.listen))?;
+            .with_context(|| format!("cannot listen on {address}; --listen chooses another address"))?;
         // A signal ends the start too, at whatever it waits for.
-        let opened = shutdown.run_until_cancelled(self.database.open_for_serving()).await;
+        let opened = shutdown.run_until_cancelled(config.database.open_for_serving()).await;
         let Some(database) = opened.transpose()? else { return Ok(()) };
         let result = match shutdown.run_until_cancelled(self.prepare(&database)).await {
-            Some(Ok((pool, demo))) => {
-                announce(listener.local_addr()?, &database, demo);
-                let app = App::new(pool.clone(), demo, shutdown.clone());
-                server::serve(listener, http::router(app), shutdown).await;
+            Some(Ok(pool)) => {
+                announce(listener.local_addr()?, &database, self.demo(&database));
+                let app = App::new(pool.clone(), config, self.demo(&database), shutdown.clone());
+                server::serve(listener, http::router(app), config.timeouts, shutdown).await;
                 pool.close().await;
                 Ok(())
             }
@@ -65,21 +52,18 @@ impl Serve {
         result
     }
 
-    /// Brings schema and demo data up to date, and says whether the server is in demo mode.
-    async fn prepare(&self, database: &Database) -> anyhow::Result<(PgPool, bool)> {
-        let private = database.private.is_some();
-        let demo = !self.no_demo && self.demo.unwrap_or(private);
-        if demo && !private {
-            bail!(
-                "--demo is for the private Postgres: it would register a key that everybody knows in your database"
-            );
-        }
-        database.ensure_current(self.migrate).await?;
-        let pool = database.pool();
-        if demo {
+    /// Brings schema and demo data up to date.
+    async fn prepare(&self, database: &Database) -> anyhow::Result<PgPool> {
+        database.ensure_current(self.config.start.migrate).await?;
+        let pool = database.pool(self.config.pool.max_connections);
+        if self.demo(database) {
             demo::set_up(&pool).await?;
         }
-        Ok((pool, demo))
+        Ok(pool)
+    }
+
+    fn demo(&self, database: &Database) -> bool {
+        self.config.start.demo(database.private.is_some())
     }
 }
 

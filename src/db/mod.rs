@@ -28,18 +28,16 @@ const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
 const LOCK_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a request waits for a connection before it is told to come back.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
-/// Connections of one server; Postgres allows 100 in all by default.
-const MAX_CONNECTIONS: u32 = 16;
 
 /// A pool that opens connections as they are needed; nothing is connected yet when this returns.
-pub fn pool(options: PgConnectOptions) -> PgPool {
+pub fn pool(options: PgConnectOptions, max_connections: u32) -> PgPool {
     let milliseconds = |timeout: Duration| timeout.as_millis().to_string();
     let options = options.application_name("customer-match").options([
         ("statement_timeout", milliseconds(STATEMENT_TIMEOUT)),
         ("lock_timeout", milliseconds(LOCK_TIMEOUT)),
     ]);
     PgPoolOptions::new()
-        .max_connections(MAX_CONNECTIONS)
+        .max_connections(max_connections)
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .connect_lazy_with(options)
 }

@@ -24,13 +24,14 @@ mod trace;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::middleware::from_fn;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 
+use crate::config::{Config, Timeouts};
 use crate::db;
 use crate::keys::KeyRegistry;
 use crate::matching::Matcher;
@@ -41,16 +42,17 @@ pub struct App {
     keys: KeyRegistry,
     matcher: Matcher,
     demo: bool,
+    timeouts: Timeouts,
     draining: CancellationToken,
 }
 
 impl App {
     /// Endpoints over this database. In demo mode the documentation's sample key is accepted. Once `draining` is
     /// cancelled the server reports that it is not ready.
-    pub fn new(pool: PgPool, demo: bool, draining: CancellationToken) -> Self {
+    pub fn new(pool: PgPool, config: &Config, demo: bool, draining: CancellationToken) -> Self {
         let keys = KeyRegistry::new(pool.clone());
         let matcher = Matcher::start(&db::writer_options(&pool));
-        Self { pool, keys, matcher, demo, draining }
+        Self { pool, keys, matcher, demo, timeouts: config.timeouts, draining }
     }
 }
 
@@ -75,7 +77,7 @@ pub fn router(app: App) -> Router {
                 .layer(from_fn(trace::observe))
                 .layer(from_fn(cors::allow))
                 .layer(CatchPanicLayer::custom(fallback::panicked))
-                .layer(from_fn(timeout::limit)),
+                .layer(from_fn_with_state(app.timeouts.request, timeout::limit)),
         )
         .with_state(Arc::new(app))
 }

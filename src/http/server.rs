@@ -11,18 +11,16 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
-/// A client that does not finish its headers in this time is let go.
-const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(10);
-/// Requests still under way this long after the shutdown began are given up; longer than any request may take.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(12);
+use crate::config::Timeouts;
+
 /// A pause after an accept that failed, for want of file descriptors as a rule.
 const ACCEPT_BACK_OFF: Duration = Duration::from_millis(50);
 
-/// Serves until `shutdown` is cancelled, then answers what is under way, within [`DRAIN_TIMEOUT`]. Idle connections are
-/// closed at once.
-pub async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken) {
+/// Serves until `shutdown` is cancelled, then answers what is under way, within the shutdown timeout. Idle connections
+/// are closed at once.
+pub async fn serve(listener: TcpListener, router: Router, timeouts: Timeouts, shutdown: CancellationToken) {
     let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_READ_TIMEOUT);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(timeouts.header);
     builder.http2().timer(TokioTimer::new());
     let service = TowerToHyperService::new(router);
     let connections = GracefulShutdown::new();
@@ -44,7 +42,7 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: Cancellation
         });
     }
     drop(listener);
-    if tokio::time::timeout(DRAIN_TIMEOUT, connections.shutdown()).await.is_err() {
+    if tokio::time::timeout(timeouts.shutdown, connections.shutdown()).await.is_err() {
         tracing::warn!("requests were still under way at the end of the drain");
     }
 }

@@ -2,19 +2,17 @@
 
 use std::time::Duration;
 
-use axum::extract::Request;
+use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use crate::error::{ApiError, ErrorCode};
 
-/// Longer than a wait for a connection and a statement together: what the database is late with is 503 before this, so
-/// what is left is a client that does not send its body.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Answers 408 in the place of an endpoint that is not done in time.
-pub(super) async fn limit(request: Request, next: Next) -> Response {
-    tokio::time::timeout(REQUEST_TIMEOUT, next.run(request))
-        .await
-        .unwrap_or_else(|_| ApiError::from(ErrorCode::RequestTimeout).into_response())
+/// Answers 503 in the place of an endpoint that is not done in time. A client that is late with its body has had its 408
+/// before: what is left is ours to answer for.
+pub(super) async fn limit(State(longest): State<Duration>, request: Request, next: Next) -> Response {
+    tokio::time::timeout(longest, next.run(request)).await.unwrap_or_else(|_| {
+        tracing::warn!("the request took too long");
+        ApiError::from(ErrorCode::ServiceUnavailable).into_response()
+    })
 }

@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::str::FromStr;
+use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::http::HeaderMap;
@@ -11,6 +12,7 @@ use serde::de::{DeserializeOwned, Error, IgnoredAny};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use serde_path_to_error::{Path, Segment};
+use tokio::time::timeout;
 
 use crate::error::{ApiError, ErrorCode};
 
@@ -20,8 +22,12 @@ const MAX_OCTETS: usize = 256 * 1024;
 /// is closed on unread data is reset, and the answer is lost.
 const MAX_DISCARDED_OCTETS: usize = 16 * 1024 * 1024;
 
-/// The whole body.
-pub(super) async fn read(mut body: Body) -> Result<Bytes, ApiError> {
+/// The whole body, if it comes within this time.
+pub(super) async fn read(body: Body, longest: Duration) -> Result<Bytes, ApiError> {
+    timeout(longest, collect(body)).await.unwrap_or_else(|_| Err(ErrorCode::RequestTimeout.into()))
+}
+
+async fn collect(mut body: Body) -> Result<Bytes, ApiError> {
     let mut bytes = Vec::new();
     let mut length = 0;
     while let Some(frame) = body.frame().await {
@@ -38,9 +44,9 @@ pub(super) async fn read(mut body: Body) -> Result<Bytes, ApiError> {
 }
 
 /// Reads a body that nobody wants, so that its sender comes to read the answer.
-pub(in crate::http) async fn discard(body: Body) {
+pub(in crate::http) async fn discard(body: Body, longest: Duration) {
     // Whatever is wrong with it, the answer is another.
-    let _ = read(body).await;
+    let _ = read(body, longest).await;
 }
 
 /// `application/json`, whatever its parameters.

@@ -35,7 +35,7 @@ impl<B: DeserializeOwned> FromRequest<Arc<App>> for JsonCall<B> {
     /// to a client that is still sending may be lost.
     async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, ApiError> {
         let (parts, body) = request.into_parts();
-        let bytes = body::read(body).await;
+        let bytes = body::read(body, app.timeouts.body).await;
         let (caller, bytes) = match caller::key_outside_body(&parts) {
             Some(key) => (Caller::check(app, Some(&key)).await?, bytes?),
             None => {

@@ -10,6 +10,7 @@ pub use postgres::TestDatabase;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
+use customer_match::config::Config;
 use customer_match::db::customer::Profile;
 use customer_match::db::{self, api_key, customer, organisation};
 use customer_match::domain::{ApiKey, CuRefNo, Email, KeyKind};
@@ -43,19 +44,25 @@ pub struct Service {
 
 impl Service {
     pub async fn start() -> Self {
-        Self::start_in(false).await
+        Self::start_with(&[], false).await
     }
 
     pub async fn start_in_demo_mode() -> Self {
-        Self::start_in(true).await
+        Self::start_with(&[], true).await
     }
 
-    async fn start_in(demo: bool) -> Self {
+    /// With these flags of `customer-match serve`.
+    pub async fn start_configured(flags: &[&str]) -> Self {
+        Self::start_with(flags, false).await
+    }
+
+    async fn start_with(flags: &[&str], demo: bool) -> Self {
+        let config = Config::from_flags(flags).unwrap();
         let database = TestDatabase::create().await;
-        let pool = db::pool(database.options());
+        let pool = db::pool(database.options(), config.pool.max_connections);
         let draining = CancellationToken::new();
         let mut service = Self {
-            router: router(App::new(pool.clone(), demo, draining.clone())),
+            router: router(App::new(pool.clone(), &config, demo, draining.clone())),
             pool,
             organisation: 0,
             key: String::new(),

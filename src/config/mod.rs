@@ -1,0 +1,77 @@
+//! What an operator may set. Each setting is a flag and a variable of the environment, `--request-timeout` and
+//! `CUSTOMER_MATCH_REQUEST_TIMEOUT`; a flag wins. Secrets have a twin that names a file, `…-file` and `…_FILE`.
+//!
+//! | concern | settings |
+//! |---|---|
+//! | [`Listen`] | `--listen` |
+//! | [`Start`] | `--migrate`, `--demo`, `--no-demo` |
+//! | [`Database`] | `--database-url` (also `DATABASE_URL`), `--database-url-file`, `--data-dir`, `--postgres-bin-dir` |
+//! | [`Pool`] | `--database-max-connections` |
+//! | [`Timeouts`] | `--header-timeout`, `--body-timeout`, `--request-timeout`, `--shutdown-timeout` |
+//!
+//! A file is one concern: its flags, and why a default is what it is. What settings have to do with each other is checked
+//! here, before anything is started ([`Config::check`]).
+
+mod database;
+mod listen;
+mod pool;
+mod start;
+mod timeouts;
+
+pub use database::Database;
+pub use listen::{Address, Listen};
+pub use pool::Pool;
+pub use start::Start;
+pub use timeouts::Timeouts;
+
+use clap::{Args, Command, FromArgMatches};
+
+/// Everything that `customer-match serve` takes.
+#[derive(Args, Debug, Clone)]
+#[expect(missing_docs, reason = "each concern says what it is")]
+pub struct Config {
+    #[command(flatten)]
+    pub listen: Listen,
+    #[command(flatten)]
+    pub start: Start,
+    #[command(flatten)]
+    pub database: Database,
+    #[command(flatten)]
+    pub pool: Pool,
+    #[command(flatten)]
+    pub timeouts: Timeouts,
+}
+
+/// Settings that cannot be meant, in one line that names them. Nothing was started.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct ConfigError(String);
+
+impl ConfigError {
+    fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+}
+
+/// Refuses unless the settings make sense.
+fn require(sense: bool, otherwise: impl FnOnce() -> String) -> Result<(), ConfigError> {
+    if sense { Ok(()) } else { Err(ConfigError(otherwise())) }
+}
+
+impl Config {
+    /// These flags and the defaults of all others, whatever the environment says.
+    pub fn from_flags(flags: &[&str]) -> Result<Self, clap::Error> {
+        let command = Self::augment_args(Command::new("serve").no_binary_name(true));
+        let matches = command.mut_args(|arg| arg.env(None::<&str>)).try_get_matches_from(flags)?;
+        Self::from_arg_matches(&matches)
+    }
+
+    /// Refuses settings that contradict each other or that name what is not there.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let private = self.database.connect_options()?.is_none();
+        require(private || !self.start.demo(private), || {
+            "--demo is for the private Postgres: it would register a key that everybody knows in your database".into()
+        })?;
+        self.timeouts.check()
+    }
+}

@@ -1,0 +1,26 @@
+//! What happens before the server serves.
+
+use clap::builder::FalseyValueParser;
+use clap::{ArgAction, Args};
+
+/// See the fields.
+#[derive(Args, Debug, Clone)]
+pub struct Start {
+    /// Accept the documentation's sample key, for an organisation of its own. [default: true on the private Postgres]
+    #[arg(long, value_name = "BOOL", env = "CUSTOMER_MATCH_DEMO", num_args = 0..=1, require_equals = true,
+          default_missing_value = "true", value_parser = FalseyValueParser::new())]
+    demo: Option<bool>,
+    /// Refuse the sample key, as every server with a database URL does. Wins over --demo.
+    #[arg(long, env = "CUSTOMER_MATCH_NO_DEMO", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
+    no_demo: bool,
+    /// Apply pending migrations first; safe on many machines at once.
+    #[arg(long, env = "CUSTOMER_MATCH_MIGRATE", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
+    pub migrate: bool,
+}
+
+impl Start {
+    /// Whether the documentation's sample key is accepted on a Postgres that is private or not.
+    pub fn demo(&self, private: bool) -> bool {
+        !self.no_demo && self.demo.unwrap_or(private)
+    }
+}

@@ -1,0 +1,122 @@
+//! Settings: what may be set, where it is documented, and what is refused before anything starts.
+
+use std::collections::BTreeSet;
+
+use clap::{Arg, CommandFactory};
+use customer_match::cli::Cli;
+use rstest::rstest;
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::support::binary::{command, run, run_json, run_refused};
+use crate::support::{CUSTOMER, MANAGER, Service};
+
+const OPERATIONS: &str = include_str!("../../docs/operations.md");
+
+/// Every option of every subcommand.
+fn options() -> Vec<Arg> {
+    fn collect(command: &clap::Command, found: &mut Vec<Arg>) {
+        let built_in = ["help", "version"];
+        let options = command.get_arguments().filter(|arg| arg.get_long().is_some());
+        found.extend(options.filter(|arg| !built_in.contains(&arg.get_id().as_str())).cloned());
+        command.get_subcommands().for_each(|command| collect(command, found));
+    }
+    let mut found = Vec::new();
+    collect(&Cli::command(), &mut found);
+    found
+}
+
+fn variable(option: &Arg) -> String {
+    option.get_env().map(|name| name.to_str().unwrap().to_owned()).unwrap_or_default()
+}
+
+#[test]
+fn every_option_is_a_variable_too() {
+    let without: BTreeSet<_> = options()
+        .iter()
+        .filter(|option| !variable(option).starts_with("CUSTOMER_MATCH_"))
+        .map(|option| option.get_long().unwrap().to_owned())
+        .collect();
+    assert_eq!(without, BTreeSet::new());
+}
+
+#[test]
+fn every_setting_is_documented_with_its_default() {
+    let serve = Cli::command().find_subcommand("serve").unwrap().clone();
+    for option in serve.get_arguments().filter(|arg| arg.get_long().is_some()) {
+        let flag = format!("`--{}`", option.get_long().unwrap());
+        let row = OPERATIONS.lines().find(|line| line.starts_with('|') && line.contains(&flag));
+        let row = row.unwrap_or_else(|| panic!("{flag} is not in the table"));
+        assert!(row.contains(&format!("`{}`", variable(option))), "{row}");
+        for default in option.get_default_values().iter().filter_map(|value| value.to_str()) {
+            assert!(default == "false" || row.contains(&format!("`{default}`")), "{default}: {row}");
+        }
+    }
+}
+
+#[test]
+fn help_prints_no_value_of_a_secret() {
+    for option in options().iter().filter(|option| !option.is_hide_env_values_set()) {
+        let name = variable(option);
+        let secret = ["URL", "SECRET", "PASSWORD", "TOKEN"].iter().any(|word| name.ends_with(word));
+        assert!(!secret, "{name} would be printed");
+    }
+    let mut help = command(&["serve", "--help"]);
+    help.env("CUSTOMER_MATCH_DATABASE_URL", "postgres://user:hunter2@host/database");
+    assert!(!run(help).contains("hunter2"));
+}
+
+#[rstest]
+#[case(&["--listen", "nowhere"])]
+#[case(&["--header-timeout", "5"])]
+#[case(&["--header-timeout", "10h"])]
+#[case(&["--body-timeout", "30s"])]
+#[case(&["--request-timeout", "30s"])]
+#[case(&["--database-url", "postgres://user:hunter2@host:port/database"])]
+#[case(&["--database-url", "postgres://host/database", "--demo"])]
+#[case(&["--database-url", "postgres://host/database", "--database-url-file", "/dev/null"])]
+#[case(&["--database-url-file", "/nonexistent/hunter2"])]
+#[case(&["--database-max-connections", "0"])]
+fn what_cannot_be_meant_is_refused_in_one_line(#[case] flags: &[&str]) {
+    let said = ["serve", "config check"].map(|subcommand| {
+        let arguments: Vec<_> = subcommand.split(' ').chain(flags.iter().copied()).collect();
+        let mut command = command(&arguments);
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        String::from_utf8(output.stderr).unwrap()
+    });
+    assert_eq!(said[0], said[1]);
+    let line = said[0].lines().next().unwrap();
+    assert!(line.starts_with("error: ") && line.len() < 200, "{line}");
+    assert!(!said[0].contains("hunter2@"), "{line}");
+}
+
+#[test]
+fn settings_that_make_sense_are_told_so() {
+    let check = ["config", "check", "--request-timeout", "15s", "--listen", "localhost:0"];
+    assert_eq!(run(command(&check)), "The settings are valid.\n");
+    assert_eq!(run_json(command(&["config", "check", "--format", "json"])), json!({ "valid": true }));
+}
+
+#[test]
+fn a_database_url_may_come_from_a_file() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("url");
+    std::fs::write(&file, "postgres://user:hunter2@host:port/database\n").unwrap();
+    let mut check = command(&["config", "check"]);
+    check.env("CUSTOMER_MATCH_DATABASE_URL_FILE", &file).env("DATABASE_URL", "postgres://host/database");
+    let refused = run_refused(check);
+    assert!(refused.contains("database URL") && !refused.contains("hunter2"), "{refused}");
+    std::fs::write(&file, "postgres://user:hunter2@host/database\n").unwrap();
+    run(command(&["config", "check", "--database-url-file", file.to_str().unwrap()]));
+}
+
+#[tokio::test]
+async fn a_request_that_the_server_is_late_with_is_503() {
+    let service = Service::start_configured(&["--request-timeout", "200ms", "--body-timeout", "100ms"]).await;
+    let mut other = service.pool.begin().await.unwrap();
+    sqlx::query("lock table customer").execute(&mut *other).await.unwrap();
+    let answer = service.post_match(json!({ "managerCuRefNo": MANAGER, "customerCuRefNo": CUSTOMER })).await;
+    answer.assert_error(503, "INTERNAL_SERVICE_UNAVAILABLE");
+    assert_eq!(answer.headers["retry-after"], "1");
+}
