@@ -8,8 +8,8 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use axum::Json;
+use axum::http::StatusCode;
 use axum::http::header;
-use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
@@ -121,6 +121,7 @@ pub struct ApiError {
     status: StatusCode,
     description: Cow<'static, str>,
     field: Option<String>,
+    retry_after: Option<Duration>,
 }
 
 impl ApiError {
@@ -148,6 +149,11 @@ impl ApiError {
         Self::from(ErrorCode::ResourceNotFound).described(description)
     }
 
+    /// The key's calls of the last minute are as many as it may have; one more is let in after this time.
+    pub fn too_many_requests(retry_after: Duration) -> Self {
+        Self { retry_after: Some(retry_after), ..ErrorCode::ApiKeyTooManyRequest.into() }
+    }
+
     fn described(self, description: impl Into<Cow<'static, str>>) -> Self {
         Self { description: description.into(), ..self }
     }
@@ -156,7 +162,8 @@ impl ApiError {
 impl From<ErrorCode> for ApiError {
     fn from(code: ErrorCode) -> Self {
         let Entry { status, description, .. } = code.entry();
-        Self { code, status, description: description.into(), field: None }
+        let retry_after = (code == ErrorCode::ServiceUnavailable).then_some(RETRY_LATER);
+        Self { code, status, description: description.into(), field: None, retry_after }
     }
 }
 
@@ -195,11 +202,16 @@ impl IntoResponse for ApiError {
         let Entry { code, message, .. } = self.code.entry();
         let error = Body { code, message, description: &self.description, field: self.field.as_deref() };
         let mut response = (self.status, Json(Envelope { error })).into_response();
-        if self.status == StatusCode::SERVICE_UNAVAILABLE {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(RETRY_LATER.as_secs()));
+        if let Some(time) = self.retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, whole_seconds(time).into());
         }
         // For the request's log event.
         response.extensions_mut().insert(self.code);
         response
     }
+}
+
+/// A time to wait, as headers have it: rounded up, so that nobody comes too early.
+pub(crate) fn whole_seconds(time: Duration) -> u64 {
+    time.as_secs() + u64::from(time.subsec_nanos() > 0)
 }

@@ -12,3 +12,4 @@ pub mod import;
 pub mod keys;
 pub mod matching;
 pub mod private_postgres;
+pub mod rate_limit;

@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::database::{DatabaseArgs, with_pool};
 use super::output::{Output, table};
+use crate::config::limit;
 use crate::db;
 use crate::db::api_key::{self, KeyRow, NewKey};
 use crate::db::organisation;
@@ -49,6 +50,10 @@ pub(super) struct Create {
     /// What the key may do, e.g. customer.match; repeat it for more. Without any it may do everything.
     #[arg(long = "scope", value_name = "SCOPE", env = "CUSTOMER_MATCH_KEY_SCOPES", value_delimiter = ',')]
     scopes: Vec<Scope>,
+    /// Calls within any minute. Without it as many as the server allows keys of this kind; keys of the kind root are not
+    /// limited.
+    #[arg(long, value_name = "N", env = "CUSTOMER_MATCH_KEY_LIMIT_PER_MINUTE", value_parser = limit())]
+    limit_per_minute: Option<u32>,
     #[command(flatten)]
     database: DatabaseArgs,
     #[command(flatten)]
@@ -119,8 +124,18 @@ impl Create {
             (true, None) => None,
             (false, days) => Some(Utc::now() + Days::new(days.unwrap_or(DEFAULT_DAYS))),
         };
+        if self.kind == KeyKind::Root && self.limit_per_minute.is_some() {
+            bail!(
+                "a key of the kind root is not limited: leave out --limit-per-minute, or choose another kind"
+            );
+        }
         let scopes: Vec<_> = self.scopes.into_iter().map(|Scope(text)| text).collect();
-        let new = NewKey { description: &self.description, scopes: &scopes, expires_at };
+        let new = NewKey {
+            description: &self.description,
+            scopes: &scopes,
+            expires_at,
+            limit_per_minute: self.limit_per_minute,
+        };
         let id = with_pool(&self.database, async |pool| {
             match api_key::create(pool, self.organisation, &key, &new).await {
                 Err(error) if db::violates(&error, api_key::ORGANISATION_FKEY) => {
@@ -154,14 +169,14 @@ impl List {
             .map(|key| {
                 json!({
                     "id": key.id, "kind": key.kind, "mask": key.mask, "description": key.description,
-                    "scopes": key.scopes, "state": state(key), "createdAt": Timestamp::from(key.created_at),
+                    "scopes": key.scopes, "limitPerMinute": key.limit_per_minute, "state": state(key), "createdAt": Timestamp::from(key.created_at),
                     "expiresAt": key.expires_at.map(Timestamp::from), "deletedAt": key.deleted_at.map(Timestamp::from),
                 })
             })
             .collect();
         self.output.print(&items, || {
             table(
-                ["ID", "KEY", "KIND", "STATE", "SCOPES", "EXPIRES", "DESCRIPTION"],
+                ["ID", "KEY", "KIND", "STATE", "SCOPES", "LIMIT", "EXPIRES", "DESCRIPTION"],
                 keys.iter().map(|key| {
                     [
                         key.id.to_string(),
@@ -169,6 +184,7 @@ impl List {
                         key.kind.clone(),
                         state(key).into(),
                         if key.scopes.is_empty() { "all".into() } else { key.scopes.join(", ") },
+                        limit_of(key),
                         key.expires_at.map_or("never".into(), |at| Timestamp::from(at).to_string()),
                         key.description.clone(),
                     ]
@@ -185,6 +201,15 @@ impl Revoke {
             bail!("there is no key {id}");
         }
         self.output.print(&json!({ "id": id, "revoked": true }), || format!("Key {id} is revoked, for ever."))
+    }
+}
+
+/// Calls a minute. What a kind may is set where the server is started, which may be another machine.
+fn limit_of(key: &KeyRow) -> String {
+    match key.limit_per_minute {
+        Some(limit) => limit.to_string(),
+        None if key.kind == KeyKind::Root.as_str() => "none".into(),
+        None => "of its kind".into(),
     }
 }
 

@@ -7,6 +7,7 @@
 //! | [`Start`] | `--migrate`, `--demo`, `--no-demo` |
 //! | [`Database`] | `--database-url` (also `DATABASE_URL`), `--database-url-file`, `--data-dir`, `--postgres-bin-dir` |
 //! | [`Pool`] | `--database-max-connections` |
+//! | [`RateLimits`] | `--prod-limit-per-minute`, `--dev-limit-per-minute` |
 //! | [`Timeouts`] | `--header-timeout`, `--body-timeout`, `--request-timeout`, `--shutdown-timeout` |
 //!
 //! A file is one concern: its flags, and why a default is what it is. What settings have to do with each other is checked
@@ -15,12 +16,14 @@
 mod database;
 mod listen;
 mod pool;
+mod rate_limits;
 mod start;
 mod timeouts;
 
 pub use database::Database;
 pub use listen::{Address, Listen};
 pub use pool::Pool;
+pub use rate_limits::{RateLimits, limit};
 pub use start::Start;
 pub use timeouts::Timeouts;
 
@@ -38,6 +41,8 @@ pub struct Config {
     pub database: Database,
     #[command(flatten)]
     pub pool: Pool,
+    #[command(flatten)]
+    pub rate_limits: RateLimits,
     #[command(flatten)]
     pub timeouts: Timeouts,
 }

@@ -1,5 +1,7 @@
 //! The table `api_key`.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use sqlx::PgExecutor;
 
@@ -8,6 +10,8 @@ use crate::domain::{ApiKey, SecretHash};
 /// What a server needs to know of a key to decide on a request.
 #[derive(Debug, Clone)]
 pub struct KeyState {
+    /// Given by the database.
+    pub id: i64,
     /// Whose data the key opens.
     pub organisation_id: i64,
     /// What may be shown of the key.
@@ -20,6 +24,14 @@ pub struct KeyState {
     pub expires_at: Option<DateTime<Utc>>,
     /// Set once, for ever.
     pub deleted_at: Option<DateTime<Utc>>,
+    limit_per_minute: Option<i64>,
+}
+
+impl KeyState {
+    /// `None`: that of its kind.
+    pub fn limit_per_minute(&self) -> Option<u32> {
+        self.limit_per_minute.and_then(|limit| limit.try_into().ok())
+    }
 }
 
 /// A key as lists show it.
@@ -35,6 +47,8 @@ pub struct KeyRow {
     pub description: String,
     /// Empty: every scope.
     pub scopes: Vec<String>,
+    /// Calls a minute; `None`: as many as its kind may.
+    pub limit_per_minute: Option<i64>,
     /// Switched off for the time being when false.
     pub active: bool,
     /// When it was created.
@@ -54,6 +68,8 @@ pub struct NewKey<'a> {
     pub scopes: &'a [String],
     /// `None`: never.
     pub expires_at: Option<DateTime<Utc>>,
+    /// Calls a minute; `None`: as many as its kind may. Not for keys of the kind root.
+    pub limit_per_minute: Option<u32>,
 }
 
 /// The foreign key to the organisation, broken by a key for one that does not exist.
@@ -63,11 +79,25 @@ pub const ORGANISATION_FKEY: &str = "api_key_organisation_id_fkey";
 pub async fn find(db: impl PgExecutor<'_>, hash: &SecretHash) -> sqlx::Result<Option<KeyState>> {
     sqlx::query_as!(
         KeyState,
-        "select organisation_id, mask, scopes, active, expires_at, deleted_at from api_key where hash = $1",
+        "select id, organisation_id, mask, scopes, active, expires_at, deleted_at, limit_per_minute
+         from api_key where hash = $1",
         hash.as_bytes(),
     )
     .fetch_optional(db)
     .await
+}
+
+/// The states of many keys, by their ids.
+pub async fn find_many(db: impl PgExecutor<'_>, ids: &[i64]) -> sqlx::Result<HashMap<i64, KeyState>> {
+    let states = sqlx::query_as!(
+        KeyState,
+        "select id, organisation_id, mask, scopes, active, expires_at, deleted_at, limit_per_minute
+         from api_key where id = any($1)",
+        ids,
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(states.into_iter().map(|state| (state.id, state)).collect())
 }
 
 /// Registers a key and returns its id; `None` when it is registered already.
@@ -79,8 +109,8 @@ pub async fn create(
 ) -> sqlx::Result<Option<i64>> {
     let hash = key.hash();
     sqlx::query_scalar!(
-        "insert into api_key (organisation_id, hash, kind, mask, description, scopes, expires_at)
-         values ($1, $2, $3, $4, $5, $6, $7)
+        "insert into api_key (organisation_id, hash, kind, mask, description, scopes, expires_at, limit_per_minute)
+         values ($1, $2, $3, $4, $5, $6, $7, $8)
          on conflict (hash) do nothing
          returning id",
         organisation_id,
@@ -90,6 +120,7 @@ pub async fn create(
         new.description,
         new.scopes,
         new.expires_at,
+        new.limit_per_minute.map(i64::from),
     )
     .fetch_optional(db)
     .await
@@ -99,7 +130,7 @@ pub async fn create(
 pub async fn list(db: impl PgExecutor<'_>, organisation_id: i64) -> sqlx::Result<Vec<KeyRow>> {
     sqlx::query_as!(
         KeyRow,
-        "select id, kind, mask, description, scopes, active, created_at, expires_at, deleted_at
+        "select id, kind, mask, description, scopes, limit_per_minute, active, created_at, expires_at, deleted_at
          from api_key where organisation_id = $1 order by id",
         organisation_id,
     )

@@ -48,6 +48,11 @@ pub fn writer_options(pool: &PgPool) -> PgConnectOptions {
     options.application_name("customer-match writer").options([("plan_cache_mode", "force_generic_plan")])
 }
 
+/// For the connection that keeps keys up to date, beside the pool's.
+pub fn keys_options(pool: &PgPool) -> PgConnectOptions {
+    PgConnectOptions::clone(&pool.connect_options()).application_name("customer-match keys")
+}
+
 /// A connection for transactions, taken out of the pool: whoever is cancelled closes it, and none goes back to the pool
 /// inside a transaction (transact-rs/sqlx#4393).
 pub(crate) async fn dedicated(pool: &PgPool) -> sqlx::Result<PgConnection> {

@@ -1,7 +1,7 @@
 //! The HTTP side: every route and every layer is in this file, each endpoint in one of its own.
 //!
-//! A request passes [`trace`] (id, span, log event), [`cors`], a net for panics, [`timeout`] and then its endpoint, whose
-//! extractor ([`extract`]) checks the key before anything else is looked at.
+//! A request passes [`trace`] (id, span, log event), [`cors`], [`rate_limit`] (headers), a net for panics, [`timeout`] and then
+//! its endpoint, whose extractor ([`extract`]) checks the key before anything else is looked at.
 
 mod cors;
 mod customer_create;
@@ -16,6 +16,7 @@ mod logout;
 mod magic_auth;
 mod matched_customer_list;
 mod ping;
+mod rate_limit;
 pub mod server;
 mod success;
 mod timeout;
@@ -31,7 +32,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 
-use crate::config::{Config, Timeouts};
+use crate::config::{Config, RateLimits, Timeouts};
 use crate::db;
 use crate::keys::KeyRegistry;
 use crate::matching::Matcher;
@@ -42,6 +43,7 @@ pub struct App {
     keys: KeyRegistry,
     matcher: Matcher,
     demo: bool,
+    rate_limits: RateLimits,
     timeouts: Timeouts,
     draining: CancellationToken,
 }
@@ -50,9 +52,10 @@ impl App {
     /// Endpoints over this database. In demo mode the documentation's sample key is accepted. Once `draining` is
     /// cancelled the server reports that it is not ready.
     pub fn new(pool: PgPool, config: &Config, demo: bool, draining: CancellationToken) -> Self {
-        let keys = KeyRegistry::new(pool.clone());
+        let keys = KeyRegistry::start(pool.clone());
         let matcher = Matcher::start(&db::writer_options(&pool));
-        Self { pool, keys, matcher, demo, timeouts: config.timeouts, draining }
+        let Config { rate_limits, timeouts, .. } = *config;
+        Self { pool, keys, matcher, demo, rate_limits, timeouts, draining }
     }
 }
 
@@ -76,6 +79,7 @@ pub fn router(app: App) -> Router {
             ServiceBuilder::new()
                 .layer(from_fn(trace::observe))
                 .layer(from_fn(cors::allow))
+                .layer(from_fn(rate_limit::announce))
                 .layer(CatchPanicLayer::custom(fallback::panicked))
                 .layer(from_fn_with_state(app.timeouts.request, timeout::limit)),
         )

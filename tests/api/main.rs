@@ -17,6 +17,7 @@ mod matched_customer_list;
 mod matching;
 mod ping;
 mod races;
+mod rate_limit;
 mod representation;
 mod schema;
 mod search;

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
@@ -10,7 +11,8 @@ use chrono::Utc;
 use crate::db::api_key::KeyState;
 use crate::domain::ApiKey;
 use crate::error::{ApiError, ErrorCode};
-use crate::http::{App, trace};
+use crate::http::{App, rate_limit, trace};
+use crate::keys::FindError;
 
 /// What a key with scopes needs for this family of endpoints.
 const SCOPE: &str = "customer.match";
@@ -23,8 +25,8 @@ pub(in crate::http) struct Caller {
 
 impl Caller {
     /// Whoever has a good key that is good for this family of endpoints: the last check.
-    pub(super) async fn check(app: &App, key: Option<&str>) -> Result<Self, ApiError> {
-        let state = authenticate(app, key).await?;
+    pub(super) async fn check(app: &App, parts: &Parts, key: Option<&str>) -> Result<Self, ApiError> {
+        let state = authenticate(app, parts, key).await?;
         if !state.scopes.is_empty() && !state.scopes.iter().any(|scope| scope == SCOPE) {
             return Err(ErrorCode::ApiKeyScopeNotAllowed.into());
         }
@@ -32,15 +34,18 @@ impl Caller {
     }
 }
 
-/// presence → format → registry (sample, exists, deleted, active) → expiry.
-pub(super) async fn authenticate(app: &App, key: Option<&str>) -> Result<Arc<KeyState>, ApiError> {
+/// presence → format → registry (sample, exists, deleted, active) → expiry → rate limit.
+pub(super) async fn authenticate(
+    app: &App,
+    parts: &Parts,
+    key: Option<&str>,
+) -> Result<Arc<KeyState>, ApiError> {
     let key = key.ok_or(ErrorCode::ApiKeyIsEmpty)?;
     let key = ApiKey::parse(key).map_err(|_| ErrorCode::ApiKeyIsNotInValidFormat)?;
     if key.is_sample() && !app.demo {
         return Err(ErrorCode::ApiKeySampleValue.into());
     }
-    let state = app.keys.find(&key).await.map_err(|error| ApiError::from(&*error))?;
-    let state = state.ok_or(ErrorCode::ApiKeyDoesNotExist)?;
+    let (key, state) = app.keys.find(&key).await?.ok_or(ErrorCode::ApiKeyDoesNotExist)?;
     trace::record_caller(&state);
     if state.deleted_at.is_some() {
         return Err(ErrorCode::ApiKeyHasBeenDeleted.into());
@@ -51,7 +56,22 @@ pub(super) async fn authenticate(app: &App, key: Option<&str>) -> Result<Arc<Key
     if state.expires_at.is_some_and(|at| at <= Utc::now()) {
         return Err(ErrorCode::ApiKeyHasBeenExpired.into());
     }
+    if let Some(allowance) = key.admit(&app.rate_limits, Instant::now()) {
+        rate_limit::record(&parts.extensions, allowance);
+        if !allowance.admitted {
+            return Err(ApiError::too_many_requests(allowance.reset));
+        }
+    }
     Ok(state)
+}
+
+impl From<FindError> for ApiError {
+    fn from(error: FindError) -> Self {
+        match error {
+            FindError::Database(error) => Self::from(&*error),
+            FindError::TooOld => ErrorCode::ServiceUnavailable.into(),
+        }
+    }
 }
 
 /// The first key that is present: in the query, else as Bearer. An empty one is not present.

@@ -37,11 +37,11 @@ impl<B: DeserializeOwned> FromRequest<Arc<App>> for JsonCall<B> {
         let (parts, body) = request.into_parts();
         let bytes = body::read(body, app.timeouts.body).await;
         let (caller, bytes) = match caller::key_outside_body(&parts) {
-            Some(key) => (Caller::check(app, Some(&key)).await?, bytes?),
+            Some(key) => (Caller::check(app, &parts, Some(&key)).await?, bytes?),
             None => {
                 let bytes = bytes?;
                 let key = body::api_key(&bytes);
-                (Caller::check(app, key.as_deref()).await?, bytes)
+                (Caller::check(app, &parts, key.as_deref()).await?, bytes)
             }
         };
         body::require_json(&parts.headers)?;
@@ -62,7 +62,7 @@ impl<Q: Query> FromRequestParts<Arc<App>> for QueryCall<Q> {
 
     /// The key is checked before the parameters are looked at (contract §3).
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
-        let caller = Caller::check(app, caller::key_outside_body(parts).as_deref()).await?;
+        let caller = Caller::check(app, parts, caller::key_outside_body(parts).as_deref()).await?;
         Ok(Self { caller, query: Q::parse(&Parameters::of(&parts.uri))? })
     }
 }
@@ -74,7 +74,7 @@ impl FromRequestParts<Arc<App>> for AnyKey {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
-        caller::authenticate(app, caller::key_outside_body(parts).as_deref()).await?;
+        caller::authenticate(app, parts, caller::key_outside_body(parts).as_deref()).await?;
         Ok(Self)
     }
 }

@@ -1,0 +1,147 @@
+//! The keys that this server has seen, with their states and their calls.
+//!
+//! A request does not wait for the database because of its key, and a revocation reaches every server within a second
+//! (contract §3):
+//!
+//! ```text
+//! request ─→ find ─→ known, and its state young enough ─→ go on
+//!              ├───→ known, but unused for a moment ────→ wait for the next round, which starts at once
+//!              └───→ not known ─────────────────────────→ look it up
+//! rounds: every quarter of a second the states of the keys that were used, in one statement
+//! ```
+//!
+//! While the database is away known keys stay as they were, for [`OUTAGE`]: what the request wants of the database decides
+//! then. Unknown keys are not kept: whoever guesses allocates nothing.
+
+mod key;
+mod rounds;
+
+pub use key::Key;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use moka::future::Cache;
+use moka::policy::EvictionPolicy;
+use sqlx::PgPool;
+use tokio::sync::{Notify, mpsc, watch};
+
+use self::rounds::{Round, Rounds};
+use crate::db;
+use crate::db::api_key::KeyState;
+use crate::domain::{ApiKey, SecretHash};
+
+/// The age up to which a state is served without a question. With the time that a round takes this stays under the
+/// promised second.
+const MAX_AGE: Duration = Duration::from_millis(900);
+/// How long a request waits for a round before it makes do with an older state.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How old a state may get while the database is away.
+const OUTAGE: Duration = Duration::from_secs(60);
+/// A key that nobody uses is forgotten after this time: its last call has long left the window.
+const FORGET_AFTER: Duration = Duration::from_secs(600);
+/// Known keys; the least recently used are forgotten first. Some ten megabytes.
+const CAPACITY: u64 = 50_000;
+
+/// The registry of keys, as this server knows it. Clones share everything; with the last of them the rounds end.
+#[derive(Clone)]
+pub struct KeyRegistry {
+    pool: PgPool,
+    known: Cache<SecretHash, Arc<Key>>,
+    /// Keys to bring up to date in the next round.
+    used: mpsc::UnboundedSender<Arc<Key>>,
+    hurry: Arc<Notify>,
+    rounds: watch::Receiver<Round>,
+}
+
+/// Why a key's state is not known.
+#[derive(Debug, thiserror::Error)]
+pub enum FindError {
+    /// The look-up failed.
+    #[error(transparent)]
+    Database(Arc<sqlx::Error>),
+    /// The database has been away for too long.
+    #[error("the state of a key is older than {} s", OUTAGE.as_secs())]
+    TooOld,
+}
+
+enum Miss {
+    Unknown,
+    Database(Arc<sqlx::Error>),
+}
+
+impl KeyRegistry {
+    /// Knows no key yet.
+    pub fn start(pool: PgPool) -> Self {
+        let known = Cache::builder()
+            .max_capacity(CAPACITY)
+            .eviction_policy(EvictionPolicy::lru())
+            .time_to_idle(FORGET_AFTER)
+            .build();
+        let (used, queue) = mpsc::unbounded_channel();
+        let hurry = Arc::new(Notify::new());
+        let (rounds, done) = watch::channel(Round::default());
+        tokio::spawn(Rounds::new(db::keys_options(&pool), Arc::clone(&hurry), rounds).run(queue));
+        Self { pool, known, used, hurry, rounds: done }
+    }
+
+    /// A key and its state, as it was less than a second ago; `None` for a key that was never registered. However many
+    /// requests wait for one key, one of them asks the database.
+    ///
+    /// # Errors
+    ///
+    /// A key that is not known yet while the database is away, or one that it could not be asked about for [`OUTAGE`].
+    pub async fn find(&self, key: &ApiKey) -> Result<Option<(Arc<Key>, Arc<KeyState>)>, FindError> {
+        let hash = key.hash();
+        let known = match self.known.get(&hash).await {
+            Some(known) => known,
+            None => match self.look_up(key, hash).await? {
+                Some(known) => known,
+                None => return Ok(None),
+            },
+        };
+        if known.mark_used() {
+            // The rounds outlive every registry that could ask for one.
+            let _ = self.used.send(Arc::clone(&known));
+        }
+        let (mut state, mut age) = known.state(Instant::now());
+        if age > MAX_AGE {
+            self.round(&known).await;
+            (state, age) = known.state(Instant::now());
+        }
+        if age > OUTAGE {
+            return Err(FindError::TooOld);
+        }
+        if state.is_none() {
+            self.known.invalidate(&hash).await;
+        }
+        Ok(state.map(|state| (known, state)))
+    }
+
+    async fn look_up(&self, key: &ApiKey, hash: SecretHash) -> Result<Option<Arc<Key>>, FindError> {
+        let look_up = async {
+            let as_of = Instant::now();
+            match db::api_key::find(&self.pool, &hash).await {
+                Ok(Some(state)) => Ok(Arc::new(Key::new(key.kind(), state, as_of))),
+                Ok(None) => Err(Miss::Unknown),
+                Err(error) => Err(Miss::Database(Arc::new(error))),
+            }
+        };
+        match self.known.try_get_with(hash, look_up).await {
+            Ok(known) => Ok(Some(known)),
+            Err(miss) => match &*miss {
+                Miss::Unknown => Ok(None),
+                Miss::Database(error) => Err(FindError::Database(Arc::clone(error))),
+            },
+        }
+    }
+
+    /// Waits until this key is up to date, unless the database is away.
+    async fn round(&self, known: &Key) {
+        self.hurry.notify_one();
+        let mut rounds = self.rounds.clone();
+        let done = rounds.wait_for(|round| round.away || known.state(Instant::now()).1 <= MAX_AGE);
+        // Late or not, what is known now is used.
+        let _ = tokio::time::timeout(PATIENCE, done).await;
+    }
+}
