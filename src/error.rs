@@ -154,6 +154,12 @@ impl ApiError {
         Self { retry_after: Some(retry_after), ..ErrorCode::ApiKeyTooManyRequest.into() }
     }
 
+    /// As above, for a client that has tried too many keys that do not exist.
+    pub fn too_many_guesses(retry_after: Duration) -> Self {
+        let description = "Too many calls with unknown API keys came from your address. Please retry later.";
+        Self::too_many_requests(retry_after).described(description)
+    }
+
     fn described(self, description: impl Into<Cow<'static, str>>) -> Self {
         Self { description: description.into(), ..self }
     }

@@ -7,7 +7,8 @@
 //! | [`Start`] | `--migrate`, `--demo`, `--no-demo` |
 //! | [`Database`] | `--database-url` (also `DATABASE_URL`), `--database-url-file`, `--data-dir`, `--postgres-bin-dir` |
 //! | [`Pool`] | `--database-max-connections` |
-//! | [`RateLimits`] | `--prod-limit-per-minute`, `--dev-limit-per-minute` |
+//! | [`RateLimits`] | `--prod-limit-per-minute`, `--dev-limit-per-minute`, `--unknown-key-limit-per-minute` |
+//! | [`TrustedProxies`] | `--trusted-proxy` (`CUSTOMER_MATCH_TRUSTED_PROXIES`) |
 //! | [`Timeouts`] | `--header-timeout`, `--body-timeout`, `--request-timeout`, `--shutdown-timeout` |
 //!
 //! A file is one concern: its flags, and why a default is what it is. What settings have to do with each other is checked
@@ -19,6 +20,7 @@ mod pool;
 mod rate_limits;
 mod start;
 mod timeouts;
+mod trusted_proxies;
 
 pub use database::Database;
 pub use listen::{Address, Listen};
@@ -26,6 +28,7 @@ pub use pool::Pool;
 pub use rate_limits::{RateLimits, limit};
 pub use start::Start;
 pub use timeouts::Timeouts;
+pub use trusted_proxies::TrustedProxies;
 
 use clap::{Args, Command, FromArgMatches};
 
@@ -43,6 +46,8 @@ pub struct Config {
     pub pool: Pool,
     #[command(flatten)]
     pub rate_limits: RateLimits,
+    #[command(flatten)]
+    pub trusted_proxies: TrustedProxies,
     #[command(flatten)]
     pub timeouts: Timeouts,
 }

@@ -10,6 +10,9 @@ const PROD: u32 = 500_000;
 /// As documented for keys of the kind `DEV_`.
 const DEV: u32 = 1_000;
 
+/// More mistakes than people make, fewer than are worth a database's time.
+const UNKNOWN_KEYS: u32 = 60;
+
 /// See the fields. Keys of the kind `ROOT` are not limited.
 #[derive(Args, Debug, Clone, Copy)]
 pub struct RateLimits {
@@ -21,6 +24,10 @@ pub struct RateLimits {
     #[arg(long = "dev-limit-per-minute", value_name = "N", default_value_t = DEV,
           env = "CUSTOMER_MATCH_DEV_LIMIT_PER_MINUTE", value_parser = limit())]
     pub dev: u32,
+    /// Calls within any minute with keys that do not exist, from one client address (IPv6: from one /64).
+    #[arg(long = "unknown-key-limit-per-minute", value_name = "N", default_value_t = UNKNOWN_KEYS,
+          env = "CUSTOMER_MATCH_UNKNOWN_KEY_LIMIT_PER_MINUTE", value_parser = limit())]
+    pub unknown_keys: u32,
 }
 
 /// What a limit may be: more than nothing. Whoever may do nothing has no key.

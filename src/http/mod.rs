@@ -3,6 +3,7 @@
 //! A request passes [`trace`] (id, span, log event), [`cors`], [`rate_limit`] (headers), a net for panics, [`timeout`] and then
 //! its endpoint, whose extractor ([`extract`]) checks the key before anything else is looked at.
 
+mod client_address;
 mod cors;
 mod customer_create;
 mod customer_detail;
@@ -32,7 +33,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 
-use crate::config::{Config, RateLimits, Timeouts};
+use crate::config::{Config, RateLimits, Timeouts, TrustedProxies};
 use crate::db;
 use crate::keys::KeyRegistry;
 use crate::matching::Matcher;
@@ -44,6 +45,7 @@ pub struct App {
     matcher: Matcher,
     demo: bool,
     rate_limits: RateLimits,
+    trusted_proxies: TrustedProxies,
     timeouts: Timeouts,
     draining: CancellationToken,
 }
@@ -52,10 +54,11 @@ impl App {
     /// Endpoints over this database. In demo mode the documentation's sample key is accepted. Once `draining` is
     /// cancelled the server reports that it is not ready.
     pub fn new(pool: PgPool, config: &Config, demo: bool, draining: CancellationToken) -> Self {
-        let keys = KeyRegistry::start(pool.clone());
         let matcher = Matcher::start(&db::writer_options(&pool));
         let Config { rate_limits, timeouts, .. } = *config;
-        Self { pool, keys, matcher, demo, rate_limits, timeouts, draining }
+        let keys = KeyRegistry::start(pool.clone(), rate_limits.unknown_keys);
+        let trusted_proxies = config.trusted_proxies.clone();
+        Self { pool, keys, matcher, demo, rate_limits, trusted_proxies, timeouts, draining }
     }
 }
 

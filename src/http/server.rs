@@ -1,16 +1,21 @@
 //! Connections: accepted, driven, and drained when the server stops.
 
 use std::io;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use axum::Router;
+use axum::http::Request;
+use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
 
+use super::client_address::Peer;
 use crate::config::Timeouts;
 
 /// A pause after an accept that failed, for want of file descriptors as a rule.
@@ -22,10 +27,9 @@ pub async fn serve(listener: TcpListener, router: Router, timeouts: Timeouts, sh
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(timeouts.header);
     builder.http2().timer(TokioTimer::new());
-    let service = TowerToHyperService::new(router);
     let connections = GracefulShutdown::new();
     while let Some(accepted) = shutdown.run_until_cancelled(accept(&listener)).await {
-        let stream = match accepted {
+        let (stream, peer) = match accepted {
             Ok(stream) => stream,
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
@@ -33,7 +37,12 @@ pub async fn serve(listener: TcpListener, router: Router, timeouts: Timeouts, sh
                 continue;
             }
         };
-        let connection = builder.serve_connection(TokioIo::new(stream), service.clone()).into_owned();
+        let service = router.clone().map_request(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(Peer(peer));
+            request
+        });
+        let service = TowerToHyperService::new(service);
+        let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
         let connection = connections.watch(connection);
         tokio::spawn(async move {
             if let Err(error) = connection.await {
@@ -47,8 +56,8 @@ pub async fn serve(listener: TcpListener, router: Router, timeouts: Timeouts, sh
     }
 }
 
-async fn accept(listener: &TcpListener) -> io::Result<TcpStream> {
-    let (stream, _) = listener.accept().await?;
+async fn accept(listener: &TcpListener) -> io::Result<(TcpStream, IpAddr)> {
+    let (stream, peer) = listener.accept().await?;
     stream.set_nodelay(true)?;
-    Ok(stream)
+    Ok((stream, peer.ip()))
 }

@@ -11,13 +11,15 @@
 //! ```
 //!
 //! While the database is away known keys stay as they were, for [`OUTAGE`]: what the request wants of the database decides
-//! then. Unknown keys are not kept: whoever guesses allocates nothing.
+//! then. Unknown keys are not kept, and whoever tries too many is refused without a question ([`guesses`]).
 
+mod guesses;
 mod key;
 mod rounds;
 
 pub use key::Key;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -26,6 +28,7 @@ use moka::policy::EvictionPolicy;
 use sqlx::PgPool;
 use tokio::sync::{Notify, mpsc, watch};
 
+use self::guesses::Guesses;
 use self::rounds::{Round, Rounds};
 use crate::db;
 use crate::db::api_key::KeyState;
@@ -48,18 +51,22 @@ const CAPACITY: u64 = 50_000;
 pub struct KeyRegistry {
     pool: PgPool,
     known: Cache<SecretHash, Arc<Key>>,
+    guesses: Guesses,
     /// Keys to bring up to date in the next round.
     used: mpsc::UnboundedSender<Arc<Key>>,
     hurry: Arc<Notify>,
     rounds: watch::Receiver<Round>,
 }
 
-/// Why a key's state is not known.
+/// Why nothing can be said of a key.
 #[derive(Debug, thiserror::Error)]
 pub enum FindError {
     /// The look-up failed.
     #[error(transparent)]
     Database(Arc<sqlx::Error>),
+    /// The client has tried too many keys that do not exist; it may go on after this time.
+    #[error("too many guesses")]
+    TooManyGuesses(Duration),
     /// The database has been away for too long.
     #[error("the state of a key is older than {} s", OUTAGE.as_secs())]
     TooOld,
@@ -67,12 +74,13 @@ pub enum FindError {
 
 enum Miss {
     Unknown,
+    TooManyGuesses(Duration),
     Database(Arc<sqlx::Error>),
 }
 
 impl KeyRegistry {
-    /// Knows no key yet.
-    pub fn start(pool: PgPool) -> Self {
+    /// Knows no key yet. Each client may try this many unknown keys within any minute.
+    pub fn start(pool: PgPool, unknown_keys: u32) -> Self {
         let known = Cache::builder()
             .max_capacity(CAPACITY)
             .eviction_policy(EvictionPolicy::lru())
@@ -82,20 +90,26 @@ impl KeyRegistry {
         let hurry = Arc::new(Notify::new());
         let (rounds, done) = watch::channel(Round::default());
         tokio::spawn(Rounds::new(db::keys_options(&pool), Arc::clone(&hurry), rounds).run(queue));
-        Self { pool, known, used, hurry, rounds: done }
+        Self { pool, known, guesses: Guesses::new(unknown_keys), used, hurry, rounds: done }
     }
 
     /// A key and its state, as it was less than a second ago; `None` for a key that was never registered. However many
-    /// requests wait for one key, one of them asks the database.
+    /// requests wait for one key, one of them asks the database. Asked for is the address of the client only when it
+    /// matters.
     ///
     /// # Errors
     ///
-    /// A key that is not known yet while the database is away, or one that it could not be asked about for [`OUTAGE`].
-    pub async fn find(&self, key: &ApiKey) -> Result<Option<(Arc<Key>, Arc<KeyState>)>, FindError> {
+    /// A key that is not known yet while the database is away, or one that it could not be asked about for [`OUTAGE`]; a
+    /// key that is not known yet, from a client that has tried too many.
+    pub async fn find(
+        &self,
+        key: &ApiKey,
+        client: impl FnOnce() -> Option<IpAddr>,
+    ) -> Result<Option<(Arc<Key>, Arc<KeyState>)>, FindError> {
         let hash = key.hash();
         let known = match self.known.get(&hash).await {
             Some(known) => known,
-            None => match self.look_up(key, hash).await? {
+            None => match self.look_up(key, hash, client()).await? {
                 Some(known) => known,
                 None => return Ok(None),
             },
@@ -118,19 +132,37 @@ impl KeyRegistry {
         Ok(state.map(|state| (known, state)))
     }
 
-    async fn look_up(&self, key: &ApiKey, hash: SecretHash) -> Result<Option<Arc<Key>>, FindError> {
+    /// Counts what cannot be a key as a guess.
+    ///
+    /// # Errors
+    ///
+    /// The client has made too many.
+    pub fn refuse_malformed(&self, client: Option<IpAddr>) -> Result<(), FindError> {
+        self.guesses.begin(client, Instant::now()).map(drop).map_err(FindError::TooManyGuesses)
+    }
+
+    async fn look_up(
+        &self,
+        key: &ApiKey,
+        hash: SecretHash,
+        client: Option<IpAddr>,
+    ) -> Result<Option<Arc<Key>>, FindError> {
         let look_up = async {
             let as_of = Instant::now();
-            match db::api_key::find(&self.pool, &hash).await {
+            let guess = self.guesses.begin(client, as_of).map_err(Miss::TooManyGuesses)?;
+            let found = match db::api_key::find(&self.pool, &hash).await {
+                Ok(None) => return Err(Miss::Unknown),
                 Ok(Some(state)) => Ok(Arc::new(Key::new(key.kind(), state, as_of))),
-                Ok(None) => Err(Miss::Unknown),
                 Err(error) => Err(Miss::Database(Arc::new(error))),
-            }
+            };
+            guess.take_back();
+            found
         };
         match self.known.try_get_with(hash, look_up).await {
             Ok(known) => Ok(Some(known)),
             Err(miss) => match &*miss {
                 Miss::Unknown => Ok(None),
+                Miss::TooManyGuesses(retry_after) => Err(FindError::TooManyGuesses(*retry_after)),
                 Miss::Database(error) => Err(FindError::Database(Arc::clone(error))),
             },
         }

@@ -77,6 +77,8 @@ fn help_prints_no_value_of_a_secret() {
 #[case(&["--database-url", "postgres://host/database", "--database-url-file", "/dev/null"])]
 #[case(&["--database-url-file", "/nonexistent/hunter2"])]
 #[case(&["--database-max-connections", "0"])]
+#[case(&["--dev-limit-per-minute", "0"])]
+#[case(&["--trusted-proxy", "10.0.0.0/33"])]
 fn what_cannot_be_meant_is_refused_in_one_line(#[case] flags: &[&str]) {
     let said = ["serve", "config check"].map(|subcommand| {
         let arguments: Vec<_> = subcommand.split(' ').chain(flags.iter().copied()).collect();

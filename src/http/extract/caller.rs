@@ -11,7 +11,7 @@ use chrono::Utc;
 use crate::db::api_key::KeyState;
 use crate::domain::ApiKey;
 use crate::error::{ApiError, ErrorCode};
-use crate::http::{App, rate_limit, trace};
+use crate::http::{App, client_address, rate_limit, trace};
 use crate::keys::FindError;
 
 /// What a key with scopes needs for this family of endpoints.
@@ -41,11 +41,15 @@ pub(super) async fn authenticate(
     key: Option<&str>,
 ) -> Result<Arc<KeyState>, ApiError> {
     let key = key.ok_or(ErrorCode::ApiKeyIsEmpty)?;
-    let key = ApiKey::parse(key).map_err(|_| ErrorCode::ApiKeyIsNotInValidFormat)?;
+    let client = || client_address::of(parts, &app.trusted_proxies);
+    let Ok(key) = ApiKey::parse(key) else {
+        app.keys.refuse_malformed(client())?;
+        return Err(ErrorCode::ApiKeyIsNotInValidFormat.into());
+    };
     if key.is_sample() && !app.demo {
         return Err(ErrorCode::ApiKeySampleValue.into());
     }
-    let (key, state) = app.keys.find(&key).await?.ok_or(ErrorCode::ApiKeyDoesNotExist)?;
+    let (key, state) = app.keys.find(&key, client).await?.ok_or(ErrorCode::ApiKeyDoesNotExist)?;
     trace::record_caller(&state);
     if state.deleted_at.is_some() {
         return Err(ErrorCode::ApiKeyHasBeenDeleted.into());
@@ -69,6 +73,7 @@ impl From<FindError> for ApiError {
     fn from(error: FindError) -> Self {
         match error {
             FindError::Database(error) => Self::from(&*error),
+            FindError::TooManyGuesses(retry_after) => Self::too_many_guesses(retry_after),
             FindError::TooOld => ErrorCode::ServiceUnavailable.into(),
         }
     }
