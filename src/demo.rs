@@ -1,19 +1,23 @@
-//! Demo mode: what the documentation's example needs to run as printed (contract §3).
-
-use std::net::SocketAddr;
+//! Demo mode: what the documentation's examples need to run as printed (contract §3).
 
 use anyhow::Context;
+use serde_json::{Value, json};
 use sqlx::PgPool;
 
 use crate::db::customer::Profile;
-use crate::db::{self, api_key, customer, organisation};
-use crate::domain::{ApiKey, CuRefNo, Email};
+use crate::db::{self, api_key, customer, customer_identity, organisation};
+use crate::domain::{ApiKey, CuRefNo, Email, IdentityId};
 
 const ORGANISATION: &str = "Demo";
-/// The two customers of the documented example.
-const MANAGER: &str = "1cGIHvFoQDGLAbcA";
-const CUSTOMER: &str = "5CmsaVNgAQqRqoen";
-const CUSTOMER_EMAIL: &str = "jan@barasek.com";
+/// The owner of the relation in the documented example.
+pub(crate) const MANAGER: &str = "1cGIHvFoQDGLAbcA";
+/// The customer of it.
+pub(crate) const CUSTOMER: &str = "5CmsaVNgAQqRqoen";
+/// That customer's address.
+pub(crate) const CUSTOMER_EMAIL: &str = "jan@barasek.com";
+/// That customer, logged in.
+pub(crate) const IDENTITY: &str = "0jSodqYxBs98PaIAcIbs5FyMEJTsJ6DA";
+pub(crate) const NOTICE: &str = "Customer prefers cardio training. Contact obtained via the website.";
 
 /// Makes the organisation, its key and its customers, unless it was done before. An organisation of that name that has
 /// not the sample key is somebody's own: it does not get a key that everybody knows.
@@ -38,16 +42,25 @@ pub async fn set_up(pool: &PgPool) -> anyhow::Result<()> {
             result => result?,
         }
     }
+    let (identity, email) = (IdentityId::parse(IDENTITY)?, Email::parse(CUSTOMER_EMAIL)?);
+    match customer_identity::create(pool, organisation_id, &identity, &email, None, None).await {
+        Err(error) if db::violates(&error, customer_identity::PRIMARY_KEY) => {}
+        result => result?,
+    }
     Ok(())
 }
 
-/// The documented call, with only the host changed.
-pub fn curl(address: SocketAddr) -> String {
+/// The body of the documented call.
+pub fn documented_body() -> Value {
+    json!({ "managerCuRefNo": MANAGER, "customerCuRefNo": CUSTOMER, "customerEmail": CUSTOMER_EMAIL, "notice": NOTICE })
+}
+
+/// The documented call at this origin, such as `http://127.0.0.1:8080`, with this key.
+pub fn curl(origin: &str, key: &str) -> String {
     format!(
-        r#"curl -X POST "http://{address}/api/v1/customer/customer-match-customer?apiKey={key}" \
+        r#"curl -X POST "{origin}/api/v1/customer/customer-match-customer?apiKey={key}" \
   -H "Content-Type: application/json" \
   -d '{{"managerCuRefNo":"{MANAGER}","customerCuRefNo":"{CUSTOMER}","customerEmail":"{CUSTOMER_EMAIL}",
-       "notice":"Customer prefers cardio training. Contact obtained via the website."}}'"#,
-        key = ApiKey::SAMPLE,
+       "notice":"{NOTICE}"}}'"#,
     )
 }

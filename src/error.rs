@@ -1,6 +1,7 @@
 //! The error registry (contract §4) and the one shape that every refusal has.
 //!
-//! [`ErrorCode`] is the table: code, status, message and description, word by word as documented. An [`ApiError`] is one
+//! [`ErrorCode`] is the table: code, status, message and description, word by word as documented, and what each means and
+//! how to mend it. An [`ApiError`] is one
 //! row of it on its way to a client. A database error becomes one by [`From`]: what a retry may mend is 503, the rest is
 //! a 500 that says nothing, and its cause is logged here, once.
 
@@ -8,38 +9,14 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use axum::Json;
-use axum::http::StatusCode;
 use axum::http::header;
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// How long a client is asked to wait when the server is short of something.
 const RETRY_LATER: Duration = Duration::from_secs(1);
-
-/// One documented error. The variants stand in the order of the contract's table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the table in `entry` says what each one means")]
-pub enum ErrorCode {
-    ApiKeyIsEmpty,
-    ApiKeyIsNotInValidFormat,
-    ApiKeySampleValue,
-    ApiKeyDoesNotExist,
-    ApiKeyHasBeenDeleted,
-    ApiKeyIsNotActive,
-    ApiKeyHasBeenExpired,
-    ApiKeyTooManyRequest,
-    ApiKeyScopeNotAllowed,
-    CustomerDetailNotPermitted,
-    UserMustBeAuthorized,
-    ValidationFailed,
-    ResourceNotFound,
-    MethodNotAllowed,
-    PayloadTooLarge,
-    UnsupportedMediaType,
-    RequestTimeout,
-    ServiceUnavailable,
-    InternalError,
-}
 
 /// A row of the registry.
 #[derive(Debug, Clone, Copy)]
@@ -52,65 +29,148 @@ pub struct Entry {
     pub message: &'static str,
     /// Said when an occurrence has nothing better to say.
     pub description: &'static str,
+    /// What has happened, for the developer who looks the code up.
+    pub meaning: &'static str,
+    /// What that developer can do about it.
+    pub remedy: &'static str,
 }
 
-impl ErrorCode {
-    /// The registry.
-    pub const fn entry(self) -> Entry {
-        const fn entry(
-            code: &'static str,
-            status: StatusCode,
-            message: &'static str,
-            description: &'static str,
-        ) -> Entry {
-            Entry { code, status, message, description }
+/// The table's rows become the variants of [`ErrorCode`], [`ErrorCode::ALL`] and [`ErrorCode::entry`].
+macro_rules! registry {
+    ($($name:ident $code:literal $status:ident { $($field:ident: $text:literal)* })*) => {
+        /// One documented error. The variants stand in the order of the contract's table.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[expect(missing_docs, reason = "`meaning` says what each one means")]
+        pub enum ErrorCode { $($name),* }
+
+        impl ErrorCode {
+            /// Every one of them.
+            pub const ALL: &[Self] = &[$(Self::$name),*];
+
+            /// Its row of the registry.
+            pub const fn entry(self) -> Entry {
+                match self {
+                    $(Self::$name => Entry { code: $code, status: StatusCode::$status, $($field: $text),* }),*
+                }
+            }
         }
-        // One row, one error: the table is read more easily than a builder for each.
-        #[rustfmt::skip]
-        let entry = match self {
-            Self::ApiKeyIsEmpty => entry("PUBLIC_API_KEY_IS_EMPTY", StatusCode::NOT_FOUND,
-                "Organisation API key is empty. Please add your API key to request query.", ""),
-            Self::ApiKeyIsNotInValidFormat => entry("PUBLIC_API_KEY_IS_NOT_IN_VALID_FORMAT", StatusCode::NOT_FOUND,
-                "Organisation API key does not match expected format.",
-                "Please use 32 char length key generated from system."),
-            Self::ApiKeySampleValue => entry("PUBLIC_API_KEY_SAMPLE_VALUE", StatusCode::NOT_FOUND,
-                "Sample API key cannot be used.",
-                "The key printed in the documentation is an example. Please use a key of your organisation."),
-            Self::ApiKeyDoesNotExist => entry("PUBLIC_API_KEY_DOES_NOT_EXIST", StatusCode::NOT_FOUND,
-                "Organisation API key does not exist or is broken.", "Parameter \"apiKey\" is always required."),
-            Self::ApiKeyHasBeenDeleted => entry("PUBLIC_API_KEY_HAS_BEEN_DELETED", StatusCode::NOT_FOUND,
-                "Organisation API key has been deleted.", ""),
-            Self::ApiKeyIsNotActive => entry("PUBLIC_API_KEY_IS_NOT_ACTIVE", StatusCode::NOT_FOUND,
-                "Organisation API key is not active now.", ""),
-            Self::ApiKeyHasBeenExpired => entry("PUBLIC_API_KEY_HAS_BEEN_EXPIRED", StatusCode::NOT_FOUND,
-                "Organisation API key has been expired.", ""),
-            Self::ApiKeyTooManyRequest => entry("PUBLIC_API_KEY_TOO_MANY_REQUEST", StatusCode::TOO_MANY_REQUESTS,
-                "Too many requests", "The limit of this API key is used up. Please retry later."),
-            Self::ApiKeyScopeNotAllowed => entry("PUBLIC_API_KEY_SCOPE_NOT_ALLOWED", StatusCode::FORBIDDEN,
-                "API key does not have the required scope for this endpoint.", ""),
-            Self::CustomerDetailNotPermitted => entry("PUBLIC_CUSTOMER_DETAIL_NOT_PERMITTED", StatusCode::NOT_FOUND,
-                "You have no permission to load this customer detail.",
-                "Wrong cuRefNo or your profile is not manager of this customer."),
-            Self::UserMustBeAuthorized => entry("INTERNAL_USER_MUST_BE_AUTHORIZED", StatusCode::UNAUTHORIZED,
-                "User must be authorized", "User is not logged in."),
-            Self::ValidationFailed => entry("INTERNAL_VALIDATION_FAILED", StatusCode::UNPROCESSABLE_ENTITY,
-                "Request payload failed validation.", ""),
-            Self::ResourceNotFound => entry("INTERNAL_RESOURCE_NOT_FOUND", StatusCode::NOT_FOUND,
-                "Resource not found.", ""),
-            Self::MethodNotAllowed => entry("INTERNAL_METHOD_NOT_ALLOWED", StatusCode::METHOD_NOT_ALLOWED,
-                "Method not allowed.", "The header Allow names the methods of this path."),
-            Self::PayloadTooLarge => entry("INTERNAL_PAYLOAD_TOO_LARGE", StatusCode::PAYLOAD_TOO_LARGE,
-                "Request payload is too large.", "A request body has at most 256 KiB."),
-            Self::UnsupportedMediaType => entry("INTERNAL_UNSUPPORTED_MEDIA_TYPE", StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "Unsupported media type.", "Please send a JSON body with the header Content-Type: application/json."),
-            Self::RequestTimeout => entry("INTERNAL_REQUEST_TIMEOUT", StatusCode::REQUEST_TIMEOUT,
-                "Request timed out.", "The request was not complete in time. It is safe to send it again."),
-            Self::ServiceUnavailable => entry("INTERNAL_SERVICE_UNAVAILABLE", StatusCode::SERVICE_UNAVAILABLE,
-                "Service unavailable.", "The service cannot answer now. It is safe to send the request again."),
-            Self::InternalError => entry("INTERNAL_ERROR", StatusCode::INTERNAL_SERVER_ERROR,
-                "Internal server error.", "The error has been recorded under the id in the header X-Request-Id."),
-        };
-        entry
+    };
+}
+
+registry! {
+    ApiKeyIsEmpty "PUBLIC_API_KEY_IS_EMPTY" NOT_FOUND {
+        message: "Organisation API key is empty. Please add your API key to request query."
+        description: ""
+        meaning: "The request has no API key, or an empty one."
+        remedy: "Add ?apiKey=… to the address, or the header Authorization: Bearer …, or the member apiKey to the JSON body."
+    }
+    ApiKeyIsNotInValidFormat "PUBLIC_API_KEY_IS_NOT_IN_VALID_FORMAT" NOT_FOUND {
+        message: "Organisation API key does not match expected format."
+        description: "Please use 32 char length key generated from system."
+        meaning: "What was sent as the key cannot be one: a key is PROD, DEV_ or ROOT followed by 28 letters or digits."
+        remedy: "Copy the whole key again, without spaces or quotes. If there are keys in several places, the one in the query counts, then the Bearer header, then the body."
+    }
+    ApiKeySampleValue "PUBLIC_API_KEY_SAMPLE_VALUE" NOT_FOUND {
+        message: "Sample API key cannot be used."
+        description: "The key printed in the documentation is an example. Please use a key of your organisation."
+        meaning: "The key is the one that is printed in the documentation. Only a server in demo mode accepts it."
+        remedy: "Use a key of your own organisation; whoever runs the server makes one with customer-match key create."
+    }
+    ApiKeyDoesNotExist "PUBLIC_API_KEY_DOES_NOT_EXIST" NOT_FOUND {
+        message: "Organisation API key does not exist or is broken."
+        description: "Parameter \"apiKey\" is always required."
+        meaning: "The key has the right format, but this server has never issued it."
+        remedy: "Check that the key belongs to this server and not to another installation, and that no character was lost."
+    }
+    ApiKeyHasBeenDeleted "PUBLIC_API_KEY_HAS_BEEN_DELETED" NOT_FOUND {
+        message: "Organisation API key has been deleted."
+        description: ""
+        meaning: "The key was revoked. That is permanent."
+        remedy: "Ask for a new key and replace the old one everywhere it is configured."
+    }
+    ApiKeyIsNotActive "PUBLIC_API_KEY_IS_NOT_ACTIVE" NOT_FOUND {
+        message: "Organisation API key is not active now."
+        description: ""
+        meaning: "The key exists but is switched off."
+        remedy: "Ask whoever runs the server to switch it on again, or for another key."
+    }
+    ApiKeyHasBeenExpired "PUBLIC_API_KEY_HAS_BEEN_EXPIRED" NOT_FOUND {
+        message: "Organisation API key has been expired."
+        description: ""
+        meaning: "The key was good until its last day, which has passed. Keys expire after 90 days unless they were made otherwise."
+        remedy: "Ask for a new key; issue it before the old one ends and let both work side by side while you replace it."
+    }
+    ApiKeyTooManyRequest "PUBLIC_API_KEY_TOO_MANY_REQUEST" TOO_MANY_REQUESTS {
+        message: "Too many requests"
+        description: "The limit of this API key is used up. Please retry later."
+        meaning: "More requests came within a minute than the key is allowed, or more with unknown keys than an address is. Nothing was done."
+        remedy: "Wait for as many seconds as the header Retry-After says, then send the same request again. X-RateLimit-Remaining tells before it happens."
+    }
+    ApiKeyScopeNotAllowed "PUBLIC_API_KEY_SCOPE_NOT_ALLOWED" FORBIDDEN {
+        message: "API key does not have the required scope for this endpoint."
+        description: ""
+        meaning: "The key is good, but it is restricted to scopes, and customer.match is not among them."
+        remedy: "Use a key with the scope customer.match, or one without scopes, which may do everything."
+    }
+    CustomerDetailNotPermitted "PUBLIC_CUSTOMER_DETAIL_NOT_PERMITTED" NOT_FOUND {
+        message: "You have no permission to load this customer detail."
+        description: "Wrong cuRefNo or your profile is not manager of this customer."
+        meaning: "The customer who is logged in may see its own detail and those of the customers it manages. The one that was asked for is none of them, or nobody."
+        remedy: "Check cuRefNo. To see another customer's detail, match the two first, with the one who is logged in as the manager."
+    }
+    UserMustBeAuthorized "INTERNAL_USER_MUST_BE_AUTHORIZED" UNAUTHORIZED {
+        message: "User must be authorized"
+        description: "User is not logged in."
+        meaning: "The identityId is missing, was never issued to a customer of this organisation, has expired (after three months) or was logged out."
+        remedy: "Log the customer in with magic-auth and use the identityId of the answer."
+    }
+    ValidationFailed "INTERNAL_VALIDATION_FAILED" UNPROCESSABLE_ENTITY {
+        message: "Request payload failed validation."
+        description: ""
+        meaning: "A field or parameter breaks a rule. The description names both; error.field is a JSON pointer into the body, or the parameter's name. The status is 400 when the body is not JSON at all."
+        remedy: "Correct the field and send the request again. Sent again as it is, it will be refused again."
+    }
+    ResourceNotFound "INTERNAL_RESOURCE_NOT_FOUND" NOT_FOUND {
+        message: "Resource not found."
+        description: ""
+        meaning: "The description names what is not there: a customer, a relation, a path. What belongs to another organisation or was deleted looks the same."
+        remedy: "Check the reference number (it is case-sensitive), the address of the endpoint, and that the key belongs to the organisation whose customer this is."
+    }
+    MethodNotAllowed "INTERNAL_METHOD_NOT_ALLOWED" METHOD_NOT_ALLOWED {
+        message: "Method not allowed."
+        description: "The header Allow names the methods of this path."
+        meaning: "The path exists, but not for this HTTP method."
+        remedy: "Use a method that the header Allow names. A redirect from http to https can turn a POST into a GET: call the final address."
+    }
+    PayloadTooLarge "INTERNAL_PAYLOAD_TOO_LARGE" PAYLOAD_TOO_LARGE {
+        message: "Request payload is too large."
+        description: "A request body has at most 256 KiB."
+        meaning: "The body is longer than any valid request can be."
+        remedy: "Send one relation per request, with a notice of at most 10,000 characters. Many customers at once are for the operator's command customer-match match import."
+    }
+    UnsupportedMediaType "INTERNAL_UNSUPPORTED_MEDIA_TYPE" UNSUPPORTED_MEDIA_TYPE {
+        message: "Unsupported media type."
+        description: "Please send a JSON body with the header Content-Type: application/json."
+        meaning: "The request does not say that its body is JSON."
+        remedy: "Send the header Content-Type: application/json. curl -d alone says that the body is a form."
+    }
+    RequestTimeout "INTERNAL_REQUEST_TIMEOUT" REQUEST_TIMEOUT {
+        message: "Request timed out."
+        description: "The request was not complete in time. It is safe to send it again."
+        meaning: "The body of the request did not arrive in whole within the time that the server allows."
+        remedy: "Send it again: a match that was made already is not made twice. If it happens often, look at the network between client and server."
+    }
+    ServiceUnavailable "INTERNAL_SERVICE_UNAVAILABLE" SERVICE_UNAVAILABLE {
+        message: "Service unavailable."
+        description: "The service cannot answer now. It is safe to send the request again."
+        meaning: "The server is busier than it can bear, is about to stop, or cannot reach its database."
+        remedy: "Wait for as many seconds as the header Retry-After says, then send the same request again; wait longer each time."
+    }
+    InternalError "INTERNAL_ERROR" INTERNAL_SERVER_ERROR {
+        message: "Internal server error."
+        description: "The error has been recorded under the id in the header X-Request-Id."
+        meaning: "A defect of the server. Its log has the cause; the answer says nothing of it."
+        remedy: "Tell whoever runs the server the X-Request-Id of the answer. Sending the request again does no harm."
     }
 }
 
@@ -160,6 +220,31 @@ impl ApiError {
         Self::too_many_requests(retry_after).described(description)
     }
 
+    /// The status that it is answered with.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// Its row of the registry.
+    pub fn entry(&self) -> Entry {
+        self.code.entry()
+    }
+
+    /// The body that it is answered with.
+    pub fn envelope(&self) -> Envelope<'_> {
+        let Entry { code, message, .. } = self.entry();
+        Envelope {
+            error: Detail { code, message, description: &self.description, field: self.field.as_deref() },
+        }
+    }
+
+    /// Where the code is explained.
+    fn help(&self) -> HeaderValue {
+        #[expect(clippy::expect_used, reason = "codes are letters and underscores")]
+        HeaderValue::try_from(format!("</errors/{}>; rel=\"help\"", self.entry().code))
+            .expect("a header value")
+    }
+
     fn described(self, description: impl Into<Cow<'static, str>>) -> Self {
         Self { description: description.into(), ..self }
     }
@@ -191,23 +276,33 @@ impl From<sqlx::Error> for ApiError {
     }
 }
 
+/// The documented shape of every refusal.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Error)]
+pub struct Envelope<'a> {
+    error: Detail<'a>,
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = ErrorDetail)]
+struct Detail<'a> {
+    /// What to decide by: codes never change their meaning. New ones may be added; decide by the status then.
+    #[schema(examples("INTERNAL_VALIDATION_FAILED"))]
+    code: &'a str,
+    /// The same for every occurrence of the code.
+    message: &'a str,
+    /// What is known of this occurrence; may be empty.
+    description: &'a str,
+    /// On a validation error what broke the rule: a JSON pointer into the body (RFC 6901), or a parameter's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, examples("/customerEmail"))]
+    field: Option<&'a str>,
+}
+
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        #[derive(Serialize)]
-        struct Envelope<'a> {
-            error: Body<'a>,
-        }
-        #[derive(Serialize)]
-        struct Body<'a> {
-            code: &'a str,
-            message: &'a str,
-            description: &'a str,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            field: Option<&'a str>,
-        }
-        let Entry { code, message, .. } = self.code.entry();
-        let error = Body { code, message, description: &self.description, field: self.field.as_deref() };
-        let mut response = (self.status, Json(Envelope { error })).into_response();
+        let mut response =
+            (self.status, [(header::LINK, self.help())], Json(self.envelope())).into_response();
         if let Some(time) = self.retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, whole_seconds(time).into());
         }

@@ -11,6 +11,7 @@ mod healthcheck;
 mod import;
 mod key;
 mod migrate;
+mod openapi;
 mod organisation;
 mod output;
 mod serve;
@@ -48,6 +49,8 @@ enum Command {
     #[command(subcommand)]
     Config(config::Config),
     Healthcheck(healthcheck::Healthcheck),
+    #[command(name = "openapi")]
+    OpenApi(openapi::OpenApi),
 }
 
 impl Cli {
@@ -62,6 +65,7 @@ impl Cli {
             Command::Match(command) => command.run().await,
             Command::Config(command) => command.run(),
             Command::Healthcheck(command) => command.run().await,
+            Command::OpenApi(command) => command.run(),
         }
     }
 }

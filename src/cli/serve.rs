@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::database::Database;
 use crate::config::Config;
 use crate::demo;
+use crate::domain::ApiKey;
 use crate::http::{self, App, server};
 
 /// As a shell reports a process that SIGINT ended.
@@ -98,7 +99,7 @@ fn announce(address: SocketAddr, database: &Database, demo: bool) {
     if demo {
         text += &format!(
             "\ndemo mode: the documented call works as printed. Paste it:\n\n{}\n",
-            demo::curl(address)
+            demo::curl(&format!("http://{address}"), ApiKey::SAMPLE)
         );
     }
     let _ = stdout().write_all(text.as_bytes());

@@ -4,6 +4,9 @@ use sqlx::PgExecutor;
 
 use crate::domain::{CuRefNo, Email, IdentityId, ProfileText};
 
+/// The same identity id twice in an organisation.
+pub const PRIMARY_KEY: &str = "customer_identity_pkey";
+
 /// Who is logged in.
 #[derive(Debug)]
 pub struct Viewer {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 static FORMAT: LazyLock<Regex> = LazyLock::new(|| {
     #[expect(clippy::expect_used, reason = "a constant, compiled by every test")]
-    Regex::new("^[A-Za-z0-9]{16}$").expect("the pattern is valid")
+    Regex::new(CuRefNo::PATTERN).expect("the pattern is valid")
 });
 
 /// A customer's public reference: 16 characters `[A-Za-z0-9]`, case-sensitive, unique within its organisation.
@@ -23,6 +23,11 @@ pub struct CuRefNo(String);
 pub struct CuRefNoError;
 
 impl CuRefNo {
+    /// The documented format.
+    pub const PATTERN: &str = "^[A-Za-z0-9]{16}$";
+    /// In characters, as [`CuRefNo::PATTERN`] has it.
+    pub const LENGTH: usize = 16;
+
     /// Accepts the documented format and nothing around it.
     pub fn parse(text: impl Into<String>) -> Result<Self, CuRefNoError> {
         let text = text.into();
@@ -31,7 +36,7 @@ impl CuRefNo {
 
     /// A new reference; 62¹⁶ of them make a collision a matter for the unique constraint alone.
     pub fn generate() -> Self {
-        Self(super::random_alphanumeric(16))
+        Self(super::random_alphanumeric(Self::LENGTH))
     }
 
     /// The 16 characters.

@@ -10,7 +10,7 @@ use super::SecretHash;
 
 static FORMAT: LazyLock<Regex> = LazyLock::new(|| {
     #[expect(clippy::expect_used, reason = "a constant, compiled by every test")]
-    Regex::new("^[A-Za-z0-9]{32}$").expect("the pattern is valid")
+    Regex::new(IdentityId::PATTERN).expect("the pattern is valid")
 });
 
 /// 32 letters or digits that stand for one customer until they expire or are revoked. A secret: it can be hashed, and
@@ -23,6 +23,11 @@ pub struct IdentityId(SecretString);
 pub struct IdentityIdError;
 
 impl IdentityId {
+    /// 32 letters or digits.
+    pub const PATTERN: &str = "^[A-Za-z0-9]{32}$";
+    /// In characters, as [`IdentityId::PATTERN`] has it.
+    pub const LENGTH: usize = 32;
+
     /// Takes an identity id apart from anything else by its format alone.
     pub fn parse(text: &str) -> Result<Self, IdentityIdError> {
         if FORMAT.is_match(text) { Ok(Self(text.into())) } else { Err(IdentityIdError) }
@@ -30,7 +35,7 @@ impl IdentityId {
 
     /// A new one from a cryptographically secure source.
     pub fn generate() -> Self {
-        Self(super::random_alphanumeric(32).into())
+        Self(super::random_alphanumeric(Self::LENGTH).into())
     }
 
     /// What is stored and looked up.

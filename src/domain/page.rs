@@ -18,7 +18,8 @@ pub struct PageLimit(u16);
 pub struct PageLimitError;
 
 impl PageLimit {
-    const RANGE: RangeInclusive<u16> = 1..=500;
+    /// What a client may ask for.
+    pub const RANGE: RangeInclusive<u16> = 1..=500;
 
     /// The number.
     pub fn get(self) -> u16 {

@@ -6,18 +6,24 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::App;
 use super::extract::{JsonCall, blank_is_absent};
+use super::openapi::{self, Refusals, Refuses};
 use super::success::Success;
 use crate::db::customer::{self, Profile};
 use crate::db::retry::retry;
-use crate::domain::{Email, ProfileText};
+use crate::domain::{CuRefNo, Email, ProfileText};
 use crate::error::ApiError;
 
-#[derive(Deserialize)]
+/// Blank texts count as not given.
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = CreateRequest)]
 pub(super) struct Body {
+    /// Unique within the organisation.
+    #[schema(value_type = Email)]
     email: Option<Email>,
     #[serde(default, deserialize_with = "blank_is_absent")]
     first_name: Option<ProfileText>,
@@ -32,27 +38,57 @@ pub(super) struct Body {
     #[serde(default, deserialize_with = "blank_is_absent")]
     tax_identification_number: Option<ProfileText>,
     #[serde(default, deserialize_with = "blank_is_absent")]
+    /// The customer's own IP address, v4 or v6.
+    #[schema(schema_with = openapi::ip_address)]
     customer_real_ip: Option<IpAddr>,
 }
 
+impl Refuses for Body {
+    fn examples() -> Vec<ApiError> {
+        vec![ApiError::missing_field("email")]
+    }
+}
+
 /// The profile as it is now, whoever wrote it.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = CustomerProfile)]
 pub(super) struct Answer {
     #[serde(flatten)]
     success: Success,
+    /// Whether the customer was registered now, or had been there.
     created: bool,
+    #[schema(value_type = CuRefNo)]
     cu_ref_no: String,
+    #[schema(required, value_type = Option<Email>)]
     email: Option<String>,
+    #[schema(required, value_type = Option<ProfileText>)]
     first_name: Option<String>,
+    #[schema(required, value_type = Option<ProfileText>)]
     last_name: Option<String>,
+    #[schema(required, value_type = Option<ProfileText>)]
     company_name: Option<String>,
+    #[schema(required, value_type = Option<ProfileText>)]
     phone: Option<String>,
+    #[schema(required, value_type = Option<ProfileText>)]
     company_registration_number: Option<String>,
+    #[schema(required, value_type = Option<ProfileText>)]
     tax_identification_number: Option<String>,
 }
 
-/// Registers a new customer, or returns the one with this address.
+/// Registers a new customer or returns an existing one by email.
+///
+/// Fields of the customer that are not known yet are filled in, none is overwritten.
+#[utoipa::path(
+    post,
+    path = "/api/v1/customer/create",
+    tag = openapi::CUSTOMER,
+    request_body(content = Body, example = json!({"email": "eva@example.com", "firstName": "Eva", "lastName": "Nováková"})),
+    responses(
+        (status = OK, body = Answer, description = "The customer as it is now, whoever wrote it."),
+        Refusals<JsonCall<Body>>,
+    ),
+)]
 pub(super) async fn handle(
     State(app): State<Arc<App>>,
     JsonCall { caller, body }: JsonCall<Body>,

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::App;
 use super::extract::{Parameters, QueryCall};
+use super::openapi::{self, Refusals, Refuses};
 use super::{extract, identity};
 use crate::db::customer;
-use crate::domain::{CuRefNo, IdentityId};
+use crate::domain::{CuRefNo, CuRefNoError, Email, IdentityId, ProfileText};
 use crate::error::{ApiError, ErrorCode};
 
 pub(super) struct Query {
@@ -25,19 +27,52 @@ impl extract::Query for Query {
     }
 }
 
-#[derive(Serialize)]
+impl Refuses for Query {
+    fn examples() -> Vec<ApiError> {
+        vec![
+            Parameters::invalid("cuRefNo", CuRefNoError),
+            ErrorCode::UserMustBeAuthorized.into(),
+            ErrorCode::CustomerDetailNotPermitted.into(),
+        ]
+    }
+}
+
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = CustomerDetail)]
 pub(super) struct Answer {
+    /// Always true: without an identity there is no detail.
     logged_in: bool,
+    #[schema(value_type = CuRefNo)]
     cu_ref_no: String,
+    #[schema(required, value_type = Option<Email>)]
     email: Option<String>,
+    #[schema(required, value_type = Option<ProfileText>)]
     phone: Option<String>,
+    #[schema(required, value_type = Option<ProfileText>)]
     first_name: Option<String>,
+    #[schema(required, value_type = Option<ProfileText>)]
     last_name: Option<String>,
+    #[schema(required, value_type = Option<ProfileText>)]
     company_name: Option<String>,
 }
 
-/// The detail of the customer that is logged in, or of one that it manages. Everybody else looks like nobody.
+/// The detail of the customer that is logged in, or of one that it manages.
+///
+/// Everybody else looks like nobody.
+#[utoipa::path(
+    get,
+    path = "/api/v1/customer/detail",
+    tag = openapi::CUSTOMER,
+    params(
+        ("identityId" = inline(IdentityId), Query, description = "The customer that is logged in."),
+        ("cuRefNo" = inline(Option<CuRefNo>), Query, description = "The customer to show; the one that is logged in if absent."),
+    ),
+    responses(
+        (status = OK, body = Answer, description = "The customer's detail."),
+        Refusals<QueryCall<Query>>,
+    ),
+)]
 pub(super) async fn handle(
     State(app): State<Arc<App>>,
     QueryCall { caller, query }: QueryCall<Query>,

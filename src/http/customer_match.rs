@@ -1,54 +1,126 @@
 //! `POST /api/v1/customer/customer-match-customer` (contract §1).
 
+use std::fmt::Display;
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::App;
 use super::extract::{JsonCall, Prefer};
+use super::openapi::{self, Refusals, Refuses};
 use super::success::Success;
 use crate::db::customer_match;
+use crate::demo;
 use crate::domain::{CuRefNo, Email, Notice, Timestamp};
 use crate::error::{ApiError, ErrorCode};
 use crate::matching::{Change, Customer, Match, MatchError, Outcome};
 
-/// Unknown fields are ignored (documented promise: additive changes only).
-#[derive(Deserialize)]
+/// At least one of `customerCuRefNo` and `customerEmail` is required; when both are given, `customerCuRefNo` decides.
+// Unknown fields are ignored (documented promise: additive changes only).
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = MatchRequest)]
 pub(super) struct Body {
+    /// Customer reference number of the owner of relation.
+    #[schema(value_type = CuRefNo)]
     manager_cu_ref_no: Option<CuRefNo>,
+    /// Customer reference number of the customer of relation.
     customer_cu_ref_no: Option<CuRefNo>,
+    /// The customer's e-mail address. When nobody in the organisation has it, a guest customer is created.
     customer_email: Option<Email>,
+    /// Public note of this connection, visible to both customers. `""` clears the one that is there, absent or null
+    /// keeps it.
     notice: Option<Notice>,
 }
 
-/// The answer to `Prefer: return=representation`.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Representation {
-    #[serde(flatten)]
-    success: Success,
-    relation: Relation,
-    outcome: &'static str,
-    customer_created: bool,
+impl Refuses for Body {
+    fn examples() -> Vec<ApiError> {
+        vec![ApiError::missing_field("managerCuRefNo"), not_found(demo::CUSTOMER)]
+    }
 }
 
-#[derive(Serialize)]
+/// Only `success`, or everything with `Prefer: return=representation`.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = MatchResponse)]
+struct Answer {
+    #[serde(flatten)]
+    success: Success,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    relation: Option<Relation>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    outcome: Option<OutcomeName>,
+    /// Whether a guest customer was created for the address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    customer_created: Option<bool>,
+}
+
+/// The relation as it is after the call.
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct Relation {
+    #[schema(value_type = CuRefNo)]
     manager_cu_ref_no: String,
+    #[schema(value_type = CuRefNo)]
     customer_cu_ref_no: String,
+    #[schema(required, value_type = Option<Email>)]
     customer_email: Option<String>,
+    #[schema(required, value_type = Option<Notice>)]
     notice: Option<String>,
+    /// Always true here: matching makes a relation active.
     active: bool,
     created_at: Timestamp,
     updated_at: Timestamp,
 }
 
-/// Creates the many-to-many relation between two customers.
+/// What happened to the relation.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[schema(as = MatchOutcome)]
+enum OutcomeName {
+    Created,
+    Updated,
+    Unchanged,
+    Reactivated,
+}
+
+impl From<Change> for OutcomeName {
+    fn from(change: Change) -> Self {
+        match change {
+            Change::Created => Self::Created,
+            Change::Updated => Self::Updated,
+            Change::Unchanged => Self::Unchanged,
+            Change::Reactivated => Self::Reactivated,
+        }
+    }
+}
+
+/// Create many-to-many relation between two customers.
+///
+/// The relation is symmetric: one for a pair, however often and in whichever direction it is posted; posted in both, both
+/// customers are managers. A relation that has ended becomes active again. `{"success":true}` is sent after the commit is
+/// durable, and the call may be sent again without harm.
+#[utoipa::path(
+    post,
+    path = "/api/v1/customer/customer-match-customer",
+    tag = openapi::CUSTOMER,
+    params(("Prefer" = inline(Option<Prefer>), Header, nullable = false,
+        description = "`return=representation`: the answer also shows the relation and what happened to it (RFC 7240).")),
+    request_body(content = Body, example = demo::documented_body),
+    responses(
+        (status = OK, body = Answer, description = "The two are matched.",
+         headers(("Preference-Applied" = String, description = "`return=representation`, if it was asked for.")),
+         example = json!({"success": true})),
+        Refusals<JsonCall<Body>>,
+    ),
+)]
 pub(super) async fn handle(
     State(app): State<Arc<App>>,
     prefer: Prefer,
@@ -65,7 +137,7 @@ pub(super) async fn handle(
     };
     let wanted = Match { organisation_id: caller.organisation_id, manager, customer, notice: body.notice };
     let outcome = app.matcher.submit(wanted).await.map_err(|error| match error {
-        MatchError::CustomerNotFound(cu_ref_no) => ApiError::not_found(format!("Customer {cu_ref_no}")),
+        MatchError::CustomerNotFound(cu_ref_no) => not_found(&cu_ref_no),
         MatchError::SameCustomer => {
             ApiError::invalid(customer_field, "A customer cannot be matched with itself.")
         }
@@ -80,15 +152,19 @@ pub(super) async fn handle(
     }
 }
 
+fn not_found(cu_ref_no: impl Display) -> ApiError {
+    ApiError::not_found(format!("Customer {cu_ref_no}"))
+}
+
 /// Reads the relation as it is after the commit. One that has been merged away meanwhile shows when the call is sent
 /// again.
-async fn represent(app: &App, organisation_id: i64, outcome: Outcome) -> Result<Representation, ApiError> {
+async fn represent(app: &App, organisation_id: i64, outcome: Outcome) -> Result<Answer, ApiError> {
     let relation =
         customer_match::find(&app.pool, organisation_id, outcome.manager_id, outcome.customer_id).await?;
     let relation = relation.ok_or(ErrorCode::ServiceUnavailable)?;
-    Ok(Representation {
+    Ok(Answer {
         success: Success::TRUE,
-        relation: Relation {
+        relation: Some(Relation {
             manager_cu_ref_no: relation.manager_cu_ref_no,
             customer_cu_ref_no: relation.customer_cu_ref_no,
             customer_email: relation.customer_email,
@@ -96,13 +172,8 @@ async fn represent(app: &App, organisation_id: i64, outcome: Outcome) -> Result<
             active: relation.active,
             created_at: relation.created_at.into(),
             updated_at: relation.updated_at.into(),
-        },
-        outcome: match outcome.change {
-            Change::Created => "created",
-            Change::Updated => "updated",
-            Change::Unchanged => "unchanged",
-            Change::Reactivated => "reactivated",
-        },
-        customer_created: outcome.customer_created,
+        }),
+        outcome: Some(outcome.change.into()),
+        customer_created: Some(outcome.customer_created),
     })
 }

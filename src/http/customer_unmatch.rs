@@ -1,26 +1,52 @@
 //! `POST /api/v1/customer/customer-unmatch-customer` (contract §2).
 
+use std::fmt::Display;
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
 use serde::Deserialize;
+use utoipa::ToSchema;
 
 use super::App;
 use super::extract::JsonCall;
+use super::openapi::{self, Refusals, Refuses};
 use super::success::Success;
+use crate::demo;
 use crate::domain::CuRefNo;
 use crate::error::ApiError;
 use crate::matching::{self, Unmatch, UnmatchError};
 
-#[derive(Deserialize)]
+/// The order of the two does not matter.
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = UnmatchRequest)]
 pub(super) struct Body {
+    #[schema(value_type = CuRefNo)]
     manager_cu_ref_no: Option<CuRefNo>,
+    #[schema(value_type = CuRefNo)]
     customer_cu_ref_no: Option<CuRefNo>,
 }
 
-/// Deactivates the relation between two customers.
+impl Refuses for Body {
+    fn examples() -> Vec<ApiError> {
+        vec![ApiError::missing_field("managerCuRefNo"), relation_not_found(demo::MANAGER, demo::CUSTOMER)]
+    }
+}
+
+/// Deactivate many-to-many relation between two customers.
+///
+/// A relation that has ended already is a success, one that never was is 404.
+#[utoipa::path(
+    post,
+    path = "/api/v1/customer/customer-unmatch-customer",
+    tag = openapi::CUSTOMER,
+    request_body(content = Body, example = json!({"managerCuRefNo": demo::MANAGER, "customerCuRefNo": demo::CUSTOMER})),
+    responses(
+        (status = OK, body = Success, description = "The two are not matched any more."),
+        Refusals<JsonCall<Body>>,
+    ),
+)]
 pub(super) async fn handle(
     State(app): State<Arc<App>>,
     JsonCall { caller, body }: JsonCall<Body>,
@@ -35,12 +61,14 @@ pub(super) async fn handle(
     Ok(Json(Success::TRUE))
 }
 
+fn relation_not_found(manager: impl Display, customer: impl Display) -> ApiError {
+    ApiError::not_found(format!("Relation of {manager} and {customer}"))
+}
+
 fn refusal(error: UnmatchError, Unmatch { manager, customer, .. }: &Unmatch) -> ApiError {
     match error {
         UnmatchError::CustomerNotFound(cu_ref_no) => ApiError::not_found(format!("Customer {cu_ref_no}")),
-        UnmatchError::RelationNotFound => {
-            ApiError::not_found(format!("Relation of {manager} and {customer}"))
-        }
+        UnmatchError::RelationNotFound => relation_not_found(manager, customer),
         UnmatchError::Database(error) => error.into(),
     }
 }

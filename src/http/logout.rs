@@ -6,21 +6,44 @@ use axum::Json;
 use axum::extract::State;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
+use utoipa::ToSchema;
 
 use super::App;
 use super::extract::JsonCall;
+use super::openapi::{self, Refusals, Refuses};
 use super::success::Success;
 use crate::db::customer_identity;
+use crate::demo;
 use crate::domain::IdentityId;
 use crate::error::{ApiError, ErrorCode};
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = LogoutRequest)]
 pub(super) struct Body {
+    #[schema(value_type = IdentityId)]
     identity_id: Option<SecretString>,
 }
 
-/// Ends the session, at once on every server.
+impl Refuses for Body {
+    fn examples() -> Vec<ApiError> {
+        vec![ApiError::missing_field("identityId"), ErrorCode::UserMustBeAuthorized.into()]
+    }
+}
+
+/// Logs a customer out.
+///
+/// The identity is of no use any more, at once and on every server.
+#[utoipa::path(
+    post,
+    path = "/api/v1/customer/logout",
+    tag = openapi::CUSTOMER,
+    request_body(content = Body, example = json!({"identityId": demo::IDENTITY})),
+    responses(
+        (status = OK, body = Success, description = "The session has ended."),
+        Refusals<JsonCall<Body>>,
+    ),
+)]
 pub(super) async fn handle(
     State(app): State<Arc<App>>,
     JsonCall { caller, body }: JsonCall<Body>,

@@ -3,6 +3,7 @@
 //! A request passes [`trace`] (id, span, log event), [`cors`], [`rate_limit`] (headers), a net for panics, [`timeout`] and then
 //! its endpoint, whose extractor ([`extract`]) checks the key before anything else is looked at.
 
+mod asset;
 mod client_address;
 mod cors;
 mod customer_create;
@@ -16,6 +17,8 @@ mod identity;
 mod logout;
 mod magic_auth;
 mod matched_customer_list;
+mod openapi;
+mod pages;
 mod ping;
 mod rate_limit;
 pub mod server;
@@ -23,15 +26,18 @@ mod success;
 mod timeout;
 mod trace;
 
+pub use openapi::document;
+
 use std::sync::Arc;
 
 use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::{get, post};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::config::{Config, RateLimits, Timeouts, TrustedProxies};
 use crate::db;
@@ -62,20 +68,26 @@ impl App {
     }
 }
 
+/// The endpoints of the API, each with its description.
+fn endpoints() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new()
+        .routes(routes!(customer_match::handle))
+        .routes(routes!(customer_unmatch::handle))
+        .routes(routes!(matched_customer_list::handle))
+        .routes(routes!(customer_detail::handle))
+        .routes(routes!(customer_create::handle))
+        .routes(routes!(magic_auth::handle))
+        .routes(routes!(logout::handle))
+        .routes(routes!(ping::handle))
+        .nest("/api/v1", OpenApiRouter::new().routes(routes!(ping::handle)))
+        .routes(routes!(health::live))
+        .routes(routes!(health::ready))
+}
+
 /// The whole service.
 pub fn router(app: App) -> Router {
-    Router::new()
-        .route("/api/v1/customer/customer-match-customer", post(customer_match::handle))
-        .route("/api/v1/customer/customer-unmatch-customer", post(customer_unmatch::handle))
-        .route("/api/v1/customer/matched-customer-list", get(matched_customer_list::handle))
-        .route("/api/v1/customer/detail", get(customer_detail::handle))
-        .route("/api/v1/customer/create", post(customer_create::handle))
-        .route("/api/v1/customer/magic-auth", post(magic_auth::handle))
-        .route("/api/v1/customer/logout", post(logout::handle))
-        .route("/api/v1/ping/v1", get(ping::handle))
-        .route("/ping/v1", get(ping::handle))
-        .route("/livez", get(health::live))
-        .route("/readyz", get(health::ready))
+    Router::from(endpoints())
+        .merge(pages::routes())
         .fallback(fallback::not_found)
         .method_not_allowed_fallback(fallback::method_not_allowed)
         .layer(

@@ -7,11 +7,21 @@ use axum::extract::State;
 
 use super::App;
 use super::extract::AnyKey;
+use super::openapi::{self, Refusals};
 use super::success::Success;
 use crate::db;
 use crate::error::ApiError;
 
-/// Confirms that the request arrived, that its key is good, and that the database answers.
+/// Confirms that the gateway received your request, resolved your key, and reached the platform.
+#[utoipa::path(
+    get,
+    path = "/ping/v1",
+    tag = openapi::SERVER,
+    responses(
+        (status = OK, body = Success, description = "The request arrived, its key is good, and the database answers."),
+        Refusals<AnyKey>,
+    ),
+)]
 pub(super) async fn handle(State(app): State<Arc<App>>, _: AnyKey) -> Result<Json<Success>, ApiError> {
     db::ping(&app.pool).await?;
     Ok(Json(Success::TRUE))

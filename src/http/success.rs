@@ -1,10 +1,13 @@
 //! The documented success body.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// Exactly `{"success":true}`.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct Success {
+    /// Always true; a refusal has `error` in its place.
+    #[schema(examples(true))]
     success: bool,
 }
 

@@ -16,6 +16,8 @@ mod input;
 mod match_import;
 mod matched_customer_list;
 mod matching;
+mod openapi;
+mod pages;
 mod ping;
 mod races;
 mod rate_limit;

@@ -98,9 +98,12 @@ where
 }
 
 fn well_formed(text: &str) -> Result<(), ApiError> {
-    serde_json::from_str::<IgnoredAny>(text)
-        .map(|_| ())
-        .map_err(|error| ApiError::not_json(format!("The body is not valid JSON: {error}.")))
+    serde_json::from_str::<IgnoredAny>(text).map(|_| ()).map_err(not_json)
+}
+
+/// The refusal of a body that is not JSON at all.
+pub(super) fn not_json(error: impl Display) -> ApiError {
+    ApiError::not_json(format!("The body is not valid JSON: {error}."))
 }
 
 /// Reads the text again, this time keeping track of where it is, to say which field breaks which rule.

@@ -24,6 +24,11 @@ pub(in crate::http) struct Caller {
 }
 
 impl Caller {
+    /// What [`Caller::check`] refuses.
+    pub(super) fn refusals() -> Vec<ApiError> {
+        KEY_REFUSALS.into_iter().chain([ErrorCode::ApiKeyScopeNotAllowed]).map(ApiError::from).collect()
+    }
+
     /// Whoever has a good key that is good for this family of endpoints: the last check.
     pub(super) async fn check(app: &App, parts: &Parts, key: Option<&str>) -> Result<Self, ApiError> {
         let state = authenticate(app, parts, key).await?;
@@ -33,6 +38,18 @@ impl Caller {
         Ok(Self { organisation_id: state.organisation_id })
     }
 }
+
+/// What [`authenticate`] refuses.
+pub(super) const KEY_REFUSALS: [ErrorCode; 8] = [
+    ErrorCode::ApiKeyIsEmpty,
+    ErrorCode::ApiKeyIsNotInValidFormat,
+    ErrorCode::ApiKeySampleValue,
+    ErrorCode::ApiKeyDoesNotExist,
+    ErrorCode::ApiKeyHasBeenDeleted,
+    ErrorCode::ApiKeyIsNotActive,
+    ErrorCode::ApiKeyHasBeenExpired,
+    ErrorCode::ApiKeyTooManyRequest,
+];
 
 /// presence → format → registry (sample, exists, deleted, active) → expiry → rate limit.
 pub(super) async fn authenticate(

@@ -18,7 +18,8 @@ use axum::http::request::Parts;
 use serde::de::DeserializeOwned;
 
 use super::App;
-use crate::error::ApiError;
+use super::openapi::Refuses;
+use crate::error::{ApiError, ErrorCode};
 
 /// A call with a JSON body.
 pub(super) struct JsonCall<B> {
@@ -49,6 +50,18 @@ impl<B: DeserializeOwned> FromRequest<Arc<App>> for JsonCall<B> {
     }
 }
 
+impl<B: Refuses> Refuses for JsonCall<B> {
+    fn examples() -> Vec<ApiError> {
+        let body = [
+            ErrorCode::RequestTimeout.into(),
+            ErrorCode::PayloadTooLarge.into(),
+            ErrorCode::UnsupportedMediaType.into(),
+            body::not_json("EOF while parsing a value at line 1 column 0"),
+        ];
+        Caller::refusals().into_iter().chain(body).chain(B::examples()).collect()
+    }
+}
+
 /// A call with parameters in the query.
 pub(super) struct QueryCall<Q> {
     /// Whose key it is.
@@ -67,6 +80,12 @@ impl<Q: Query> FromRequestParts<Arc<App>> for QueryCall<Q> {
     }
 }
 
+impl<Q: Refuses> Refuses for QueryCall<Q> {
+    fn examples() -> Vec<ApiError> {
+        Caller::refusals().into_iter().chain(Q::examples()).collect()
+    }
+}
+
 /// A call with a good key, whatever it may be used for.
 pub(super) struct AnyKey;
 
@@ -76,5 +95,11 @@ impl FromRequestParts<Arc<App>> for AnyKey {
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
         caller::authenticate(app, parts, caller::key_outside_body(parts).as_deref()).await?;
         Ok(Self)
+    }
+}
+
+impl Refuses for AnyKey {
+    fn examples() -> Vec<ApiError> {
+        caller::KEY_REFUSALS.into_iter().map(ApiError::from).collect()
     }
 }

@@ -26,10 +26,13 @@ impl<'a> Parameters<'a> {
 
     /// The value of a parameter. Given twice, it is refused: whoever sent it may have meant either.
     pub(in crate::http) fn get<T: FromStr<Err: Display>>(&self, name: &str) -> Result<Option<T>, ApiError> {
-        let parse = |text: &str| {
-            text.parse().map_err(|rule| ApiError::invalid(name, format!("Parameter \"{name}\" {rule}.")))
-        };
+        let parse = |text: &str| text.parse().map_err(|rule| Self::invalid(name, rule));
         self.text(name)?.map(parse).transpose()
+    }
+
+    /// The refusal of a parameter that breaks this rule.
+    pub(in crate::http) fn invalid(name: &str, rule: impl Display) -> ApiError {
+        ApiError::invalid(name, format!("Parameter \"{name}\" {rule}."))
     }
 
     /// The parameter `identityId`. What has not its format is nobody's identity.
@@ -42,10 +45,7 @@ impl<'a> Parameters<'a> {
         let mut values = self.0.iter().filter(|(other, _)| other == name).map(|(_, value)| &**value);
         let value = values.next();
         if values.next().is_some() {
-            return Err(ApiError::invalid(
-                name,
-                format!("Parameter \"{name}\" must not be given more than once."),
-            ));
+            return Err(Self::invalid(name, "must not be given more than once"));
         }
         Ok(value)
     }

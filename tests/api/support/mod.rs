@@ -1,15 +1,18 @@
 //! A service of its own for every test, and short words for calling it.
 
 pub mod binary;
+mod contract;
 pub mod import;
 mod postgres;
 pub mod terminal;
 
+pub use contract::DOCUMENT;
 pub use postgres::TestDatabase;
 
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
+use axum::response::Response;
 use customer_match::config::Config;
 use customer_match::db::customer::Profile;
 use customer_match::db::{self, api_key, customer, organisation};
@@ -136,9 +139,15 @@ impl Service {
         self.call(Request::get(uri).body(Body::empty()).unwrap()).await
     }
 
+    /// Whatever is answered, JSON or not.
+    pub async fn response(&self, request: Request<Body>) -> Response {
+        self.router.clone().oneshot(request).await.unwrap()
+    }
+
     pub async fn call(&self, request: Request<Body>) -> Answer {
         let head = request.method() == Method::HEAD;
-        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        let response = self.response(request).await;
         let (status, headers) = (response.status(), response.headers().clone());
         let bytes = response.into_body().collect().await.unwrap().to_bytes();
         if !head && status != StatusCode::NO_CONTENT {
@@ -146,7 +155,9 @@ impl Service {
         }
         assert!(headers.contains_key("x-request-id"), "every answer has an id");
         let body = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).unwrap() };
-        Answer { status: status.as_u16(), headers, body }
+        let answer = Answer { status: status.as_u16(), headers, body };
+        contract::assert_documented(&method, &path, &answer);
+        answer
     }
 
     /// How many rows of the organisation a table has.

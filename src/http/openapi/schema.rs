@@ -1,0 +1,81 @@
+//! The domain's types as a client writes and reads them.
+
+use serde_json::Value;
+use utoipa::openapi::{KnownFormat, ObjectBuilder, OneOfBuilder, RefOr, Schema, SchemaFormat, Type};
+use utoipa::{PartialSchema, ToSchema};
+
+use crate::demo;
+use crate::domain::{
+    CuRefNo, Cursor, Email, IdentityId, Notice, PageLimit, ProfileText, SearchTerm, Timestamp,
+};
+use crate::http::extract::Prefer;
+
+/// A text in which Postgres can hold every character.
+const WITHOUT_NUL: &str = r"^[^\u0000]*$";
+const WITHOUT_CONTROL_CHARACTERS: &str = r"^[^\u0000-\u001F\u007F-\u009F]*$";
+
+fn text(example: &str) -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(Type::String).examples([Value::from(example)])
+}
+
+/// Of a customer, v4 or v6.
+pub(in crate::http) fn ip_address() -> Schema {
+    let version = |format, example| text(example).format(Some(SchemaFormat::KnownFormat(format)));
+    OneOfBuilder::new()
+        .item(version(KnownFormat::Ipv4, "192.0.2.7"))
+        .item(version(KnownFormat::Ipv6, "2001:db8::7"))
+        .item(ObjectBuilder::new().schema_type(Type::Null))
+        .build()
+        .into()
+}
+
+macro_rules! schemas {
+    ($($name:ident: $schema:expr;)*) => {$(
+        impl PartialSchema for $name {
+            fn schema() -> RefOr<Schema> {
+                $schema.into()
+            }
+        }
+        impl ToSchema for $name {}
+    )*};
+}
+
+schemas! {
+    CuRefNo: text(demo::CUSTOMER)
+        .description(Some("A customer's reference number, case-sensitive."))
+        .pattern(Some(CuRefNo::PATTERN))
+        .min_length(Some(CuRefNo::LENGTH))
+        .max_length(Some(CuRefNo::LENGTH));
+    Email: text(demo::CUSTOMER_EMAIL)
+        .description(Some("An e-mail address. Answers show its normal form: lower case, Unicode NFC, the domain as A-labels."))
+        .format(Some(SchemaFormat::KnownFormat(KnownFormat::Email)))
+        .max_length(Some(Email::MAX_OCTETS));
+    Notice: text(demo::NOTICE)
+        .description(Some("Public note of this connection, visible to both customers."))
+        .pattern(Some(WITHOUT_NUL))
+        .max_length(Some(Notice::MAX_CHARACTERS));
+    ProfileText: text("Nováková")
+        .description(Some("One line of a profile. A blank one counts as not given."))
+        .pattern(Some(WITHOUT_CONTROL_CHARACTERS))
+        .max_length(Some(ProfileText::MAX_CHARACTERS));
+    IdentityId: text(demo::IDENTITY)
+        .description(Some("What a customer that is logged in shows; a secret, from `magic-auth`."))
+        .pattern(Some(IdentityId::PATTERN))
+        .min_length(Some(IdentityId::LENGTH))
+        .max_length(Some(IdentityId::LENGTH));
+    SearchTerm: text("novak")
+        .description(Some("A part of a name, a company or an address; case and diacritics do not count."))
+        .pattern(Some(WITHOUT_CONTROL_CHARACTERS))
+        .max_length(Some(SearchTerm::MAX_CHARACTERS));
+    PageLimit: ObjectBuilder::new()
+        .schema_type(Type::Integer)
+        .minimum(Some(*PageLimit::RANGE.start()))
+        .maximum(Some(*PageLimit::RANGE.end()))
+        .default(Some(PageLimit::default().get().into()));
+    Cursor: text("AAYrXHZH7fg1Q21zYVZOZ0FRcVJxb2Vu")
+        .description(Some("The `nextCursor` of the page before; opaque."));
+    Prefer: text("return=representation");
+    Timestamp: text("2025-01-10T16:19:41.675Z")
+        .description(Some("ISO 8601, UTC, with milliseconds."))
+        .format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)));
+}

@@ -1,0 +1,99 @@
+//! `/errors` and `/errors/{CODE}`: the registry, for whoever was refused.
+
+use std::sync::Arc;
+
+use axum::http::HeaderMap;
+use axum::http::header::VARY;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use maud::{Markup, html};
+use serde::Serialize;
+
+use super::accept::prefers_json;
+use super::{App, layout};
+use crate::error::{Entry, ErrorCode};
+
+/// A route for each code: what is no code is no path.
+pub(super) fn routes() -> Router<Arc<App>> {
+    ErrorCode::ALL.iter().fold(Router::new().route("/errors", get(all)), |router, code| {
+        let entry = code.entry();
+        router.route(&format!("/errors/{}", entry.code), get(async move |headers| one(&headers, &entry)))
+    })
+}
+
+/// A row of the registry as JSON.
+#[derive(Serialize)]
+struct Explanation {
+    code: &'static str,
+    status: u16,
+    message: &'static str,
+    description: &'static str,
+    meaning: &'static str,
+    remedy: &'static str,
+}
+
+impl From<&Entry> for Explanation {
+    fn from(entry: &Entry) -> Self {
+        let Entry { code, status, message, description, meaning, remedy } = *entry;
+        Self { code, status: status.as_u16(), message, description, meaning, remedy }
+    }
+}
+
+async fn all(headers: HeaderMap) -> Response {
+    let entries = ErrorCode::ALL.iter().map(|code| code.entry());
+    if prefers_json(&headers) {
+        let errors: Vec<_> = entries.map(|entry| Explanation::from(&entry)).collect();
+        return vary(Json(errors));
+    }
+    let page = html! {
+        main.prose {
+            h1 { "Errors" }
+            p {
+                "Every refusal is JSON of one shape. Decide by " code { "error.code" } ", which never changes its meaning; codes may be \
+                 added, so decide by the status for one you do not know. On 429 and 503 wait for as many seconds as the header "
+                code { "Retry-After" } " says. Any call may be sent again."
+            }
+            @for entry in entries {
+                section aria-labelledby=(entry.code) {
+                    h2 id=(entry.code) { a href={ "/errors/" (entry.code) } { (entry.code) } }
+                    (explain(&entry))
+                }
+            }
+        }
+    };
+    vary(layout("Errors · customer-match", html! {}, page))
+}
+
+fn one(headers: &HeaderMap, entry: &Entry) -> Response {
+    if prefers_json(headers) {
+        return vary(Json(Explanation::from(entry)));
+    }
+    let page = html! {
+        main.prose {
+            h1 { (entry.code) }
+            (explain(entry))
+            p { a href="/errors" { "All errors" } }
+        }
+    };
+    vary(layout(&format!("{} · customer-match", entry.code), html! {}, page))
+}
+
+fn explain(entry: &Entry) -> Markup {
+    html! {
+        dl {
+            dt { "Status" }
+            dd { (entry.status.as_u16()) " " (entry.status.canonical_reason().unwrap_or_default()) }
+            dt { "Message" }
+            dd { (entry.message) @if !entry.description.is_empty() { br; (entry.description) } }
+            dt { "What it means" }
+            dd { (entry.meaning) }
+            dt { "How to mend it" }
+            dd { (entry.remedy) }
+        }
+    }
+}
+
+fn vary(answer: impl IntoResponse) -> Response {
+    ([(VARY, "Accept")], answer).into_response()
+}

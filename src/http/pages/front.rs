@@ -1,0 +1,71 @@
+//! `/`: what this server is, how it is, and the call to begin with.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::header::{CACHE_CONTROL, HOST};
+use axum::http::{HeaderMap, Uri};
+use axum::response::{IntoResponse, Response};
+use maud::html;
+
+use super::{App, layout};
+use crate::domain::ApiKey;
+use crate::{db, demo};
+
+pub(super) async fn page(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMap) -> Response {
+    let (state, label) = match db::ping(&app.pool).await {
+        Ok(()) => ("good", "reachable"),
+        Err(_) => ("bad", "not reachable"),
+    };
+    let key = if app.demo { ApiKey::SAMPLE } else { "YOUR_API_KEY" };
+    let call = demo::curl(&origin(&uri, &headers), key);
+    let main = html! {
+        main.prose {
+            h1 { "customer-match" }
+            p {
+                "An open, self-hosted server for the customer relation of BizKitHub's API: it links two customers, once, with a notice \
+                 that both can see. " code { "{\"success\":true}" } " means that the row is committed and durable."
+            }
+            dl.state {
+                dt { "Version" } dd { (env!("CARGO_PKG_VERSION")) }
+                dt { "Database" } dd.(state) { (label) }
+                dt { "Mode" } dd { @if app.demo { "demo: the sample key is good" } @else { "production: calls need a key of yours" } }
+            }
+            h2 { "The first call" }
+            figure {
+                pre id="call" tabindex="0" aria-label="The call" { code { (call) } }
+                button type="button" data-copies="call" hidden { "Copy" }
+                span.copied role="status" {}
+            }
+            p { "It answers:" }
+            pre { code { "{\"success\":true}" } }
+            @if !app.demo {
+                p { "Put your key in the place of " code { "YOUR_API_KEY" } " and customers of yours in that of the reference numbers." }
+            }
+            h2 { "Further" }
+            ul {
+                li { a href="/docs" { "Try the API" } ": every endpoint, in the browser" }
+                li { a href="/errors" { "Errors" } ": what each code means and how to mend it" }
+                li { a href="/openapi.json" { "OpenAPI" } ": the description for client generators" }
+                li { "Health: " a href="/livez" { "/livez" } " (the process), " a href="/readyz" { "/readyz" } " (its database too)" }
+            }
+        }
+    };
+    let head = html! { script src="/copy.js" defer {} };
+    let page = layout("customer-match", head, main);
+    ([(CACHE_CONTROL, "no-store")], page).into_response()
+}
+
+/// The address that the browser has come to; a proxy in front says which scheme it was.
+fn origin(uri: &Uri, headers: &HeaderMap) -> String {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let host = text(HOST.as_str()).or_else(|| uri.authority().map(|authority| authority.as_str()));
+    let scheme = text("x-forwarded-proto").or_else(|| uri.scheme_str());
+    let scheme = if scheme == Some("https") { "https" } else { "http" };
+    format!("{scheme}://{}", host.filter(|host| is_plain(host)).unwrap_or("localhost:8080"))
+}
+
+/// A name or an address with a port: nothing that a shell would take for something else.
+fn is_plain(host: &str) -> bool {
+    !host.is_empty() && host.bytes().all(|octet| octet.is_ascii_alphanumeric() || b".-:[]".contains(&octet))
+}

@@ -1,0 +1,74 @@
+//! What a developer sees who opens the server's address in a browser. The pages work without JavaScript, all but `/docs`,
+//! and load nothing from anywhere else.
+
+mod accept;
+mod docs;
+mod errors;
+mod front;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::http::HeaderValue;
+use axum::http::header::CONTENT_SECURITY_POLICY;
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use maud::{DOCTYPE, Markup, html};
+
+use super::{App, asset, openapi};
+
+const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
+const CSS: &str = "text/css; charset=utf-8";
+
+/// Nothing from elsewhere, nothing inline, no frame around it. Swagger UI draws with `data:` images.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
+                      base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+pub(super) fn routes() -> Router<Arc<App>> {
+    Router::new()
+        .route("/", get(front::page))
+        .route("/page.css", asset::file(CSS, include_str!("page.css")))
+        .route("/copy.js", asset::file(JAVASCRIPT, include_str!("copy.js")))
+        .route("/openapi.json", asset::file("application/json", openapi::document()))
+        .merge(docs::routes())
+        .merge(errors::routes())
+        .layer(from_fn(restrict))
+}
+
+async fn restrict(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    response.headers_mut().insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    response
+}
+
+/// The frame that every page has. `head` is what its head needs beyond it, `main` the element.
+fn layout(title: &str, head: Markup, main: Markup) -> Response {
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                title { (title) }
+                link rel="icon" href="data:,";
+                (head)
+                link rel="stylesheet" href="/page.css";
+            }
+            body {
+                header {
+                    nav aria-label="Pages" {
+                        a href="/" { "customer-match" }
+                        a href="/docs" { "Try the API" }
+                        a href="/errors" { "Errors" }
+                        a href="/openapi.json" { "OpenAPI" }
+                    }
+                }
+                (main)
+            }
+        }
+    };
+    ([(axum::http::header::CONTENT_TYPE, "text/html; charset=utf-8")], page.into_string()).into_response()
+}

@@ -1,0 +1,117 @@
+//! The OpenAPI document. That answers are as it says is checked by every test (`support::contract`).
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use axum::body::Body;
+use axum::http::{Request, header};
+use customer_match::demo;
+use customer_match::domain::ApiKey;
+use customer_match::error::ErrorCode;
+use customer_match::http::document;
+use serde_json::Value;
+
+use crate::support::binary::{command, run};
+use crate::support::{DOCUMENT, LIST, MATCH, Service, uri};
+
+#[test]
+fn the_committed_document_is_current() {
+    let committed = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/openapi.json")).unwrap();
+    assert!(
+        committed == document(),
+        "openapi.json is stale: cargo run -- openapi > openapi.json, and commit it"
+    );
+}
+
+#[test]
+fn the_subcommand_prints_it() {
+    assert!(run(command(&["openapi"])) == document());
+}
+
+#[tokio::test]
+async fn it_is_served_and_fetched_only_once() {
+    let service = Service::start().await;
+    let answer = service.get("/openapi.json").await;
+    assert_eq!((answer.status, &answer.body), (200, &*DOCUMENT));
+    let tag = &answer.headers[header::ETAG];
+    for (known, status) in [(tag.to_str().unwrap(), 304), ("\"other\", *", 304), ("\"other\"", 200)] {
+        let request = Request::get("/openapi.json").header(header::IF_NONE_MATCH, known);
+        let again = service.response(request.body(Body::empty()).unwrap()).await;
+        assert_eq!(again.status(), status, "{known}");
+        assert_eq!(&again.headers()[header::ETAG], tag);
+    }
+}
+
+#[test]
+fn operations_have_the_documented_names() {
+    let operation = &DOCUMENT["paths"][MATCH]["post"];
+    assert_eq!(operation["operationId"], "postApiV1CustomerCustomer-match-customer");
+    assert_eq!(operation["summary"], "Create many-to-many relation between two customers.");
+    assert_eq!(operation["tags"], serde_json::json!(["customer"]));
+}
+
+/// A code is described where it can happen, so one that is described nowhere can happen nowhere. The one exception is no
+/// answer of an operation.
+#[test]
+fn every_code_is_described() {
+    let described: BTreeSet<_> = responses()
+        .filter_map(|response| response["content"]["application/json"]["examples"].as_object())
+        .flat_map(|examples| examples.keys().map(String::as_str))
+        .collect();
+    let all: BTreeSet<_> = ErrorCode::ALL.iter().map(|code| code.entry().code).collect();
+    assert_eq!(all.difference(&described).copied().collect::<Vec<_>>(), ["INTERNAL_METHOD_NOT_ALLOWED"]);
+}
+
+#[test]
+fn references_lead_somewhere() {
+    let text = document();
+    let references = text.split("\"$ref\": \"#").skip(1).map(|rest| rest.split('"').next().unwrap());
+    let broken: BTreeSet<_> = references.filter(|pointer| DOCUMENT.pointer(pointer).is_none()).collect();
+    assert_eq!(broken, BTreeSet::new());
+}
+
+/// As a newcomer does who sends every example from top to bottom.
+#[tokio::test]
+async fn the_examples_work_in_demo_mode() {
+    let service = Service::start_in_demo_mode().await;
+    demo::set_up(&service.pool).await.unwrap();
+    for (path, item) in DOCUMENT["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let mut parameters = Vec::new();
+            for parameter in operation["parameters"].as_array().into_iter().flatten() {
+                let name = parameter["name"].as_str().unwrap();
+                let examples = [
+                    &parameter["example"],
+                    &parameter["schema"]["examples"][0],
+                    &parameter["schema"]["default"],
+                ];
+                let example = examples.into_iter().find(|example| !example.is_null()).expect(name);
+                // Of the two that exclude each other in a list, the one for a back end.
+                let excluded = path == LIST && name == "identityId";
+                if parameter["in"] == "query" && !excluded {
+                    parameters.push((name, example.as_str().map_or_else(|| example.to_string(), Into::into)));
+                }
+            }
+            let parameters: Vec<_> = parameters.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            let uri = uri(path, ApiKey::SAMPLE, &parameters);
+            let answer = match method.as_str() {
+                "get" => service.get(&uri).await,
+                _ => {
+                    service
+                        .post(
+                            &uri,
+                            operation["requestBody"]["content"]["application/json"]["example"].clone(),
+                        )
+                        .await
+                }
+            };
+            assert_eq!(answer.status, 200, "{path}: {:#}", answer.body);
+        }
+    }
+}
+
+fn responses() -> impl Iterator<Item = &'static Value> {
+    let operations =
+        DOCUMENT["paths"].as_object().unwrap().values().flat_map(|item| item.as_object().unwrap().values());
+    operations.flat_map(|operation| operation["responses"].as_object().unwrap().values())
+}

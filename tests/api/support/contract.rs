@@ -1,0 +1,41 @@
+//! Every answer that any test gets is held against the OpenAPI document: what it does not say must not happen.
+
+use std::sync::LazyLock;
+
+use axum::http::{Method, header};
+use serde_json::Value;
+
+use super::Answer;
+
+pub static DOCUMENT: LazyLock<Value> =
+    LazyLock::new(|| serde_json::from_str(customer_match::http::document()).unwrap());
+
+/// The status, the error's code and the headers are those of the operation. What is no operation is not described.
+#[track_caller]
+pub fn assert_documented(method: &Method, path: &str, answer: &Answer) {
+    let operation = &DOCUMENT["paths"][path][method.as_str().to_lowercase()];
+    if operation.is_null() {
+        return;
+    }
+    let response = &operation["responses"][answer.status.to_string()];
+    assert!(response.is_object(), "{method} {path} answers {}, which is not documented", answer.status);
+    if let Some(code) = answer.body["error"]["code"].as_str() {
+        let example = &response["content"]["application/json"]["examples"][code]["value"]["error"];
+        assert_eq!(
+            example["code"], code,
+            "{method} {path} answers {} {code}, which is not documented",
+            answer.status
+        );
+        assert_eq!(example["message"], answer.body["error"]["message"]);
+        assert_eq!(example["field"].is_string(), answer.body["error"]["field"].is_string());
+    }
+    for name in ["x-request-id", "link", "retry-after", "preference-applied", "x-ratelimit-limit"] {
+        let documented =
+            response["headers"].as_object().unwrap().keys().any(|key| key.eq_ignore_ascii_case(name));
+        assert!(
+            documented || !answer.headers.contains_key(name),
+            "{method} {path}: {name} is not documented"
+        );
+    }
+    assert_eq!(answer.headers[header::CONTENT_TYPE], "application/json");
+}
