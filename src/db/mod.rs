@@ -25,9 +25,12 @@ use sqlx::{PgConnection, PgPool};
 /// Longer than any statement of ours takes on a healthy database, shorter than a request may take.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A statement that waits for a row longer than this gives up and is tried again.
-const LOCK_TIMEOUT: Duration = Duration::from_secs(3);
+pub(crate) const LOCK_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a request waits for a connection before it is told to come back.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Postgres' code for a lock that was not to be had in time.
+const LOCK_NOT_AVAILABLE: &str = "55P03";
 
 /// A pool that opens connections as they are needed; nothing is connected yet when this returns.
 pub fn pool(options: PgConnectOptions, max_connections: u32) -> PgPool {
@@ -80,20 +83,25 @@ pub fn is_transient(error: &sqlx::Error) -> bool {
         Io(_) | Tls(_) | Protocol(_) | PoolTimedOut | PoolClosed | WorkerCrashed => true,
         Database(error) => error.code().is_some_and(|code| {
             // Connection exceptions, insufficient resources, operator intervention, transaction rollback; a read-only
-            // server (a fail-over is under way); a lock that was not to be had in time.
+            // server (a fail-over is under way).
             ["08", "53", "57", "40"].iter().any(|class| code.starts_with(class))
                 || code == "25006"
-                || code == "55P03"
+                || code == LOCK_NOT_AVAILABLE
         }),
         _ => false,
     }
+}
+
+/// Whether the statement waited for a lock for as long as it was allowed to.
+pub(crate) fn is_lock_timeout(error: &sqlx::Error) -> bool {
+    error.as_database_error().and_then(|error| error.code()).as_deref() == Some(LOCK_NOT_AVAILABLE)
 }
 
 /// Whether the transaction met another and was certainly undone: a deadlock, a serialisation failure, a lock that was not
 /// to be had in time. Unlike [`is_transient`] this leaves out a connection lost at commit, after which nobody knows.
 fn was_rolled_back(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(|error| error.code());
-    code.is_some_and(|code| matches!(&*code, "40001" | "40P01" | "55P03"))
+    code.is_some_and(|code| matches!(&*code, "40001" | "40P01" | LOCK_NOT_AVAILABLE))
 }
 
 /// Whether the statement broke this constraint.

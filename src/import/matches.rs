@@ -141,7 +141,7 @@ impl Target {
                 let addresses: Vec<_> = emails.iter().flatten().copied().collect();
                 rehearsal.copy_customers(organisation_id, &references, &addresses).await?;
                 rehearsal.copy_relations(organisation_id, &managers, &cu_ref_nos, &emails).await?;
-                Ok(matching::rehearse(rehearsal.connection(), organisation_id, &matches).await)
+                Ok(matching::rehearse(rehearsal.connection(), &matches).await)
             }
         }
     }

@@ -3,20 +3,21 @@
 //! [`Matcher::submit`] is the only door of a match. Matches that wait at the same moment are written together:
 //!
 //! ```text
-//! submit ─┐                 ┌─ takes what waits ─ one statement an organisation, one commit ─┐
-//! submit ─┼─→ queue ─→ writer                                                               ├─→ to each its own outcome
-//! submit ─┘                 └─ never waits for more; meanwhile the next batch comes in ──────┘
+//! submit ─┐                   ┌─ takes from all lines ─ one round trip, one commit ─┐
+//! submit ─┼─→ queue ─→ writer ┤                                                     ├─→ to each its own outcome
+//! submit ─┘  a line for each  └─ never waits for more; the next batch comes in ─────┘
+//!            organisation
 //! ```
 //!
 //! - **Durable**: an outcome is sent after the commit that made it, never before.
-//! - **Ordered**: a queue and a writer that keeps its order, so that the last one wins as callers saw it; of two matches of
-//!   one pair in a batch the second is written by the next statement ([`statement`]).
-//! - **Apart**: what cannot be written fails alone ([`writer`]). Matches are idempotent: when the database lost a
-//!   connection or a race, the batch is written again before anybody is answered.
-//! - **Bounded**: a full queue refuses ([`admission`]); a match that waited too long is refused, one whose caller has gone
-//!   is forgotten.
+//! - **Ordered**: an organisation's matches keep their order and are in one batch at a time, so that the last one wins as
+//!   callers saw it; of two matches of one pair in a batch the second is written by the next ([`statement`]).
+//! - **Apart**: what cannot be written fails alone, and what waits for a lock leaves its neighbours ([`writer`]). Matches
+//!   are idempotent: when the database lost a connection or a race, the batch is written again before anybody is answered.
+//! - **Fair**: a batch takes from all organisations as evenly as they allow ([`queue`]).
+//! - **Bounded**: a full queue refuses; a match that waited too long is refused, one whose caller has gone is forgotten.
 
-mod admission;
+mod queue;
 mod rehearsal;
 mod statement;
 mod unmatch;
@@ -28,10 +29,11 @@ pub use unmatch::{Unmatch, UnmatchError, unmatch};
 use std::sync::Arc;
 
 use sqlx::postgres::PgConnectOptions;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, oneshot};
 use tokio::time::Instant;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
-use self::admission::Admission;
+use self::queue::Queue;
 use self::writer::Job;
 use crate::domain::{CuRefNo, Email, Notice};
 
@@ -50,8 +52,8 @@ pub struct Match {
 
 impl Match {
     /// Both sides as they are named, whichever of them is the manager.
-    fn named_pair(&self) -> [String; 2] {
-        let mut pair = [self.manager.to_string(), self.customer.name().to_owned()];
+    fn named_pair(&self) -> [&str; 2] {
+        let mut pair = [self.manager.as_str(), self.customer.name()];
         pair.sort_unstable();
         pair
     }
@@ -134,36 +136,35 @@ pub enum MatchError {
     Database(Arc<sqlx::Error>),
 }
 
-/// Organisations are spread over this many writers, so that they do not wait for each other's commits. One organisation
-/// has one writer: a second would only make its batches smaller.
+/// Tasks that can write. One does; the others are there for when it waits for something, a locked customer as a rule.
 const WRITERS: usize = 8;
+/// Of them at work at the same time, while no batch is stuck. More would make smaller batches.
+const AT_WORK: usize = 1;
 
 /// The door of the write path. Clones share everything; with the last of them the writers end.
 #[derive(Clone)]
 pub struct Matcher {
-    queues: [mpsc::UnboundedSender<Job>; WRITERS],
-    admission: Admission,
+    queue: Arc<Queue>,
+    _open: Arc<DropGuard>,
 }
 
 impl Matcher {
     /// Starts the writers, each of which connects when its first match comes.
     pub fn start(options: &PgConnectOptions) -> Self {
-        let queues = std::array::from_fn(|_| {
-            let (queue, jobs) = mpsc::unbounded_channel();
-            tokio::spawn(writer::run(options.clone(), jobs));
-            queue
-        });
-        Self { queues, admission: Admission::default() }
+        let queue = Arc::new(Queue::default());
+        let turns = Arc::new(Semaphore::new(AT_WORK));
+        let closed = CancellationToken::new();
+        for _ in 0..WRITERS {
+            tokio::spawn(writer::run(options.clone(), queue.clone(), turns.clone(), closed.clone()));
+        }
+        Self { queue, _open: Arc::new(closed.drop_guard()) }
     }
 
     /// Makes the match, once, however many calls ask for the same at the same time.
     pub async fn submit(&self, wanted: Match) -> Result<Outcome, MatchError> {
-        let place = self.admission.enter(wanted.organisation_id).ok_or(MatchError::Busy)?;
         let (answer, outcome) = oneshot::channel();
-        let job = Job { wanted, answer, since: Instant::now(), _place: place };
-        // A writer ends after its last sender, so neither of these fails while there is one to ask.
-        let queue = &self.queues[job.wanted.organisation_id.unsigned_abs() as usize % WRITERS];
-        queue.send(job).map_err(|_| MatchError::Busy)?;
+        self.queue.enter(Job { wanted, answer, since: Instant::now() }).map_err(|_| MatchError::Busy)?;
+        // The writers end after their last door, so that this does not fail while there is one to ask.
         outcome.await.map_err(|_| MatchError::Busy)?
     }
 }

@@ -4,17 +4,13 @@ use std::sync::Arc;
 
 use sqlx::PgConnection;
 
-use super::statement::{self, Verdict};
+use super::statement::{self, Patience, Verdict};
 use super::{Match, MatchError, Outcome};
 
-/// Makes matches of one organisation on a connection whose tables are a copy ([`crate::db::rehearsal`]), with the statement
+/// Makes matches on a connection whose tables are a copy ([`crate::db::rehearsal`]), with the statement
 /// and the order of the writer. The outcomes come in the order of the matches. One that cannot be written fails alone.
-pub async fn rehearse(
-    connection: &mut PgConnection,
-    organisation_id: i64,
-    matches: &[Match],
-) -> Vec<Result<Outcome, MatchError>> {
-    match together(connection, organisation_id, matches).await {
+pub async fn rehearse(connection: &mut PgConnection, matches: &[Match]) -> Vec<Result<Outcome, MatchError>> {
+    match together(connection, matches).await {
         Ok(outcomes) => outcomes,
         Err(error) if matches.len() <= 1 => {
             let error = Arc::new(error);
@@ -23,9 +19,7 @@ pub async fn rehearse(
         Err(_) => {
             let mut outcomes = Vec::with_capacity(matches.len());
             for wanted in matches {
-                outcomes.extend(
-                    Box::pin(rehearse(connection, organisation_id, std::slice::from_ref(wanted))).await,
-                );
+                outcomes.extend(Box::pin(rehearse(connection, std::slice::from_ref(wanted))).await);
             }
             outcomes
         }
@@ -34,7 +28,6 @@ pub async fn rehearse(
 
 async fn together(
     connection: &mut PgConnection,
-    organisation_id: i64,
     matches: &[Match],
 ) -> sqlx::Result<Vec<Result<Outcome, MatchError>>> {
     let mut done: Vec<_> = matches.iter().map(|_| None).collect();
@@ -44,7 +37,7 @@ async fn together(
             return Ok(done.into_iter().flatten().collect());
         }
         let wanted: Vec<_> = open.iter().map(|(_, wanted)| *wanted).collect();
-        let verdicts = statement::execute(connection, organisation_id, &wanted).await?;
+        let verdicts = statement::execute(connection, &wanted, Patience::Long).await?;
         for ((done, _), verdict) in open.into_iter().zip(verdicts) {
             if let Verdict::Done(result) = verdict {
                 *done = Some(result);

@@ -1,24 +1,23 @@
-//! A writer: a task with a connection of its own, that takes whatever waits and writes it together, one statement for each
-//! organisation.
+//! A writer: a task with a connection of its own that takes whatever waits and writes it together.
 
 use std::collections::HashSet;
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection};
-use tokio::sync::{mpsc, oneshot};
-use tokio::time::Instant;
+use tokio::sync::{Semaphore, oneshot};
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
 
-use super::admission::Place;
-use super::statement::{self, Verdict};
+use super::queue::Queue;
+use super::statement::{self, Patience, Verdict};
 use super::{Match, MatchError, Outcome};
+use crate::db::is_lock_timeout;
 use crate::db::retry::is_worth_another;
 
-/// Matches in one statement. Batches form by themselves and are as large as what has come in during the last one; this
-/// bounds how long an organisation waits for another's.
-const MAX_BATCH: usize = 256;
 /// How long a match may wait for its turn. Together with one last attempt this is less than a request may take.
 const MAX_WAIT: Duration = Duration::from_secs(4);
 /// How long one attempt may take, to connect included: a little longer than the database allows a statement.
@@ -26,14 +25,14 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(5500);
 /// The longest pause before the second attempt at a batch; it doubles with each, up to [`MAX_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const MAX_PAUSE: Duration = Duration::from_millis(500);
+/// A batch that takes longer waits for something, and another writer goes on with what has come meanwhile.
+const STUCK_AFTER: Duration = Duration::from_millis(50);
 
 /// A match that waits, and who waits for it.
 pub(super) struct Job {
     pub(super) wanted: Match,
     pub(super) answer: oneshot::Sender<Result<Outcome, MatchError>>,
     pub(super) since: Instant,
-    /// Given up with the answer.
-    pub(super) _place: Place,
 }
 
 impl Job {
@@ -43,37 +42,59 @@ impl Job {
     }
 }
 
-/// Works until every sender is gone and every match is answered.
-pub(super) async fn run(options: PgConnectOptions, mut queue: mpsc::UnboundedReceiver<Job>) {
+/// Works until the queue is closed and every match in it is answered.
+///
+/// Of all writers as many as `turns` has permits are at work, which makes the largest batches: another one takes over when
+/// a batch is stuck.
+pub(super) async fn run(
+    options: PgConnectOptions,
+    queue: Arc<Queue>,
+    turns: Arc<Semaphore>,
+    closed: CancellationToken,
+) {
     let mut writer = Writer { options, connection: None, written: 0, replan_at: 1 };
-    let mut waiting = Vec::new();
+    let mut turn = None;
     loop {
-        // All that waits, of which there is no more than the waiting room holds: whatever is deferred, the others'
-        // matches are in the next round.
-        if waiting.is_empty() && queue.recv_many(&mut waiting, usize::MAX).await == 0 {
-            return;
-        }
-        waiting.extend(std::iter::from_fn(|| queue.try_recv().ok()));
-        waiting.sort_by_key(|job| (job.wanted.organisation_id, job.since));
-        let mut deferred = Vec::new();
-        while let Some(first) = waiting.first() {
-            let organisation_id = first.wanted.organisation_id;
-            let others = waiting.partition_point(|job| job.wanted.organisation_id <= organisation_id);
-            let rest = waiting.split_off(others);
-            let (mut batch, repeated) = first_of_each_pair(std::mem::replace(&mut waiting, rest));
-            deferred.extend(repeated);
-            deferred.extend(batch.split_off(batch.len().min(MAX_BATCH)));
-            deferred.extend(writer.write(organisation_id, batch).await);
-        }
-        waiting = deferred;
+        let held = match turn.take() {
+            Some(held) => held,
+            None => match turns.acquire().await {
+                Ok(permit) => permit,
+                Err(_) => return,
+            },
+        };
+        let Some(mut batch) = queue.take(&closed).await else { return };
+        let (jobs, repeated) = first_of_each_pair(std::mem::take(&mut batch.jobs));
+        let mut writing = pin!(writer.write_all(jobs));
+        let left = match timeout(STUCK_AFTER, &mut writing).await {
+            Ok(left) => {
+                turn = Some(held);
+                left
+            }
+            Err(_) => {
+                drop(held);
+                writing.await
+            }
+        };
+        batch.put_back(left.deferred.into_iter().chain(repeated), left.locked);
     }
+}
+
+/// What a batch leaves for the next.
+#[derive(Default)]
+struct Left {
+    deferred: Vec<Job>,
+    /// Must be alone in it: they wait for a lock.
+    locked: Vec<Job>,
 }
 
 /// A statement may touch a row only once. Where two matches plainly name the same pair, the second need not be sent to
 /// find that out; where one of them names it by an address, the statement does.
 fn first_of_each_pair(jobs: Vec<Job>) -> (Vec<Job>, Vec<Job>) {
-    let mut seen = HashSet::new();
-    jobs.into_iter().partition(|job| seen.insert(job.wanted.named_pair()))
+    let mut seen = HashSet::with_capacity(jobs.len());
+    let first: Vec<bool> =
+        jobs.iter().map(|job| seen.insert((job.wanted.organisation_id, job.wanted.named_pair()))).collect();
+    let mut first = first.into_iter();
+    jobs.into_iter().partition(|_| first.next().unwrap_or_default())
 }
 
 struct Writer {
@@ -88,20 +109,37 @@ struct Writer {
 }
 
 impl Writer {
-    /// Writes and answers the batch of an organisation, all but what must wait for the next.
-    async fn write(&mut self, organisation_id: i64, mut batch: Vec<Job>) -> Vec<Job> {
+    /// Writes and answers the batch, all but what it leaves.
+    async fn write_all(&mut self, batch: Vec<Job>) -> Left {
+        let mut left = Left::default();
+        // What one organisation waits for is not to delay the others.
+        let patience = if shared(&batch) { Patience::Short } else { Patience::Long };
+        self.write(batch, patience, &mut left).await;
+        left
+    }
+
+    async fn write(&mut self, mut batch: Vec<Job>, patience: Patience, left: &mut Left) {
         let mut pause = FIRST_PAUSE;
         loop {
             // Nobody waits for these any more, and nothing of them is written.
             batch.retain(|job| !job.answer.is_closed());
-            let error = match self.attempt(organisation_id, &batch).await {
-                Ok(verdicts) => return settle(batch, verdicts),
+            let error = match self.attempt(&batch, patience).await {
+                Ok(verdicts) => {
+                    settle(batch, verdicts, left);
+                    return;
+                }
                 Err(error) => error,
             };
             // It may be lost, or in the middle of an answer.
             self.connection = None;
-            if !is_worth_another(&error) {
-                return self.write_apart(organisation_id, batch, error).await;
+            let locked = is_lock_timeout(&error) && matches!(patience, Patience::Short);
+            if locked && !shared(&batch) {
+                left.locked.extend(batch);
+                return;
+            }
+            if locked || !is_worth_another(&error) {
+                self.write_apart(batch, patience, error, left).await;
+                return;
             }
             tracing::warn!(%error, matches = batch.len(), "a batch is tried again");
             let error = Arc::new(error);
@@ -113,25 +151,25 @@ impl Writer {
         }
     }
 
-    /// Something in the batch cannot be written: each match alone, so that its neighbours do not fail with it.
-    async fn write_apart(&mut self, organisation_id: i64, batch: Vec<Job>, error: sqlx::Error) -> Vec<Job> {
-        match <[Job; 1]>::try_from(batch) {
-            Ok([job]) => {
-                job.answer(Err(MatchError::Database(Arc::new(error))));
-                Vec::new()
-            }
-            Err(batch) => {
-                let mut deferred = Vec::new();
-                for job in batch {
-                    deferred.extend(Box::pin(self.write(organisation_id, vec![job])).await);
-                }
-                deferred
-            }
+    /// Something in the batch cannot be written, or not now: half of it at a time, until that is alone.
+    async fn write_apart(
+        &mut self,
+        mut batch: Vec<Job>,
+        patience: Patience,
+        error: sqlx::Error,
+        left: &mut Left,
+    ) {
+        if batch.len() > 1 {
+            let others = batch.split_off(middle(&batch));
+            Box::pin(self.write(batch, patience, left)).await;
+            Box::pin(self.write(others, patience, left)).await;
+        } else if let Some(job) = batch.pop() {
+            job.answer(Err(MatchError::Database(Arc::new(error))));
         }
     }
 
     /// One statement, within bounds that hold even when the database swallows every octet.
-    async fn attempt(&mut self, organisation_id: i64, batch: &[Job]) -> sqlx::Result<Vec<Verdict>> {
+    async fn attempt(&mut self, batch: &[Job], patience: Patience) -> sqlx::Result<Vec<Verdict>> {
         if batch.is_empty() {
             return Ok(Vec::new());
         }
@@ -145,24 +183,34 @@ impl Writer {
                 self.replan_at = 2 * self.written;
             }
             let matches: Vec<_> = batch.iter().map(|job| &job.wanted).collect();
-            let verdicts = statement::execute(connection, organisation_id, &matches).await?;
+            let verdicts = statement::execute(connection, &matches, patience).await?;
             self.written += matches.len();
             Ok(verdicts)
         };
-        tokio::time::timeout(ATTEMPT_TIMEOUT, attempt)
+        timeout(ATTEMPT_TIMEOUT, attempt)
             .await
             .unwrap_or_else(|elapsed| Err(sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, elapsed))))
     }
 }
 
-/// Answers what is done and returns the rest.
-fn settle(batch: Vec<Job>, verdicts: Vec<Verdict>) -> Vec<Job> {
-    let mut deferred = Vec::new();
+/// Whether the batch is of more than one organisation.
+fn shared(batch: &[Job]) -> bool {
+    batch.first().map(|job| job.wanted.organisation_id) != batch.last().map(|job| job.wanted.organisation_id)
+}
+
+/// Where to divide a batch: between two organisations, if there are two.
+fn middle(batch: &[Job]) -> usize {
+    let middle = batch.len() / 2;
+    let border = |&at: &usize| batch[at - 1].wanted.organisation_id != batch[at].wanted.organisation_id;
+    (1..batch.len()).filter(border).min_by_key(|at| at.abs_diff(middle)).unwrap_or(middle)
+}
+
+/// Answers what is done and leaves the rest.
+fn settle(batch: Vec<Job>, verdicts: Vec<Verdict>, left: &mut Left) {
     for (job, verdict) in batch.into_iter().zip(verdicts) {
         match verdict {
             Verdict::Done(result) => job.answer(result),
-            Verdict::Deferred => deferred.push(job),
+            Verdict::Deferred => left.deferred.push(job),
         }
     }
-    deferred
 }

@@ -213,6 +213,114 @@ async fn a_full_queue_refuses_and_leaves_room_for_other_organisations() {
 }
 
 #[tokio::test]
+async fn organisations_in_one_batch_do_not_mix() {
+    let service = Service::start().await;
+    let (other, _) = service.add_organisation("Other").await;
+    service.add_customer_of(other, MANAGER, None).await;
+    let ours = |customer, notice| wanted(&service, MANAGER, customer, Some(notice));
+    let theirs = |customer, notice| Match {
+        organisation_id: other,
+        ..wanted(&service, MANAGER, customer, Some(notice))
+    };
+    let matches = vec![
+        ours(by_email("guest@example.com"), "ours"),
+        theirs(by_email("guest@example.com"), "theirs"),
+        theirs(by_cu_ref_no(CUSTOMER), "of another organisation"),
+        ours(by_cu_ref_no(CUSTOMER), "both of them"),
+    ];
+    let outcomes = in_one_batch(&service, matches).await;
+    let created: Vec<_> = outcomes
+        .iter()
+        .map(|outcome| outcome.as_ref().ok().map(|outcome| outcome.customer_created))
+        .collect();
+    assert_eq!(created, [Some(true), Some(true), None, Some(false)]);
+    assert!(
+        matches!(&outcomes[2], Err(MatchError::CustomerNotFound(missing)) if missing.as_str() == CUSTOMER)
+    );
+    let notices: Vec<(i64, String)> = sqlx::query_as(
+        "select organisation_id, notice from customer_match where notice is not null order by notice",
+    )
+    .fetch_all(&service.pool)
+    .await
+    .unwrap();
+    let ours = service.organisation;
+    assert_eq!(notices, [(ours, "both of them".into()), (ours, "ours".into()), (other, "theirs".into())]);
+}
+
+/// Locks a customer as a merge does.
+async fn lock_customer(service: &Service, cu_ref_no: &str) -> PgConnection {
+    let mut connection = PgConnection::connect_with(&service.pool.connect_options()).await.unwrap();
+    sqlx::raw_sql("begin").execute(&mut connection).await.unwrap();
+    sqlx::query("select from customer where organisation_id = $1 and cu_ref_no = $2 for update")
+        .bind(service.organisation)
+        .bind(cu_ref_no)
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    connection
+}
+
+#[tokio::test]
+async fn an_organisation_that_waits_for_a_lock_delays_no_other() {
+    let service = Service::start().await;
+    let (other, _) = service.add_organisation("Other").await;
+    service.add_customer_of(other, MANAGER, None).await;
+    let matcher = matcher(&service);
+    let mut lock = lock_customer(&service, CUSTOMER).await;
+    let of_the_other = |guest: u32| {
+        let customer = by_email(&format!("guest{guest}@example.com"));
+        Match { organisation_id: other, ..wanted(&service, MANAGER, customer, None) }
+    };
+    let stuck = matcher.submit(wanted(&service, MANAGER, by_cu_ref_no(CUSTOMER), Some("in the end")));
+    let (stuck, ()) = join(stuck, async {
+        // In one batch with it, and while it waits.
+        for first in join_all((0..10).map(|guest| matcher.submit(of_the_other(guest)))).await {
+            first.unwrap();
+        }
+        for guest in 10..20 {
+            matcher.submit(of_the_other(guest)).await.unwrap();
+        }
+        sqlx::raw_sql("rollback").execute(&mut lock).await.unwrap();
+    })
+    .await;
+    assert_eq!(change(&stuck), Change::Created, "it got its turn");
+}
+
+#[tokio::test]
+async fn whoever_floods_the_queue_gets_no_more_of_a_batch_than_the_others() {
+    let service = Service::start().await;
+    let (other, _) = service.add_organisation("Other").await;
+    service.add_customer_of(other, MANAGER, None).await;
+    let matcher = matcher(&service);
+    let stall = Stall::begin(&service).await;
+    let flood = join_all((0..1000).map(|guest| {
+        matcher.submit(wanted(&service, MANAGER, by_email(&format!("flood{guest}@example.com")), None))
+    }));
+    // All of the flood waits before any of these comes.
+    let few = async {
+        stall.until_a_writer_waits().await;
+        let few = (0..8).map(|guest| {
+            let customer = by_email(&format!("guest{guest}@example.com"));
+            matcher.submit(Match { organisation_id: other, ..wanted(&service, MANAGER, customer, None) })
+        });
+        join(join_all(few), stall.release()).await.0
+    };
+    let (flood, few) = join(flood, few).await;
+    assert!(flood.iter().chain(&few).all(Result::is_ok));
+    // The relations of a batch have one time: how much of the flood was written before the last of the few.
+    let before: i64 = sqlx::query_scalar(
+        "select count(*) from customer_match where organisation_id = $1
+         and created_at <= (select max(created_at) from customer_match where organisation_id = $2)",
+    )
+    .bind(service.organisation)
+    .bind(other)
+    .fetch_one(&service.pool)
+    .await
+    .unwrap();
+    assert!(before <= 256 + 248, "{before} of the flood came first");
+}
+
+#[tokio::test]
 async fn what_waits_is_answered_when_the_server_stops() {
     let service = Service::start().await;
     let matcher = matcher(&service);

@@ -1,0 +1,162 @@
+//! The waiting room: bounded in all, so that memory is, and fair to every organisation.
+//!
+//! Matches wait in a line for each organisation, in the order in which they came. A batch takes from all lines as evenly as
+//! they allow, so whoever sends a thousand at once delays nobody else. While it is written, its lines are nobody else's:
+//! an organisation's matches take effect in their order.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::writer::Job;
+
+/// Matches that wait or are written at the same time. With the longest notices in all of them this is 80 MB.
+const PLACES: usize = 2048;
+/// Those of one organisation.
+const PLACES_OF_ONE: usize = PLACES / 2;
+/// Matches in one batch. Batches form by themselves and are as large as what has come in during the last one; this bounds
+/// how long whoever comes next waits.
+const MAX_BATCH: usize = 256;
+
+/// All that waits.
+#[derive(Default)]
+pub(super) struct Queue {
+    state: Mutex<State>,
+    ready: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    lines: HashMap<i64, Line>,
+    /// Lines with somebody in them of which nothing is being written, in the order of their turns.
+    turns: VecDeque<i64>,
+    /// In all lines, what is being written included.
+    jobs: usize,
+}
+
+#[derive(Default)]
+struct Line {
+    waiting: VecDeque<Job>,
+    being_written: usize,
+    /// Has a batch to itself next time.
+    alone: bool,
+}
+
+impl Queue {
+    /// Gives the job back if there is no room: come back later.
+    pub(super) fn enter(&self, job: Job) -> Result<(), Job> {
+        let mut state = self.lock();
+        if state.jobs >= PLACES {
+            return Err(job);
+        }
+        let organisation_id = job.wanted.organisation_id;
+        let line = state.lines.entry(organisation_id).or_default();
+        if line.waiting.len() + line.being_written >= PLACES_OF_ONE {
+            return Err(job);
+        }
+        line.waiting.push_back(job);
+        let comes_up = line.being_written == 0 && line.waiting.len() == 1;
+        state.jobs += 1;
+        if comes_up {
+            state.turns.push_back(organisation_id);
+            drop(state);
+            self.ready.notify_one();
+        }
+        Ok(())
+    }
+
+    /// What waits, as soon as something does. `None`: nothing will any more.
+    pub(super) async fn take(&self, closed: &CancellationToken) -> Option<Batch<'_>> {
+        loop {
+            if let Some(batch) = self.take_now() {
+                return Some(batch);
+            }
+            closed.run_until_cancelled(self.ready.notified()).await?;
+        }
+    }
+
+    fn take_now(&self) -> Option<Batch<'_>> {
+        let mut state = self.lock();
+        let State { lines, turns, .. } = &mut *state;
+        let alone = |id: &i64| lines.get(id).is_some_and(|line| line.alone);
+        let together = turns.iter().take(MAX_BATCH).take_while(|id| !alone(id)).count();
+        let mut organisations: Vec<_> = turns.drain(..together.max(1).min(turns.len())).collect();
+        if organisations.is_empty() {
+            return None;
+        }
+        // The shortest first: what they leave of their share is the others'.
+        organisations.sort_by_key(|id| lines.get(id).map(|line| line.waiting.len()));
+        let mut jobs = Vec::new();
+        for (served, id) in organisations.iter().enumerate() {
+            let share = (MAX_BATCH - jobs.len()) / (organisations.len() - served);
+            if let Some(line) = lines.get_mut(id) {
+                line.alone = false;
+                line.being_written = share.min(line.waiting.len());
+                jobs.extend(line.waiting.drain(..line.being_written));
+            }
+        }
+        let more = !turns.is_empty();
+        drop(state);
+        if more {
+            self.ready.notify_one();
+        }
+        Some(Batch { queue: self, organisations, jobs })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing in here panics between two changes that belong together.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Matches that are being written, those of an organisation one after the other. When it is dropped its organisations have
+/// their turns again, and what was not put back has left.
+pub(super) struct Batch<'a> {
+    queue: &'a Queue,
+    organisations: Vec<i64>,
+    /// Taken out to be written.
+    pub(super) jobs: Vec<Job>,
+}
+
+impl Batch<'_> {
+    /// Some of its matches must be in a later batch, before all that came after them; the organisations of the locked ones
+    /// have it to themselves.
+    pub(super) fn put_back(self, deferred: impl Iterator<Item = Job>, locked: Vec<Job>) {
+        let mut state = self.queue.lock();
+        for job in &locked {
+            if let Some(line) = state.lines.get_mut(&job.wanted.organisation_id) {
+                line.alone = true;
+            }
+        }
+        let mut later: Vec<_> = deferred.chain(locked).collect();
+        later.sort_by_key(|job| job.since);
+        for job in later.into_iter().rev() {
+            if let Some(line) = state.lines.get_mut(&job.wanted.organisation_id) {
+                line.being_written -= 1;
+                line.waiting.push_front(job);
+            }
+        }
+    }
+}
+
+impl Drop for Batch<'_> {
+    fn drop(&mut self) {
+        let mut state = self.queue.lock();
+        let State { lines, turns, jobs } = &mut *state;
+        for id in &self.organisations {
+            let Some(line) = lines.get_mut(id) else { continue };
+            *jobs -= line.being_written;
+            line.being_written = 0;
+            if line.waiting.is_empty() {
+                lines.remove(id);
+            } else {
+                turns.push_back(*id);
+            }
+        }
+        drop(state);
+        // To whoever waits for them.
+        self.queue.ready.notify_one();
+    }
+}
