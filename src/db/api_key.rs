@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-use sqlx::PgExecutor;
+use sqlx::{Connection, PgConnection, PgExecutor, PgPool};
 
 use crate::domain::{ApiKey, SecretHash};
 
@@ -51,6 +51,8 @@ pub struct KeyRow {
     pub limit_per_minute: Option<i64>,
     /// Switched off for the time being when false.
     pub active: bool,
+    /// To the minute; `None`: never.
+    pub last_used_at: Option<DateTime<Utc>>,
     /// When it was created.
     pub created_at: DateTime<Utc>,
     /// `None`: never.
@@ -74,6 +76,13 @@ pub struct NewKey<'a> {
 
 /// The foreign key to the organisation, broken by a key for one that does not exist.
 pub const ORGANISATION_FKEY: &str = "api_key_organisation_id_fkey";
+
+/// Broken by a limit for a key of the kind root.
+pub const ROOT_IS_UNLIMITED: &str = "api_key_root_is_unlimited";
+
+/// Where servers hear of keys that have changed: the payload is the id of one. They find out by themselves, too, so one
+/// that does not hear anything is less than a second late.
+pub const CHANGES: &str = "customer_match_key";
 
 /// The state of a key, found by its hash.
 pub async fn find(db: impl PgExecutor<'_>, hash: &SecretHash) -> sqlx::Result<Option<KeyState>> {
@@ -130,7 +139,7 @@ pub async fn create(
 pub async fn list(db: impl PgExecutor<'_>, organisation_id: i64) -> sqlx::Result<Vec<KeyRow>> {
     sqlx::query_as!(
         KeyRow,
-        "select id, kind, mask, description, scopes, limit_per_minute, active, created_at, expires_at, deleted_at
+        "select id, kind, mask, description, scopes, limit_per_minute, active, last_used_at, created_at, expires_at, deleted_at
          from api_key where organisation_id = $1 order by id",
         organisation_id,
     )
@@ -139,12 +148,54 @@ pub async fn list(db: impl PgExecutor<'_>, organisation_id: i64) -> sqlx::Result
 }
 
 /// Marks a key as deleted, for ever. False when there is no such key.
-pub async fn revoke(db: impl PgExecutor<'_>, id: i64) -> sqlx::Result<bool> {
+pub async fn revoke(pool: &PgPool, id: i64) -> sqlx::Result<bool> {
     let revoked = sqlx::query_scalar!(
         "update api_key set deleted_at = coalesce(deleted_at, now()) where id = $1 returning id",
         id,
     )
-    .fetch_optional(db)
+    .fetch_optional(pool)
     .await?;
+    announce(pool, id).await;
     Ok(revoked.is_some())
+}
+
+/// Sets the calls that a key may make in a minute; `None`: as many as its kind. False when there is no such key.
+pub async fn set_limit(pool: &PgPool, id: i64, limit_per_minute: Option<u32>) -> sqlx::Result<bool> {
+    let changed = sqlx::query_scalar!(
+        "update api_key set limit_per_minute = $2 where id = $1 returning id",
+        id,
+        limit_per_minute.map(i64::from),
+    )
+    .fetch_optional(pool)
+    .await?;
+    announce(pool, id).await;
+    Ok(changed.is_some())
+}
+
+/// Notes that these keys are in use, where that has not been noted within a minute. False while another server does the
+/// same: two that took rows in different orders would wait for each other.
+pub async fn note_use(connection: &mut PgConnection, ids: &[i64]) -> sqlx::Result<bool> {
+    let mut transaction = connection.begin().await?;
+    let turn = "select pg_try_advisory_xact_lock(hashtext('customer-match: last use of keys'))";
+    let turn = sqlx::query_scalar(turn).fetch_one(&mut *transaction).await?;
+    if turn {
+        sqlx::query!(
+            "update api_key set last_used_at = now()
+             where id = any($1) and (last_used_at is null or last_used_at < now() - interval '1 minute')",
+            ids,
+        )
+        .execute(&mut *transaction)
+        .await?;
+    }
+    transaction.commit().await?;
+    Ok(turn)
+}
+
+/// Not with the change itself: a database that knows no notifications can change a key all the same.
+async fn announce(pool: &PgPool, id: i64) {
+    let notified =
+        sqlx::query("select pg_notify($1, $2)").bind(CHANGES).bind(id.to_string()).execute(pool).await;
+    if let Err(error) = notified {
+        tracing::debug!(%error, "servers find out by themselves what has changed");
+    }
 }

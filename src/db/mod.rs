@@ -56,6 +56,11 @@ pub fn keys_options(pool: &PgPool) -> PgConnectOptions {
     PgConnectOptions::clone(&pool.connect_options()).application_name("customer-match keys")
 }
 
+/// For the connection that hears of keys that have changed.
+pub fn listener_options(pool: &PgPool) -> PgConnectOptions {
+    PgConnectOptions::clone(&pool.connect_options()).application_name("customer-match listener")
+}
+
 /// A connection for transactions, taken out of the pool: whoever is cancelled closes it, and none goes back to the pool
 /// inside a transaction (transact-rs/sqlx#4393).
 pub(crate) async fn dedicated(pool: &PgPool) -> sqlx::Result<PgConnection> {

@@ -41,7 +41,7 @@ use utoipa_axum::routes;
 
 use crate::config::{Config, RateLimits, Timeouts, TrustedProxies};
 use crate::db;
-use crate::keys::KeyRegistry;
+use crate::keys::{KeyRegistry, Pace};
 use crate::matching::Matcher;
 
 /// What the endpoints work with.
@@ -62,7 +62,7 @@ impl App {
     pub fn new(pool: PgPool, config: &Config, demo: bool, draining: CancellationToken) -> Self {
         let matcher = Matcher::start(&db::writer_options(&pool));
         let Config { rate_limits, timeouts, .. } = *config;
-        let keys = KeyRegistry::start(pool.clone(), rate_limits.unknown_keys);
+        let keys = KeyRegistry::start(pool.clone(), rate_limits.unknown_keys, Pace::default());
         let trusted_proxies = config.trusted_proxies.clone();
         Self { pool, keys, matcher, demo, rate_limits, trusted_proxies, timeouts, draining }
     }

@@ -112,7 +112,7 @@ mod tests {
     #[test]
     fn whoever_guesses_from_everywhere_takes_little_memory() {
         let guesses = Guesses::new(60);
-        for number in 0..100_000_u32 {
+        for number in 0..30_000_u32 {
             let _ = guesses.begin(Some(IpAddr::V4(number.into())), Instant::now());
         }
         guesses.clients.run_pending_tasks();

@@ -9,6 +9,9 @@ use crate::db::api_key::KeyState;
 use crate::domain::KeyKind;
 use crate::rate_limit::{Allowance, Window};
 
+/// How exact the time of a key's last use is.
+const NOTE_EVERY: Duration = Duration::from_secs(60);
+
 /// What is known of a key, and its calls of the last minute.
 pub struct Key {
     /// In the table.
@@ -25,12 +28,14 @@ struct Known {
     /// When the state was asked for; it is at least as new.
     as_of: Instant,
     window: Window,
+    /// When it was last noted in the table that the key is in use.
+    noted: Option<Instant>,
 }
 
 impl Key {
     pub(super) fn new(kind: KeyKind, state: KeyState, as_of: Instant) -> Self {
         let id = state.id;
-        let known = Known { state: Some(Arc::new(state)), as_of, window: Window::default() };
+        let known = Known { state: Some(Arc::new(state)), as_of, window: Window::default(), noted: None };
         Self { id, kind, known: Mutex::new(known), used: AtomicBool::new(false) }
     }
 
@@ -44,6 +49,21 @@ impl Key {
         let mut known = self.lock();
         known.state = state.map(Arc::new);
         known.as_of = as_of;
+    }
+
+    /// Makes the state older than this, for something has happened to it.
+    pub(super) fn outdate(&self, age: Duration) {
+        let mut known = self.lock();
+        known.as_of = known.as_of.checked_sub(age).unwrap_or(known.as_of);
+    }
+
+    /// Whether it is time to note that the key is in use.
+    pub(super) fn note_is_due(&self, now: Instant) -> bool {
+        self.lock().noted.is_none_or(|at| now.saturating_duration_since(at) >= NOTE_EVERY)
+    }
+
+    pub(super) fn noted(&self, at: Instant) {
+        self.lock().noted = Some(at);
     }
 
     /// True when it was not marked yet.

@@ -11,10 +11,11 @@
 //! ```
 //!
 //! While the database is away known keys stay as they were, for [`OUTAGE`]: what the request wants of the database decides
-//! then. Unknown keys are not kept, and whoever tries too many is refused without a question ([`guesses`]).
+//! then. What has changed is heard of sooner where the database can tell ([`listener`]). Unknown keys are not kept, and whoever tries too many is refused without a question ([`guesses`]).
 
 mod guesses;
 mod key;
+mod listener;
 mod rounds;
 
 pub use key::Key;
@@ -27,6 +28,7 @@ use moka::future::Cache;
 use moka::policy::EvictionPolicy;
 use sqlx::PgPool;
 use tokio::sync::{Notify, mpsc, watch};
+use tokio_util::task::AbortOnDropHandle;
 
 use self::guesses::Guesses;
 use self::rounds::{Round, Rounds};
@@ -34,9 +36,6 @@ use crate::db;
 use crate::db::api_key::KeyState;
 use crate::domain::{ApiKey, SecretHash};
 
-/// The age up to which a state is served without a question. With the time that a round takes this stays under the
-/// promised second.
-const MAX_AGE: Duration = Duration::from_millis(900);
 /// How long a request waits for a round before it makes do with an older state.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How old a state may get while the database is away.
@@ -46,16 +45,33 @@ const FORGET_AFTER: Duration = Duration::from_secs(600);
 /// Known keys; the least recently used are forgotten first. Some ten megabytes.
 const CAPACITY: u64 = 50_000;
 
-/// The registry of keys, as this server knows it. Clones share everything; with the last of them the rounds end.
-#[derive(Clone)]
+/// How much the database is asked of the keys in use.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    /// Between two rounds, unless somebody waits for one.
+    pub pause: Duration,
+    /// The age up to which a state is served without a question.
+    pub max_age: Duration,
+}
+
+impl Default for Pace {
+    /// As the promised second wants it: a round may take more than half of it.
+    fn default() -> Self {
+        Self { pause: Duration::from_millis(250), max_age: Duration::from_millis(900) }
+    }
+}
+
+/// The registry of keys, as this server knows it. What works for it ends with it.
 pub struct KeyRegistry {
     pool: PgPool,
+    pace: Pace,
     known: Cache<SecretHash, Arc<Key>>,
     guesses: Guesses,
     /// Keys to bring up to date in the next round.
     used: mpsc::UnboundedSender<Arc<Key>>,
     hurry: Arc<Notify>,
     rounds: watch::Receiver<Round>,
+    _listener: AbortOnDropHandle<()>,
 }
 
 /// Why nothing can be said of a key.
@@ -80,8 +96,8 @@ enum Miss {
 
 impl KeyRegistry {
     /// Knows no key yet. Each client may try this many unknown keys within any minute.
-    pub fn start(pool: PgPool, unknown_keys: u32) -> Self {
-        let known = Cache::builder()
+    pub fn start(pool: PgPool, unknown_keys: u32, pace: Pace) -> Self {
+        let known: Cache<SecretHash, Arc<Key>> = Cache::builder()
             .max_capacity(CAPACITY)
             .eviction_policy(EvictionPolicy::lru())
             .time_to_idle(FORGET_AFTER)
@@ -89,8 +105,17 @@ impl KeyRegistry {
         let (used, queue) = mpsc::unbounded_channel();
         let hurry = Arc::new(Notify::new());
         let (rounds, done) = watch::channel(Round::default());
-        tokio::spawn(Rounds::new(db::keys_options(&pool), Arc::clone(&hurry), rounds).run(queue));
-        Self { pool, known, guesses: Guesses::new(unknown_keys), used, hurry, rounds: done }
+        tokio::spawn(Rounds::new(db::keys_options(&pool), pace.pause, Arc::clone(&hurry), rounds).run(queue));
+        let everything = known.clone();
+        let outdate = move |id| {
+            if let Some((_, key)) = everything.iter().find(|(_, key)| key.id == id) {
+                key.outdate(pace.max_age);
+            }
+        };
+        let listener =
+            AbortOnDropHandle::new(tokio::spawn(listener::run(db::listener_options(&pool), outdate)));
+        let guesses = Guesses::new(unknown_keys);
+        Self { pool, pace, known, guesses, used, hurry, rounds: done, _listener: listener }
     }
 
     /// A key and its state, as it was less than a second ago; `None` for a key that was never registered. However many
@@ -119,7 +144,7 @@ impl KeyRegistry {
             let _ = self.used.send(Arc::clone(&known));
         }
         let (mut state, mut age) = known.state(Instant::now());
-        if age > MAX_AGE {
+        if age > self.pace.max_age {
             self.round(&known).await;
             (state, age) = known.state(Instant::now());
         }
@@ -172,7 +197,7 @@ impl KeyRegistry {
     async fn round(&self, known: &Key) {
         self.hurry.notify_one();
         let mut rounds = self.rounds.clone();
-        let done = rounds.wait_for(|round| round.away || known.state(Instant::now()).1 <= MAX_AGE);
+        let done = rounds.wait_for(|round| round.away || known.state(Instant::now()).1 <= self.pace.max_age);
         // Late or not, what is known now is used.
         let _ = tokio::time::timeout(PATIENCE, done).await;
     }

@@ -12,10 +12,11 @@ use tokio::time::{sleep, timeout};
 use super::Key;
 use crate::db::api_key;
 
-/// Between two rounds, unless somebody waits for one.
-const PAUSE: Duration = Duration::from_millis(250);
 /// A round that takes longer has failed, a database that swallows what it is sent included.
 const ROUND_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Noting which keys are in use has this time, so that it does not keep the next round waiting.
+const NOTE_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// How the last round went.
 #[derive(Debug, Default)]
@@ -28,24 +29,33 @@ pub(super) struct Round {
 pub(super) struct Rounds {
     options: PgConnectOptions,
     connection: Option<PgConnection>,
+    pause: Duration,
     hurry: Arc<Notify>,
     done: watch::Sender<Round>,
 }
 
 impl Rounds {
-    pub(super) fn new(options: PgConnectOptions, hurry: Arc<Notify>, done: watch::Sender<Round>) -> Self {
-        Self { options, connection: None, hurry, done }
+    pub(super) fn new(
+        options: PgConnectOptions,
+        pause: Duration,
+        hurry: Arc<Notify>,
+        done: watch::Sender<Round>,
+    ) -> Self {
+        Self { options, connection: None, pause, hurry, done }
     }
 
-    /// Until every registry is gone.
+    /// Until the registry is gone.
     pub(super) async fn run(mut self, mut used: mpsc::UnboundedReceiver<Arc<Key>>) {
         let mut keys = Vec::new();
-        while used.recv_many(&mut keys, usize::MAX).await > 0 {
+        while !keys.is_empty() || used.recv_many(&mut keys, usize::MAX).await > 0 {
             // Those who hurry while the database is away would only ask it more often.
             let away = self.done.borrow().away;
             tokio::select! {
-                () = sleep(PAUSE) => {}
+                () = sleep(self.pause) => {}
                 () = self.hurry.notified(), if !away => {}
+            }
+            if used.is_closed() {
+                return;
             }
             while let Ok(key) = used.try_recv() {
                 keys.push(key);
@@ -54,13 +64,22 @@ impl Rounds {
             keys.iter().for_each(|key| key.unmark_used());
             let result = timeout(ROUND_TIMEOUT, self.round(&keys)).await;
             let result = result.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()));
-            if let Err(error) = &result {
+            self.done.send_replace(Round { away: result.is_err() });
+            if let Err(error) = result {
                 self.connection = None;
                 if !away {
-                    tracing::warn!(%error, "the state of keys cannot be read; they stay as they are for a while");
+                    tracing::warn!(%error, "the states of keys cannot be read; they stay as they are for a while");
                 }
+                // They are asked about until the database is back, used or not.
+                keys.retain(|key| key.mark_used());
+                continue;
             }
-            self.done.send_replace(Round { away: result.is_err() });
+            if away {
+                tracing::info!("the states of keys are read again");
+            }
+            if timeout(NOTE_TIMEOUT, self.note_use(&keys)).await.is_err() {
+                self.connection = None;
+            }
             keys.clear();
         }
     }
@@ -77,5 +96,19 @@ impl Rounds {
             key.update(states.remove(&key.id), as_of);
         }
         Ok(())
+    }
+
+    /// Once a minute is enough, and nobody suffers when it cannot be done, as on a database that is read-only.
+    async fn note_use(&mut self, keys: &[Arc<Key>]) {
+        let now = Instant::now();
+        let due: Vec<_> = keys.iter().filter(|key| key.note_is_due(now)).collect();
+        let Some(connection) = self.connection.as_mut().filter(|_| !due.is_empty()) else { return };
+        let ids: Vec<_> = due.iter().map(|key| key.id).collect();
+        match api_key::note_use(connection, &ids).await {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(error) => tracing::debug!(%error, "the use of keys is not noted"),
+        }
+        due.iter().for_each(|key| key.noted(now));
     }
 }

@@ -125,6 +125,8 @@ async fn an_operator_creates_what_a_call_needs() {
         listed.contains("customer.match") && !listed.contains(key["apiKey"].as_str().unwrap()),
         "{listed}"
     );
+    let listed = json_of(&["key", "list", "--organisation", "1"]);
+    assert_eq!(listed[0]["state"], "active");
     run(on(&database, &["key", "revoke", "1"]));
     let revoked = std::time::Instant::now();
     let mut answer = server.post(&uri, call.clone()).await;
@@ -142,11 +144,12 @@ async fn mistakes_are_told_in_one_line() {
         &database,
         &["customer", "create", "--organisation", "1", "--cu-ref-no", CUSTOMER, "--email", "a@b.co"],
     ));
-    let mistakes: [&[&str]; 8] = [
+    let mistakes: [&[&str]; 9] = [
         &["organisation", "create", "Acme"],
         &["key", "create", "--organisation", "99", "--kind", "prod"],
         &["key", "list", "--organisation", "99"],
         &["key", "revoke", "99"],
+        &["key", "limit", "99"],
         &["customer", "create", "--organisation", "99"],
         &["customer", "create", "--organisation", "1", "--cu-ref-no", CUSTOMER],
         &["customer", "create", "--organisation", "1", "--email", "A@b.co"],
@@ -158,6 +161,7 @@ async fn mistakes_are_told_in_one_line() {
       "error: an organisation named \"Acme\" exists already\n",
       "error: there is no organisation 99\n",
       "error: there is no organisation 99\n",
+      "error: there is no key 99\n",
       "error: there is no key 99\n",
       "error: there is no organisation 99\n",
       "error: organisation 1 has a customer 5CmsaVNgAQqRqoen already\n",

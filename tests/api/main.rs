@@ -13,6 +13,7 @@ mod customer_merge;
 mod guessing;
 mod identity;
 mod input;
+mod key_changes;
 mod match_import;
 mod matched_customer_list;
 mod matching;

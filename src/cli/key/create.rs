@@ -1,35 +1,26 @@
-//! `customer-match key …`
+//! `customer-match key create`
 
 use std::str::FromStr;
 
 use anyhow::{Context, bail};
 use chrono::{Days, Utc};
 use clap::builder::{FalseyValueParser, PossibleValuesParser, TypedValueParser};
-use clap::{ArgAction, Args, Subcommand};
+use clap::{ArgAction, Args};
 use serde_json::json;
 
-use super::database::{DatabaseArgs, with_pool};
-use super::output::{Output, table};
+use crate::cli::database::{DatabaseArgs, with_pool};
+use crate::cli::output::Output;
 use crate::config::limit;
 use crate::db;
-use crate::db::api_key::{self, KeyRow, NewKey};
-use crate::db::organisation;
+use crate::db::api_key::{self, NewKey};
 use crate::domain::{ApiKey, KeyKind, Timestamp};
 
 /// The documented life of a key whose creator says nothing else.
 const DEFAULT_DAYS: u64 = 90;
 
-/// API keys.
-#[derive(Subcommand)]
-pub(super) enum Key {
-    Create(Create),
-    List(List),
-    Revoke(Revoke),
-}
-
 /// Create a key and show it, this once.
 #[derive(Args)]
-pub(super) struct Create {
+pub(in crate::cli) struct Create {
     /// Whose data the key opens.
     #[arg(long, value_name = "ID", env = "CUSTOMER_MATCH_ORGANISATION")]
     organisation: i64,
@@ -60,29 +51,6 @@ pub(super) struct Create {
     output: Output,
 }
 
-/// List an organisation's keys, masked.
-#[derive(Args)]
-pub(super) struct List {
-    /// Whose keys.
-    #[arg(long, value_name = "ID", env = "CUSTOMER_MATCH_ORGANISATION")]
-    organisation: i64,
-    #[command(flatten)]
-    database: DatabaseArgs,
-    #[command(flatten)]
-    output: Output,
-}
-
-/// Revoke a key, for ever. Every running server refuses it within a second.
-#[derive(Args)]
-pub(super) struct Revoke {
-    /// As `key create` and `key list` show it.
-    id: i64,
-    #[command(flatten)]
-    database: DatabaseArgs,
-    #[command(flatten)]
-    output: Output,
-}
-
 /// Words of lower-case letters joined by dots.
 #[derive(Clone)]
 struct Scope(String);
@@ -104,18 +72,8 @@ fn kind_parser() -> impl TypedValueParser<Value = KeyKind> {
     PossibleValuesParser::new(KeyKind::ALL.map(KeyKind::as_str)).try_map(|text| text.parse::<KeyKind>())
 }
 
-impl Key {
-    pub(super) async fn run(self) -> anyhow::Result<()> {
-        match self {
-            Self::Create(command) => command.run().await,
-            Self::List(command) => command.run().await,
-            Self::Revoke(command) => command.run().await,
-        }
-    }
-}
-
 impl Create {
-    async fn run(self) -> anyhow::Result<()> {
+    pub(super) async fn run(self) -> anyhow::Result<()> {
         let key = ApiKey::generate(self.kind);
         let expires_at = match (self.never_expires, self.expires_in_days) {
             (true, Some(_)) => {
@@ -152,75 +110,5 @@ impl Create {
             let expiry = expires_at.map_or("never expires".into(), |at| format!("expires {at}"));
             format!("{}\nKey {id}, {expiry}. It is shown this once: keep it safe.", key.expose())
         })
-    }
-}
-
-impl List {
-    async fn run(self) -> anyhow::Result<()> {
-        let keys = with_pool(&self.database, async |pool| {
-            if !organisation::exists(pool, self.organisation).await? {
-                bail!("there is no organisation {}", self.organisation);
-            }
-            Ok(api_key::list(pool, self.organisation).await?)
-        })
-        .await?;
-        let items: Vec<_> = keys
-            .iter()
-            .map(|key| {
-                json!({
-                    "id": key.id, "kind": key.kind, "mask": key.mask, "description": key.description,
-                    "scopes": key.scopes, "limitPerMinute": key.limit_per_minute, "state": state(key), "createdAt": Timestamp::from(key.created_at),
-                    "expiresAt": key.expires_at.map(Timestamp::from), "deletedAt": key.deleted_at.map(Timestamp::from),
-                })
-            })
-            .collect();
-        self.output.print(&items, || {
-            table(
-                ["ID", "KEY", "KIND", "STATE", "SCOPES", "LIMIT", "EXPIRES", "DESCRIPTION"],
-                keys.iter().map(|key| {
-                    [
-                        key.id.to_string(),
-                        key.mask.clone(),
-                        key.kind.clone(),
-                        state(key).into(),
-                        if key.scopes.is_empty() { "all".into() } else { key.scopes.join(", ") },
-                        limit_of(key),
-                        key.expires_at.map_or("never".into(), |at| Timestamp::from(at).to_string()),
-                        key.description.clone(),
-                    ]
-                }),
-            )
-        })
-    }
-}
-
-impl Revoke {
-    async fn run(self) -> anyhow::Result<()> {
-        let id = self.id;
-        if !with_pool(&self.database, async |pool| Ok(api_key::revoke(pool, id).await?)).await? {
-            bail!("there is no key {id}");
-        }
-        self.output.print(&json!({ "id": id, "revoked": true }), || format!("Key {id} is revoked, for ever."))
-    }
-}
-
-/// Calls a minute. What a kind may is set where the server is started, which may be another machine.
-fn limit_of(key: &KeyRow) -> String {
-    match key.limit_per_minute {
-        Some(limit) => limit.to_string(),
-        None if key.kind == KeyKind::Root.as_str() => "none".into(),
-        None => "of its kind".into(),
-    }
-}
-
-fn state(key: &KeyRow) -> &'static str {
-    if key.deleted_at.is_some() {
-        "revoked"
-    } else if !key.active {
-        "inactive"
-    } else if key.expires_at.is_some_and(|at| at <= Utc::now()) {
-        "expired"
-    } else {
-        "active"
     }
 }

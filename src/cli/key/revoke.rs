@@ -1,0 +1,30 @@
+//! `customer-match key revoke`
+
+use anyhow::bail;
+use clap::Args;
+use serde_json::json;
+
+use crate::cli::database::{DatabaseArgs, with_pool};
+use crate::cli::output::Output;
+use crate::db::api_key;
+
+/// Revoke a key, for ever. Every running server refuses it within a second.
+#[derive(Args)]
+pub(in crate::cli) struct Revoke {
+    /// As `key create` and `key list` show it.
+    id: i64,
+    #[command(flatten)]
+    database: DatabaseArgs,
+    #[command(flatten)]
+    output: Output,
+}
+
+impl Revoke {
+    pub(super) async fn run(self) -> anyhow::Result<()> {
+        let id = self.id;
+        if !with_pool(&self.database, async |pool| Ok(api_key::revoke(pool, id).await?)).await? {
+            bail!("there is no key {id}");
+        }
+        self.output.print(&json!({ "id": id, "revoked": true }), || format!("Key {id} is revoked, for ever."))
+    }
+}
