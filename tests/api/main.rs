@@ -10,6 +10,7 @@ mod customer_delete;
 mod customer_detail;
 mod customer_import;
 mod customer_merge;
+mod examples;
 mod guessing;
 mod identity;
 mod input;

@@ -1,0 +1,152 @@
+//! The client examples, as they are printed, against the real router. What a machine has no tool for is skipped, and said so.
+
+use std::env;
+use std::ffi::OsStr;
+use std::io::{Write, stderr};
+use std::path::PathBuf;
+use std::process::{Output, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use axum::extract::{Request, State};
+use axum::http::{Method, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use customer_match::error::ApiError;
+use rstest::rstest;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::net::TcpListener;
+use tokio::process::Command;
+
+use crate::support::{CUSTOMER, MANAGER, Service};
+
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// Timers of some platforms are a little early.
+const EARLIEST: Duration = Duration::from_millis(950);
+
+/// Counts calls, and is busy at the first one and at any that does not wait as long as it was told then.
+#[derive(Default)]
+struct Front {
+    calls: AtomicUsize,
+    refused: OnceLock<Instant>,
+}
+
+impl Front {
+    async fn handle(State(front): State<Arc<Self>>, request: Request, next: Next) -> Response {
+        let preflight = request.method() == Method::OPTIONS;
+        let mut response = next.run(request).await;
+        if !preflight {
+            front.calls.fetch_add(1, Ordering::Relaxed);
+            if front.refused.get_or_init(Instant::now).elapsed() < EARLIEST {
+                // The headers for browsers are kept.
+                let (refusal, body) = ApiError::too_many_requests(RETRY_AFTER).into_response().into_parts();
+                *response.status_mut() = refusal.status;
+                *response.body_mut() = body;
+                response.headers_mut().remove(header::CONTENT_LENGTH);
+                response.headers_mut().extend(refusal.headers);
+            }
+        }
+        response
+    }
+}
+
+/// A service behind such a front, on a port of its own.
+async fn serve() -> (Service, Arc<Front>, String) {
+    let service = Service::start().await;
+    let front = Arc::<Front>::default();
+    let router = service.router.clone().layer(from_fn_with_state(front.clone(), Front::handle));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async { axum::serve(listener, router).await });
+    (service, front, url)
+}
+
+fn example(file: &str) -> PathBuf {
+    [env!("CARGO_MANIFEST_DIR"), "examples", file].iter().collect()
+}
+
+/// Whether the machine can do it. The harness shows the output of tests that fail only, so this goes past it.
+fn is_there(tool: impl AsRef<OsStr>) -> bool {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let there = env::split_paths(&path).any(|folder| folder.join(tool.as_ref()).exists());
+    if !there {
+        let _ = writeln!(stderr(), "skipped an example: there is no {}", tool.as_ref().display());
+    }
+    there
+}
+
+#[rstest]
+#[case::curl("curl", &["sh", "curl.sh"])]
+#[case::node("node", &["node", "node.mjs"])]
+#[case::python("python3", &["python3", "python.py"])]
+#[case::php("php", &["php", "php.php"])]
+#[case::rust("rust", &[])]
+#[tokio::test]
+async fn works_as_printed(#[case] tool: &str, #[case] command: &[&str]) {
+    let mut program: Vec<PathBuf> = match command {
+        [interpreter, file] => vec![interpreter.into(), example(file)],
+        // Cargo builds it beside the tests.
+        _ => vec![env::current_exe().unwrap().parent().unwrap().with_file_name("examples").join(tool)],
+    };
+    if !is_there(if command.is_empty() { program[0].as_os_str() } else { tool.as_ref() }) {
+        return;
+    }
+    let arguments = program.split_off(1);
+    let (service, front, url) = serve().await;
+    let run = async |key: &str, pair: &[&str]| -> Output {
+        let mut command = Command::new(&program[0]);
+        command.args(&arguments).args(pair).env_clear().env("PATH", env::var_os("PATH").unwrap());
+        command.env("CUSTOMER_MATCH_URL", &url).env("CUSTOMER_MATCH_KEY", key).stdin(Stdio::null());
+        command.output().await.unwrap()
+    };
+
+    let matched = run(&service.key, &[]).await;
+    assert!(matched.status.success(), "{matched:?}");
+    assert!(String::from_utf8_lossy(&matched.stdout).starts_with("matched: {"), "{matched:?}");
+    assert_eq!(front.calls.load(Ordering::Relaxed), 2, "it waits as long as it is told, no more than once");
+    assert_eq!(service.relations().await.len(), 1);
+
+    let unknown = run(&service.key, &[MANAGER, "0000000000000000"]).await;
+    assert_eq!(unknown.status.code(), Some(1), "{unknown:?}");
+    let said = String::from_utf8_lossy(&unknown.stderr);
+    assert!(said.contains("INTERNAL_RESOURCE_NOT_FOUND") && said.contains("does not exist"), "{said}");
+
+    let invalid = run(&service.key, &[MANAGER, "x"]).await;
+    assert!(String::from_utf8_lossy(&invalid.stderr).contains("INTERNAL_VALIDATION_FAILED"), "{invalid:?}");
+
+    let refused = run("PROD0000000000000000000000000000", &[MANAGER, CUSTOMER]).await;
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    assert!(
+        String::from_utf8_lossy(&refused.stderr).contains("PUBLIC_API_KEY_DOES_NOT_EXIST"),
+        "{refused:?}"
+    );
+}
+
+#[tokio::test]
+async fn fetch_works_in_a_page_of_another_origin() {
+    if !is_there("chromium") {
+        return;
+    }
+    let (service, front, url) = serve().await;
+    let profile = tempfile::tempdir().unwrap();
+    let page = format!("file://{}?server={url}&key={}", example("fetch.html").display(), service.key);
+    let mut browser = Command::new("chromium")
+        .args(["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--enable-logging=stderr"])
+        .arg(format!("--user-data-dir={}", profile.path().display()))
+        .arg(page)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(browser.stderr.take().unwrap()).lines();
+    let mut log = String::new();
+    while !log.contains("CONSOLE") {
+        log += &lines.next_line().await.unwrap().unwrap_or_else(|| panic!("the browser ended: {log}"));
+    }
+    assert!(log.contains("matched: {"), "{log}");
+    assert_eq!(front.calls.load(Ordering::Relaxed), 2);
+    browser.kill().await.unwrap();
+}
