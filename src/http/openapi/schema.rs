@@ -18,12 +18,13 @@ fn text(example: &str) -> ObjectBuilder {
     ObjectBuilder::new().schema_type(Type::String).examples([Value::from(example)])
 }
 
-/// Of a customer, v4 or v6.
+/// Of a customer, v4 or v6; a blank text was not given.
 pub(in crate::http) fn ip_address() -> Schema {
     let version = |format, example| text(example).format(Some(SchemaFormat::KnownFormat(format)));
     OneOfBuilder::new()
         .item(version(KnownFormat::Ipv4, "192.0.2.7"))
         .item(version(KnownFormat::Ipv6, "2001:db8::7"))
+        .item(ObjectBuilder::new().schema_type(Type::String).pattern(Some(r"^\s*$")))
         .item(ObjectBuilder::new().schema_type(Type::Null))
         .build()
         .into()

@@ -1,0 +1,49 @@
+"""The three things that the API's contract has and an OpenAPI document cannot say. Everything else is checked as schemathesis does it."""
+
+import base64
+import re
+
+import schemathesis
+from schemathesis.specs.openapi import checks
+
+# A key that is missing or wrong is answered by 404, as documented, and not by 401.
+checks.AUTH_REJECTION_STATUSES = {*checks.AUTH_REJECTION_STATUSES, 404}
+
+
+@schemathesis.check
+def valid_is_accepted(context, response, case):
+    """positive_data_acceptance, but for rules that join two fields: what breaks one must be refused."""
+    if case.meta is None or not case.meta.generation.mode.is_positive or keeps_joint_rules(case):
+        return checks.positive_data_acceptance(context, response, case)
+    assert response.status_code in (404, 422), f"breaks a rule and is answered by {response.status_code}"
+
+
+@schemathesis.check
+def invalid_is_refused(context, response, case):
+    """negative_data_rejection, but a parameter without a value is as good as none."""
+    if any(value == "" for value in (case.query or {}).values()):
+        return None
+    return checks.negative_data_rejection(context, response, case)
+
+
+def keeps_joint_rules(case):
+    path, body, query = case.operation.path, case.body, case.query or {}
+    if path.endswith("/customer-match-customer"):
+        named = [body.get("customerCuRefNo"), body.get("customerEmail")]
+        return named != [None, None] and body["managerCuRefNo"] != named[0]
+    if path.endswith("/customer-unmatch-customer"):
+        return body["managerCuRefNo"] != body["customerCuRefNo"]
+    if path.endswith("/matched-customer-list"):
+        return bool(query.get("identityId")) != bool(query.get("cuRefNo")) and is_cursor(query.get("cursor"))
+    return True
+
+
+def is_cursor(text):
+    """Opaque to clients: a time in eight octets and a reference number."""
+    if not text:
+        return True
+    try:
+        octets = base64.urlsafe_b64decode(text)
+    except ValueError:
+        return False
+    return re.fullmatch(rb"[\x00-\x03].{7}[A-Za-z0-9]{16}", octets, re.DOTALL) is not None
