@@ -10,6 +10,7 @@ pub mod error;
 pub mod http;
 pub mod import;
 pub mod keys;
+pub mod log;
 pub mod matching;
 pub mod private_postgres;
 pub mod rate_limit;

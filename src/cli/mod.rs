@@ -20,7 +20,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::config::ConfigError;
+use crate::config::{ConfigError, Log};
+use crate::log;
 
 /// An HTTP server for the customer relation of BizKitHub's API.
 ///
@@ -32,6 +33,8 @@ pub struct Cli {
     command: Option<Command>,
     #[command(flatten)]
     serve: serve::Serve,
+    #[command(flatten)]
+    log: Log,
 }
 
 #[derive(Subcommand)]
@@ -56,6 +59,7 @@ enum Command {
 impl Cli {
     /// Does what the command line says; the error is one line for whoever typed it.
     pub async fn run(self) -> anyhow::Result<()> {
+        log::start(&self.log)?;
         match self.command.unwrap_or(Command::Serve(self.serve)) {
             Command::Serve(command) => command.run().await,
             Command::Migrate(command) => command.run().await,

@@ -9,6 +9,7 @@
 //! | [`Pool`] | `--database-max-connections` |
 //! | [`RateLimits`] | `--prod-limit-per-minute`, `--dev-limit-per-minute`, `--unknown-key-limit-per-minute` |
 //! | [`TrustedProxies`] | `--trusted-proxy` (`CUSTOMER_MATCH_TRUSTED_PROXIES`) |
+//! | [`Log`], of every subcommand | `--log-format`, `--log-level` (also `RUST_LOG`) |
 //! | [`Timeouts`] | `--header-timeout`, `--body-timeout`, `--request-timeout`, `--shutdown-timeout` |
 //!
 //! A file is one concern: its flags, and why a default is what it is. What settings have to do with each other is checked
@@ -16,6 +17,7 @@
 
 mod database;
 mod listen;
+mod log;
 mod pool;
 mod rate_limits;
 mod start;
@@ -24,6 +26,7 @@ mod trusted_proxies;
 
 pub use database::Database;
 pub use listen::{Address, Listen};
+pub use log::{Log, LogFormat};
 pub use pool::Pool;
 pub use rate_limits::{RateLimits, limit};
 pub use start::Start;

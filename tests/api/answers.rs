@@ -100,6 +100,10 @@ async fn a_defect_says_nothing_of_its_cause() {
 #[case::empty("", false)]
 #[case::white_space("a b", false)]
 #[case::hostile("\"><script>", false)]
+#[case::key("PROD0123456789abcdefghijABCDEFGH", false)]
+#[case::part_of_a_key("id.DEV_0123", false)]
+#[case::identity("a-0123456789abcdefghijABCDEFGHIJKL", false)]
+#[case::hexadecimal("4bf92f3577b34da6a3ce929d0e0e4736", true)]
 #[tokio::test]
 async fn a_request_id_is_taken_over_when_it_is_sane(#[case] id: &str, #[case] taken: bool) {
     let service = Service::start().await;

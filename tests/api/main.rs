@@ -15,6 +15,7 @@ mod guessing;
 mod identity;
 mod input;
 mod key_changes;
+mod log;
 mod match_import;
 mod matched_customer_list;
 mod matching;

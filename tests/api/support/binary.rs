@@ -100,6 +100,15 @@ impl Server {
         kill_process(id, signal).unwrap();
     }
 
+    /// Stops the server and returns what it has printed since its first line.
+    pub fn stop(mut self) -> String {
+        self.signal(Signal::TERM);
+        assert!(self.wait().success());
+        let mut printed = String::new();
+        self.stdout.read_to_string(&mut printed).unwrap();
+        printed
+    }
+
     pub fn wait(&mut self) -> ExitStatus {
         self.child.wait().unwrap()
     }

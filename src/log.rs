@@ -1,0 +1,80 @@
+//! The log: a line an event, to stderr, for people on a terminal and as JSON otherwise.
+//!
+//! No key, identity id, e-mail or notice is ever in it, at any level, and that does not depend on anybody's care for what
+//! a library logs: hyper, h2 and sqlx write whole frames, headers and rows at the levels debug and trace, so nothing
+//! but this crate may log below info ([`OTHERS`]), and a panic's message is left out when it was formatted from values
+//! ([`said`]).
+//!
+//! Lines are written as they happen, without a buffer: what a crash would lose is the line that explains it.
+
+use std::any::Any;
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::io::{IsTerminal, stderr};
+use std::panic::{self, PanicHookInfo};
+
+use tracing::Level;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, fmt};
+
+use crate::config::{ConfigError, Log, LogFormat};
+
+/// The most that other crates log, whatever the filter asks for.
+const OTHERS: Level = Level::INFO;
+
+/// From here on this process logs as it is told. May be called once.
+pub fn start(log: &Log) -> Result<(), ConfigError> {
+    let cap = Targets::new().with_target(env!("CARGO_CRATE_NAME"), Level::TRACE).with_default(OTHERS);
+    let filter = log.filter()?;
+    let terminal = stderr().is_terminal();
+    let text = match log.format {
+        LogFormat::Auto => terminal,
+        LogFormat::Text => true,
+        LogFormat::Json => false,
+    };
+    // A line that cannot be written is lost, and nothing else is: reported to the same stderr it would be a panic.
+    let lines = fmt::layer().with_writer(stderr).log_internal_errors(false);
+    let lines = if text {
+        let colours = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        lines.with_target(false).with_ansi(colours).boxed()
+    } else {
+        lines.json().flatten_event(true).with_current_span(true).with_span_list(false).boxed()
+    };
+    // For the whole, not for a layer: a layer's own filter loses the event after one that sqlx only asked about.
+    tracing_subscriber::registry().with(cap).with(filter).with(lines).init();
+    panic::set_hook(Box::new(log_panic));
+    Ok(())
+}
+
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let location = panic.location().map(ToString::to_string).unwrap_or_default();
+    let backtrace = Backtrace::capture();
+    // Names of functions and lines only; taken when RUST_BACKTRACE asks for it.
+    let backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
+    tracing::error!(location, said = said(panic.payload()), backtrace, "a defect: the code panicked");
+}
+
+/// What a panic says when that was written in the source. A message with values in it may hold anything.
+fn said(payload: &(dyn Any + Send)) -> &'static str {
+    payload.downcast_ref::<&'static str>().copied().unwrap_or("(left out: it may hold data)")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::hint::black_box;
+
+    use super::*;
+
+    #[test]
+    fn a_panic_says_only_what_is_written_in_the_source() {
+        let key = black_box("PROD0123456789abcdefghijABCDEFGH");
+        let said_by = |work: fn(&str)| said(&*panic::catch_unwind(|| work(key)).unwrap_err());
+        assert_eq!(said_by(|_| panic!("no row")), "no row");
+        assert_eq!(said_by(|key| panic!("no row for {key}")), "(left out: it may hold data)");
+        assert_eq!(
+            said_by(|key| key.parse::<u8>().map_err(|_| key).map(drop).unwrap()),
+            "(left out: it may hold data)"
+        );
+    }
+}
