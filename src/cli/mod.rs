@@ -59,7 +59,7 @@ enum Command {
 impl Cli {
     /// Does what the command line says; the error is one line for whoever typed it.
     pub async fn run(self) -> anyhow::Result<()> {
-        log::start(&self.log)?;
+        let _written_at_the_end = log::start(&self.log)?;
         match self.command.unwrap_or(Command::Serve(self.serve)) {
             Command::Serve(command) => command.run().await,
             Command::Migrate(command) => command.run().await,
