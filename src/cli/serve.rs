@@ -42,7 +42,9 @@ impl Serve {
             Some(Ok(pool)) => {
                 announce(listener.local_addr()?, &database, self.demo(&database));
                 let app = App::new(pool.clone(), config, self.demo(&database), shutdown.clone());
+                let keys = app.keys();
                 server::serve(listener, http::router(app), config.timeouts, shutdown).await;
+                keys.close().await;
                 pool.close().await;
                 Ok(())
             }

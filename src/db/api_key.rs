@@ -97,14 +97,14 @@ pub async fn find(db: impl PgExecutor<'_>, hash: &SecretHash) -> sqlx::Result<Op
 }
 
 /// The states of many keys, by their ids.
-pub async fn find_many(db: impl PgExecutor<'_>, ids: &[i64]) -> sqlx::Result<HashMap<i64, KeyState>> {
+pub async fn find_many(connection: &mut PgConnection, ids: &[i64]) -> sqlx::Result<HashMap<i64, KeyState>> {
     let states = sqlx::query_as!(
         KeyState,
         "select id, organisation_id, mask, scopes, active, expires_at, deleted_at, limit_per_minute
          from api_key where id = any($1)",
         ids,
     )
-    .fetch_all(db)
+    .fetch_all(connection)
     .await?;
     Ok(states.into_iter().map(|state| (state.id, state)).collect())
 }

@@ -39,7 +39,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::config::{Config, RateLimits, Timeouts, TrustedProxies};
+use crate::config::{Config, Timeouts, TrustedProxies};
 use crate::db;
 use crate::keys::{KeyRegistry, Pace};
 use crate::matching::Matcher;
@@ -47,10 +47,9 @@ use crate::matching::Matcher;
 /// What the endpoints work with.
 pub struct App {
     pool: PgPool,
-    keys: KeyRegistry,
+    keys: Arc<KeyRegistry>,
     matcher: Matcher,
     demo: bool,
-    rate_limits: RateLimits,
     trusted_proxies: TrustedProxies,
     timeouts: Timeouts,
     draining: CancellationToken,
@@ -62,9 +61,14 @@ impl App {
     pub fn new(pool: PgPool, config: &Config, demo: bool, draining: CancellationToken) -> Self {
         let matcher = Matcher::start(&db::writer_options(&pool));
         let Config { rate_limits, timeouts, .. } = *config;
-        let keys = KeyRegistry::start(pool.clone(), rate_limits.unknown_keys, Pace::default());
+        let keys = Arc::new(KeyRegistry::start(pool.clone(), rate_limits, Pace::default()));
         let trusted_proxies = config.trusted_proxies.clone();
-        Self { pool, keys, matcher, demo, rate_limits, trusted_proxies, timeouts, draining }
+        Self { pool, keys, matcher, demo, trusted_proxies, timeouts, draining }
+    }
+
+    /// The keys, to be closed when the server has stopped.
+    pub fn keys(&self) -> Arc<KeyRegistry> {
+        Arc::clone(&self.keys)
     }
 }
 

@@ -1,25 +1,26 @@
 //! A key that this server has seen.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::config::RateLimits;
 use crate::db::api_key::KeyState;
 use crate::domain::KeyKind;
-use crate::rate_limit::{Allowance, Window};
+use crate::rate_limit::{Allowance, Holding, WINDOW, Window, share};
 
 /// How exact the time of a key's last use is.
 const NOTE_EVERY: Duration = Duration::from_secs(60);
+/// How long calls wait for the first share of a limit that other servers hold: longer than one that has died is taken for
+/// alive, and than two rounds.
+const NEWCOMER: Duration = Duration::from_millis(2500);
 
-/// What is known of a key, and its calls of the last minute.
+/// What is known of a key, its calls of the last minute, and how many there may be.
 pub struct Key {
     /// In the table.
     pub(super) id: i64,
     kind: KeyKind,
+    limits: RateLimits,
     known: Mutex<Known>,
-    /// Since the last time it was brought up to date.
-    used: AtomicBool,
 }
 
 struct Known {
@@ -27,22 +28,71 @@ struct Known {
     state: Option<Arc<KeyState>>,
     /// When the state was asked for; it is at least as new.
     as_of: Instant,
-    window: Window,
+    last_used: Instant,
     /// When it was last noted in the table that the key is in use.
     noted: Option<Instant>,
+    /// Whether the rounds bring it up to date.
+    in_rounds: bool,
+    window: Window,
+    /// How much of the limit this server has; `None`: it has not asked yet.
+    share: Option<u32>,
+    /// Until when calls wait for a first share that is more than nothing.
+    newcomer_until: Instant,
+    /// Calls since the last exchange, let in or not.
+    wanted: u32,
+    demand: u32,
+    /// Calls of the last minute on other servers, as far as is known.
+    elsewhere: u32,
+    /// What other servers can read of this one.
+    written: Option<Holding>,
+}
+
+/// A key as a request finds it.
+pub(super) struct Look {
+    pub(super) state: Option<Arc<KeyState>>,
+    pub(super) age: Duration,
+    /// Whether it is known how many calls there may be.
+    pub(super) counted: bool,
+    /// Whether it has just come into use and is to join the rounds.
+    pub(super) joins: bool,
 }
 
 impl Key {
-    pub(super) fn new(kind: KeyKind, state: KeyState, as_of: Instant) -> Self {
+    pub(super) fn new(kind: KeyKind, limits: RateLimits, state: KeyState, as_of: Instant) -> Self {
         let id = state.id;
-        let known = Known { state: Some(Arc::new(state)), as_of, window: Window::default(), noted: None };
-        Self { id, kind, known: Mutex::new(known), used: AtomicBool::new(false) }
+        let known = Known {
+            state: Some(Arc::new(state)),
+            as_of,
+            last_used: as_of,
+            noted: None,
+            in_rounds: false,
+            window: Window::default(),
+            share: None,
+            newcomer_until: as_of,
+            wanted: 0,
+            demand: 0,
+            elsewhere: 0,
+            written: None,
+        };
+        Self { id, kind, limits, known: Mutex::new(known) }
     }
 
-    /// The state, and how old it may be.
-    pub(super) fn state(&self, now: Instant) -> (Option<Arc<KeyState>>, Duration) {
-        let known = self.lock();
-        (known.state.clone(), now.saturating_duration_since(known.as_of))
+    /// Finds the key and uses it.
+    pub(super) fn look(&self, now: Instant) -> Look {
+        let mut known = self.lock();
+        known.last_used = now;
+        let joins = !known.in_rounds;
+        if joins {
+            known.in_rounds = true;
+            known.newcomer_until = now + NEWCOMER;
+        }
+        let counted = match known.share {
+            Some(0) => now >= known.newcomer_until,
+            Some(_) => true,
+            None => self.limit(&known).is_none(),
+        };
+        let age = now.saturating_duration_since(known.as_of);
+        Look { state: known.state.clone(), age, counted, joins }
     }
 
     pub(super) fn update(&self, state: Option<KeyState>, as_of: Instant) {
@@ -57,31 +107,80 @@ impl Key {
         known.as_of = known.as_of.checked_sub(age).unwrap_or(known.as_of);
     }
 
+    /// Leaves the rounds, and gives up its share, when no call of it counts any more.
+    pub(super) fn leave_when_idle(&self, now: Instant) -> bool {
+        let mut known = self.lock();
+        let idle = now.saturating_duration_since(known.last_used) > WINDOW;
+        if idle {
+            known.in_rounds = false;
+            known.share = None;
+            known.written = None;
+        }
+        idle
+    }
+
     /// Whether it is time to note that the key is in use.
     pub(super) fn note_is_due(&self, now: Instant) -> bool {
-        self.lock().noted.is_none_or(|at| now.saturating_duration_since(at) >= NOTE_EVERY)
+        let known = self.lock();
+        known.noted.is_none_or(|at| known.last_used > at && now.saturating_duration_since(at) >= NOTE_EVERY)
     }
 
     pub(super) fn noted(&self, at: Instant) {
         self.lock().noted = Some(at);
     }
 
-    /// True when it was not marked yet.
-    pub(super) fn mark_used(&self) -> bool {
-        // Most often it is, and looking costs less than writing.
-        !self.used.load(Ordering::Relaxed) && !self.used.swap(true, Ordering::AcqRel)
-    }
-
-    pub(super) fn unmark_used(&self) {
-        self.used.store(false, Ordering::Release);
-    }
-
     /// Lets a call in, or not, and says what is left; `None` for a key that is not limited.
-    pub fn admit(&self, limits: &RateLimits, now: Instant) -> Option<Allowance> {
+    pub fn admit(&self, now: Instant) -> Option<Allowance> {
         let mut known = self.lock();
-        let own = known.state.as_ref().and_then(|state| state.limit_per_minute());
-        let limit = limits.of(self.kind, own)?;
-        Some(known.window.admit(limit, now))
+        let limit = self.limit(&known)?;
+        // Without an exchange for so long that the call has waited, this server counts alone.
+        let share = known.share.unwrap_or(limit).min(limit);
+        known.wanted = known.wanted.saturating_add(1);
+        let allowance = known.window.admit(share, now);
+        let below_share = limit - share;
+        let remaining = match allowance.admitted {
+            true => (allowance.remaining + below_share).saturating_sub(known.elsewhere),
+            false => 0,
+        };
+        Some(Allowance { limit, remaining, ..allowance })
+    }
+
+    /// What this server is to hold while others hold this; `None` for a key that is not limited. A share that shrinks does
+    /// so at once, one that grows when it has been [written](Self::hold).
+    pub(super) fn exchange(&self, others: &[Holding], now: Instant) -> Option<Holding> {
+        let mut known = self.lock();
+        let limit = self.limit(&known)?;
+        let calls = known.window.calls(now);
+        let demand = std::mem::take(&mut known.wanted).max(known.demand / 2).max(1);
+        let share = share(limit, calls, demand, others);
+        known.demand = demand;
+        known.elsewhere = others.iter().fold(0, |calls, other| calls.saturating_add(other.calls));
+        known.share = known.share.map(|old| old.min(share));
+        Some(Holding { calls, share, demand })
+    }
+
+    /// Whether others could not tell this from what they can read already. With nobody to read the calls, the share is
+    /// what matters.
+    pub(super) fn is_written(&self, holding: Holding, alone: bool) -> bool {
+        self.lock().written.is_some_and(|written| {
+            written.share == holding.share && (alone || written.calls == holding.calls)
+        })
+    }
+
+    /// The share has been written.
+    pub(super) fn hold(&self, holding: Holding) {
+        let mut known = self.lock();
+        known.share = Some(holding.share);
+        known.written = Some(holding);
+    }
+
+    /// There was no exchange, and there is none to wait for.
+    pub(super) fn count_alone(&self) {
+        self.lock().share.get_or_insert(u32::MAX);
+    }
+
+    fn limit(&self, known: &Known) -> Option<u32> {
+        self.limits.of(self.kind, known.state.as_ref().and_then(|state| state.limit_per_minute()))
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {

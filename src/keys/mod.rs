@@ -4,19 +4,24 @@
 //! (contract §3):
 //!
 //! ```text
-//! request ─→ find ─→ known, and its state young enough ─→ go on
-//!              ├───→ known, but unused for a moment ────→ wait for the next round, which starts at once
-//!              └───→ not known ─────────────────────────→ look it up
-//! rounds: every quarter of a second the states of the keys that were used, in one statement
+//! request ─→ find ─→ in use within the last minute ─→ go on
+//!              ├───→ known, but not in use ─────────→ wait for the next round, which starts at once
+//!              └───→ not known ─────────────────────→ look it up, and wait for the next round
+//! rounds: every quarter of a second the states of all keys in use, in one statement, and then the exchange of shares
 //! ```
 //!
 //! While the database is away known keys stay as they were, for [`OUTAGE`]: what the request wants of the database decides
-//! then. What has changed is heard of sooner where the database can tell ([`listener`]). Unknown keys are not kept, and whoever tries too many is refused without a question ([`guesses`]).
+//! then. What has changed is heard of sooner where the database can tell ([`listener`]). Unknown keys are not kept, and
+//! whoever tries too many is refused without a question ([`guesses`]).
+//!
+//! Servers keep a key's limit together: each lets in no more than its [share](crate::rate_limit::share) of it, and shares move
+//! to where the calls come ([`shares`]). A server that is alone has all of it, so it is exact and asks nobody.
 
 mod guesses;
 mod key;
 mod listener;
 mod rounds;
+mod shares;
 
 pub use key::Key;
 
@@ -28,16 +33,19 @@ use moka::future::Cache;
 use moka::policy::EvictionPolicy;
 use sqlx::PgPool;
 use tokio::sync::{Notify, mpsc, watch};
-use tokio_util::task::AbortOnDropHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use self::guesses::Guesses;
+use self::key::Look;
 use self::rounds::{Round, Rounds};
+use crate::config::RateLimits;
 use crate::db;
 use crate::db::api_key::KeyState;
 use crate::domain::{ApiKey, SecretHash};
 
-/// How long a request waits for a round before it makes do with an older state.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a request waits for rounds before it makes do with what is known.
+const PATIENCE: Duration = Duration::from_secs(3);
 /// How old a state may get while the database is away.
 const OUTAGE: Duration = Duration::from_secs(60);
 /// A key that nobody uses is forgotten after this time: its last call has long left the window.
@@ -64,13 +72,16 @@ impl Default for Pace {
 /// The registry of keys, as this server knows it. What works for it ends with it.
 pub struct KeyRegistry {
     pool: PgPool,
+    limits: RateLimits,
     pace: Pace,
     known: Cache<SecretHash, Arc<Key>>,
     guesses: Guesses,
-    /// Keys to bring up to date in the next round.
-    used: mpsc::UnboundedSender<Arc<Key>>,
+    /// Keys that have come into use.
+    joining: mpsc::UnboundedSender<Arc<Key>>,
     hurry: Arc<Notify>,
     rounds: watch::Receiver<Round>,
+    tasks: TaskTracker,
+    closing: CancellationToken,
     _listener: AbortOnDropHandle<()>,
 }
 
@@ -95,27 +106,46 @@ enum Miss {
 }
 
 impl KeyRegistry {
-    /// Knows no key yet. Each client may try this many unknown keys within any minute.
-    pub fn start(pool: PgPool, unknown_keys: u32, pace: Pace) -> Self {
+    /// Knows no key yet.
+    pub fn start(pool: PgPool, limits: RateLimits, pace: Pace) -> Self {
         let known: Cache<SecretHash, Arc<Key>> = Cache::builder()
             .max_capacity(CAPACITY)
             .eviction_policy(EvictionPolicy::lru())
             .time_to_idle(FORGET_AFTER)
             .build();
-        let (used, queue) = mpsc::unbounded_channel();
+        let (joining, joined) = mpsc::unbounded_channel();
         let hurry = Arc::new(Notify::new());
         let (rounds, done) = watch::channel(Round::default());
-        tokio::spawn(Rounds::new(db::keys_options(&pool), pace.pause, Arc::clone(&hurry), rounds).run(queue));
+        let (tasks, closing) = (TaskTracker::new(), CancellationToken::new());
+        let work = Rounds::new(db::keys_options(&pool), pace.pause, Arc::clone(&hurry), rounds);
+        tasks.spawn(work.run(joined, closing.clone()));
         let everything = known.clone();
         let outdate = move |id| {
             if let Some((_, key)) = everything.iter().find(|(_, key)| key.id == id) {
                 key.outdate(pace.max_age);
             }
         };
-        let listener =
-            AbortOnDropHandle::new(tokio::spawn(listener::run(db::listener_options(&pool), outdate)));
-        let guesses = Guesses::new(unknown_keys);
-        Self { pool, pace, known, guesses, used, hurry, rounds: done, _listener: listener }
+        let listener = tokio::spawn(listener::run(db::listener_options(&pool), outdate));
+        Self {
+            pool,
+            limits,
+            pace,
+            known,
+            guesses: Guesses::new(limits.unknown_keys),
+            joining,
+            hurry,
+            rounds: done,
+            tasks,
+            closing,
+            _listener: AbortOnDropHandle::new(listener),
+        }
+    }
+
+    /// Leaves to other servers what has not been used of any limit. For the end, when no more calls come.
+    pub async fn close(&self) {
+        self.closing.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
     }
 
     /// A key and its state, as it was less than a second ago; `None` for a key that was never registered. However many
@@ -139,22 +169,26 @@ impl KeyRegistry {
                 None => return Ok(None),
             },
         };
-        if known.mark_used() {
-            // The rounds outlive every registry that could ask for one.
-            let _ = self.used.send(Arc::clone(&known));
+        let mut look = known.look(Instant::now());
+        if look.joins {
+            // The rounds end after the last who could ask for one.
+            let _ = self.joining.send(Arc::clone(&known));
         }
-        let (mut state, mut age) = known.state(Instant::now());
-        if age > self.pace.max_age {
-            self.round(&known).await;
-            (state, age) = known.state(Instant::now());
+        if !self.suffices(&look) {
+            self.hurry.notify_one();
+            let mut rounds = self.rounds.clone();
+            let done = rounds.wait_for(|round| round.away || self.suffices(&known.look(Instant::now())));
+            // Late or not, what is known now is used.
+            let _ = tokio::time::timeout(PATIENCE, done).await;
+            look = known.look(Instant::now());
         }
-        if age > OUTAGE {
+        if look.age > OUTAGE {
             return Err(FindError::TooOld);
         }
-        if state.is_none() {
+        if look.state.is_none() {
             self.known.invalidate(&hash).await;
         }
-        Ok(state.map(|state| (known, state)))
+        Ok(look.state.map(|state| (known, state)))
     }
 
     /// Counts what cannot be a key as a guess.
@@ -177,7 +211,7 @@ impl KeyRegistry {
             let guess = self.guesses.begin(client, as_of).map_err(Miss::TooManyGuesses)?;
             let found = match db::api_key::find(&self.pool, &hash).await {
                 Ok(None) => return Err(Miss::Unknown),
-                Ok(Some(state)) => Ok(Arc::new(Key::new(key.kind(), state, as_of))),
+                Ok(Some(state)) => Ok(Arc::new(Key::new(key.kind(), self.limits, state, as_of))),
                 Err(error) => Err(Miss::Database(Arc::new(error))),
             };
             guess.take_back();
@@ -193,12 +227,8 @@ impl KeyRegistry {
         }
     }
 
-    /// Waits until this key is up to date, unless the database is away.
-    async fn round(&self, known: &Key) {
-        self.hurry.notify_one();
-        let mut rounds = self.rounds.clone();
-        let done = rounds.wait_for(|round| round.away || known.state(Instant::now()).1 <= self.pace.max_age);
-        // Late or not, what is known now is used.
-        let _ = tokio::time::timeout(PATIENCE, done).await;
+    /// Whether a request may go on with what is known.
+    fn suffices(&self, look: &Look) -> bool {
+        look.state.is_none() || look.counted && look.age <= self.pace.max_age
     }
 }

@@ -3,8 +3,10 @@
 //! Only calls that were let in count, so whoever waits as long as it is told gets in. Nothing here knows what is counted,
 //! where from, or what time it is.
 
+mod share;
 mod window;
 
+pub use share::{Holding, share};
 pub use window::{WINDOW, Window};
 
 use std::time::Duration;

@@ -160,8 +160,8 @@ mod tests {
     fn a_flood_takes_little_memory() {
         let mut window = Window::default();
         let start = Instant::now();
-        for call in 0..1_000_000 {
-            assert!(window.admit(u32::MAX, start + Duration::from_micros(59 * call)).admitted);
+        for call in 0..200_000 {
+            assert!(window.admit(u32::MAX, start + Duration::from_micros(299 * call)).admitted);
         }
         assert!(window.slices.len() <= 1001, "{}", window.slices.len());
     }

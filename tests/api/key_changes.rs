@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
+use customer_match::config::{Config, RateLimits};
 use customer_match::db::api_key::{self, KeyState, NewKey};
 use customer_match::db::{self, organisation};
 use customer_match::domain::{ApiKey, KeyKind};
@@ -15,6 +16,10 @@ use crate::support::{Service, TestDatabase};
 
 /// Asks the database only when it is told to.
 const NEVER: Pace = Pace { pause: Duration::from_secs(3600), max_age: Duration::from_secs(3600) };
+
+fn limits() -> RateLimits {
+    Config::from_flags(&[]).unwrap().rate_limits
+}
 
 /// A database with a key, and a registry that knows neither.
 struct Keys {
@@ -32,7 +37,7 @@ impl Keys {
         organisation::create(&pool, "Acme").await.unwrap();
         let key = ApiKey::generate(KeyKind::Prod);
         let id = api_key::create(&pool, 1, &key, &NewKey::default()).await.unwrap().unwrap();
-        Self { registry: KeyRegistry::start(pool.clone(), 60, pace), key, id, pool, database }
+        Self { registry: KeyRegistry::start(pool.clone(), limits(), pace), key, id, pool, database }
     }
 
     async fn state(&self) -> KeyState {
@@ -148,7 +153,7 @@ async fn a_read_only_database_is_no_reason_to_refuse_a_key() {
     let name = service.database.options().get_database().unwrap().to_owned();
     service.execute(&format!("alter database {name} set default_transaction_read_only = on")).await;
     let pool = db::pool(service.database.options(), 4);
-    let registry = KeyRegistry::start(pool.clone(), 60, Pace::default());
+    let registry = KeyRegistry::start(pool.clone(), limits(), Pace::default());
     let key = ApiKey::parse(&service.key).unwrap();
     registry.find(&key, || None).await.unwrap().unwrap();
     // A change is seen, so rounds have gone on behind the note that could not be written.

@@ -27,6 +27,7 @@ mod rate_limit;
 mod representation;
 mod schema;
 mod search;
+mod shared_limit;
 mod support;
 mod tenants;
 mod terminal;

@@ -87,6 +87,10 @@ fn identity(hash_and_customer: &str) -> String {
 #[case::unknown_kind("update api_key set kind = 'test'", "api_key_kind")]
 #[case::limit_of_nothing("update api_key set limit_per_minute = 0", "api_key_limit_is_positive")]
 #[case::limited_root("update api_key set kind = 'root', limit_per_minute = 1", "api_key_root_is_unlimited")]
+#[case::share_below_its_calls(
+    "insert into running_server values (1, now()); insert into api_key_share values (1, 1, 2, 1, 0)",
+    "api_key_share_covers_calls"
+)]
 #[case::blank_name("update organisation set name = ' '", "organisation_name_not_blank")]
 #[tokio::test]
 async fn refuses(#[case] sql: impl AsRef<str>, #[case] constraint: &str) {

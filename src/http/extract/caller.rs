@@ -77,7 +77,7 @@ pub(super) async fn authenticate(
     if state.expires_at.is_some_and(|at| at <= Utc::now()) {
         return Err(ErrorCode::ApiKeyHasBeenExpired.into());
     }
-    if let Some(allowance) = key.admit(&app.rate_limits, Instant::now()) {
+    if let Some(allowance) = key.admit(Instant::now()) {
         rate_limit::record(&parts.extensions, allowance);
         if !allowance.admitted {
             return Err(ApiError::too_many_requests(allowance.reset));

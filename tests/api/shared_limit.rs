@@ -1,0 +1,99 @@
+//! Several servers on one database keep a key's limit together.
+
+use std::time::{Duration, Instant};
+
+use customer_match::db::api_key::{self, NewKey};
+use customer_match::domain::{ApiKey, KeyKind};
+use futures_util::future::join_all;
+use reqwest::Client;
+use rstest::rstest;
+use rustix::process::Signal;
+
+use crate::support::Service;
+use crate::support::binary::{Server, on};
+
+/// A key with a limit, and servers that have not seen it.
+struct Cluster {
+    service: Service,
+    client: Client,
+    key: String,
+}
+
+impl Cluster {
+    async fn with_limit(limit: u32) -> Self {
+        let service = Service::start().await;
+        let key = ApiKey::generate(KeyKind::Prod);
+        let new = NewKey { limit_per_minute: Some(limit), ..Default::default() };
+        api_key::create(&service.pool, service.organisation, &key, &new).await.unwrap().unwrap();
+        Self { service, client: Client::new(), key: key.expose().into() }
+    }
+
+    fn start_server(&self) -> Server {
+        Server::start(on(&self.service.database, &["serve", "--listen", "127.0.0.1:0"]))
+    }
+
+    /// How many of so many simultaneous calls are let in.
+    async fn call(&self, server: &Server, calls: usize) -> usize {
+        let call = async || {
+            let url = format!("{}/ping/v1?apiKey={}", server.url, self.key);
+            self.client.get(url).send().await.unwrap().status().as_u16()
+        };
+        let statuses = join_all((0..calls).map(|_| call())).await;
+        assert!(statuses.iter().all(|status| [200, 429].contains(status)), "{statuses:?}");
+        statuses.into_iter().filter(|status| *status == 200).count()
+    }
+
+    /// Calls until so many have been let in.
+    async fn call_until(&self, server: &Server, wanted: usize) -> usize {
+        let mut admitted = 0;
+        while admitted < wanted {
+            admitted += self.call(server, 1).await;
+        }
+        admitted
+    }
+}
+
+/// Whatever part of the calls comes to which server.
+#[rstest]
+#[case::evenly(10, 10)]
+#[case::unevenly(1, 19)]
+#[tokio::test]
+async fn two_servers_together_let_in_what_one_would(#[case] here: usize, #[case] there: usize) {
+    let cluster = Cluster::with_limit(200).await;
+    let servers = [cluster.start_server(), cluster.start_server()];
+    let begin = Instant::now();
+    let mut admitted = 0;
+    // Until nine tenths are in, and then as many again as the limit.
+    let mut excess = 0;
+    while excess < 200 {
+        let [a, b] =
+            [(&servers[0], here), (&servers[1], there)].map(|(server, calls)| cluster.call(server, calls));
+        let (a, b) = futures_util::future::join(a, b).await;
+        excess += if admitted >= 180 { here + there } else { 0 };
+        admitted += a + b;
+    }
+    assert!(begin.elapsed() < Duration::from_secs(60), "the first calls do not count any more");
+    assert!(admitted <= 220, "{admitted}");
+}
+
+#[tokio::test]
+async fn what_a_server_has_let_in_counts_after_it_has_stopped() {
+    let cluster = Cluster::with_limit(5).await;
+    let mut first = cluster.start_server();
+    assert_eq!(cluster.call(&first, 3).await, 3);
+    first.signal(Signal::TERM);
+    assert!(first.wait().success());
+    let second = cluster.start_server();
+    assert_eq!(cluster.call(&second, 5).await, 2);
+}
+
+#[tokio::test]
+async fn what_a_server_held_is_free_after_it_has_died() {
+    let cluster = Cluster::with_limit(100).await;
+    let mut first = cluster.start_server();
+    assert_eq!(cluster.call(&first, 1).await, 1);
+    first.signal(Signal::KILL);
+    first.wait();
+    let second = cluster.start_server();
+    cluster.call_until(&second, 90).await;
+}
