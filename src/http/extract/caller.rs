@@ -67,7 +67,7 @@ pub(super) async fn authenticate(
         return Err(ErrorCode::ApiKeySampleValue.into());
     }
     let (key, state) = app.keys.find(&key, client).await?.ok_or(ErrorCode::ApiKeyDoesNotExist)?;
-    trace::record_caller(&state);
+    trace::record_caller(&parts.extensions, &state);
     if state.deleted_at.is_some() {
         return Err(ErrorCode::ApiKeyHasBeenDeleted.into());
     }
