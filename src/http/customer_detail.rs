@@ -12,6 +12,7 @@ use super::extract::{Parameters, QueryCall};
 use super::openapi::{self, Refusals, Refuses};
 use super::{extract, identity};
 use crate::db::customer;
+use crate::demo;
 use crate::domain::{CuRefNo, CuRefNoError, Email, IdentityId, ProfileText};
 use crate::error::{ApiError, ErrorCode};
 
@@ -65,8 +66,8 @@ pub(super) struct Answer {
     path = "/api/v1/customer/detail",
     tag = openapi::CUSTOMER,
     params(
-        ("identityId" = inline(IdentityId), Query, description = "The customer that is logged in."),
-        ("cuRefNo" = inline(Option<CuRefNo>), Query, description = "The customer to show; the one that is logged in if absent."),
+        ("identityId" = inline(IdentityId), Query, example = json!(demo::IDENTITY), description = "The customer that is logged in."),
+        ("cuRefNo" = inline(Option<CuRefNo>), Query, example = json!(demo::CUSTOMER), description = "The customer to show; the one that is logged in if absent."),
     ),
     responses(
         (status = OK, body = Answer, description = "The customer's detail."),
