@@ -11,7 +11,7 @@ use super::SecretHash;
 
 static FORMAT: LazyLock<Regex> = LazyLock::new(|| {
     #[expect(clippy::expect_used, reason = "a constant, compiled by every test")]
-    Regex::new("^(?:PROD|DEV_|ROOT)[A-Za-z0-9]{28}$").expect("the pattern is valid")
+    Regex::new(ApiKey::PATTERN).expect("the pattern is valid")
 });
 
 /// A key in the documented format. It can be hashed and masked; no way of printing it shows the whole.
@@ -23,6 +23,8 @@ pub struct ApiKey(SecretString);
 pub struct ApiKeyFormatError;
 
 impl ApiKey {
+    /// The documented format.
+    pub const PATTERN: &str = "^(PROD|DEV_|ROOT)[A-Za-z0-9]{28}$";
     /// The key that is printed all over the documentation (contract §3).
     pub const SAMPLE: &str = "PRODPGrFxpGEtrOZfuWhnoJohUYBXuOE";
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::Request;
 use axum::http::HeaderValue;
-use axum::http::header::CONTENT_SECURITY_POLICY;
+use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -70,5 +70,5 @@ fn layout(title: &str, head: Markup, main: Markup) -> Response {
             }
         }
     };
-    ([(axum::http::header::CONTENT_TYPE, "text/html; charset=utf-8")], page.into_string()).into_response()
+    ([(CONTENT_TYPE, "text/html; charset=utf-8")], page.into_string()).into_response()
 }
