@@ -43,7 +43,7 @@ impl Serve {
                 announce(listener.local_addr()?, &database, self.demo(&database));
                 let app = App::new(pool.clone(), config, self.demo(&database), shutdown.clone());
                 let keys = app.keys();
-                server::serve(listener, http::router(app), config.timeouts, shutdown).await;
+                server::serve(listener, http::router(app), config, shutdown).await;
                 keys.close().await;
                 pool.close().await;
                 Ok(())

@@ -8,6 +8,8 @@ use super::{ConfigError, require};
 
 /// Longer than a slow line needs for a few hundred octets.
 const HEADER: &str = "10s";
+/// Longer than the 60 s after which most proxies drop an idle connection: they should do it, as they know what they send.
+const IDLE: &str = "75s";
 /// Longer than a slow line needs for the longest notice.
 const BODY: &str = "10s";
 /// Longer than a body may take to come and the database to answer together: what the database is late with is refused
@@ -23,6 +25,10 @@ pub struct Timeouts {
     #[arg(long = "header-timeout", value_name = "TIME", default_value = HEADER, value_parser = time,
           env = "CUSTOMER_MATCH_HEADER_TIMEOUT")]
     pub header: Duration,
+    /// How long a connection may be idle between two requests, or not read its answer; later it is closed.
+    #[arg(long = "idle-timeout", value_name = "TIME", default_value = IDLE, value_parser = time,
+          env = "CUSTOMER_MATCH_IDLE_TIMEOUT")]
+    pub idle: Duration,
     /// How long a client may take to send the body of a request; later it is answered 408.
     #[arg(long = "body-timeout", value_name = "TIME", default_value = BODY, value_parser = time,
           env = "CUSTOMER_MATCH_BODY_TIMEOUT")]

@@ -5,6 +5,8 @@
 
 mod asset;
 mod client_address;
+mod concurrency;
+mod connection;
 mod cors;
 mod customer_create;
 mod customer_detail;
@@ -39,6 +41,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use self::concurrency::Places;
 use crate::config::{Config, Timeouts, TrustedProxies};
 use crate::db;
 use crate::keys::{KeyRegistry, Pace};
@@ -51,6 +54,7 @@ pub struct App {
     matcher: Matcher,
     demo: bool,
     trusted_proxies: TrustedProxies,
+    places: Places,
     timeouts: Timeouts,
     draining: CancellationToken,
 }
@@ -63,7 +67,8 @@ impl App {
         let Config { rate_limits, timeouts, .. } = *config;
         let keys = Arc::new(KeyRegistry::start(pool.clone(), rate_limits, Pace::default()));
         let trusted_proxies = config.trusted_proxies.clone();
-        Self { pool, keys, matcher, demo, trusted_proxies, timeouts, draining }
+        let places = Places::new(config.limits.requests);
+        Self { pool, keys, matcher, demo, trusted_proxies, places, timeouts, draining }
     }
 
     /// The keys, to be closed when the server has stopped.
@@ -99,6 +104,7 @@ pub fn router(app: App) -> Router {
                 .layer(from_fn(trace::observe))
                 .layer(from_fn(cors::allow))
                 .layer(from_fn(rate_limit::announce))
+                .layer(from_fn(concurrency::hold))
                 .layer(CatchPanicLayer::custom(fallback::panicked))
                 .layer(from_fn_with_state(app.timeouts.request, timeout::limit)),
         )

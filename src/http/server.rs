@@ -1,57 +1,63 @@
-//! Connections: accepted, driven, and drained when the server stops.
+//! Connections: accepted, counted, and drained when the server stops.
 
+use std::collections::HashMap;
 use std::io;
 use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::Request;
-use hyper::body::Incoming;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
+use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
-use tower::ServiceExt;
+use tokio_util::task::TaskTracker;
 
-use super::client_address::Peer;
-use crate::config::Timeouts;
+use super::connection;
+use crate::config::{Config, Limits, TrustedProxies};
+use crate::keys::network;
 
 /// A pause after an accept that failed, for want of file descriptors as a rule.
 const ACCEPT_BACK_OFF: Duration = Duration::from_millis(50);
+/// File descriptors for everything but clients.
+const OTHER_FILES: u64 = 256;
 
 /// Serves until `shutdown` is cancelled, then answers what is under way, within the shutdown timeout. Idle connections
 /// are closed at once.
-pub async fn serve(listener: TcpListener, router: Router, timeouts: Timeouts, shutdown: CancellationToken) {
-    let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(timeouts.header);
-    builder.http2().timer(TokioTimer::new());
-    let connections = GracefulShutdown::new();
+pub async fn serve(listener: TcpListener, router: Router, config: &Config, shutdown: CancellationToken) {
+    allow_files(config.limits);
+    let places =
+        Places { taken: Arc::default(), limits: config.limits, proxies: config.trusted_proxies.clone() };
+    let protocol = connection::protocol();
+    let connections = TaskTracker::new();
     while let Some(accepted) = shutdown.run_until_cancelled(accept(&listener)).await {
         let (stream, peer) = match accepted {
-            Ok(stream) => stream,
+            Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(ACCEPT_BACK_OFF).await;
                 continue;
             }
         };
-        let service = router.clone().map_request(move |mut request: Request<Incoming>| {
-            request.extensions_mut().insert(Peer(peer));
-            request
-        });
-        let service = TowerToHyperService::new(service);
-        let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
-        let connection = connections.watch(connection);
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection broke");
-            }
+        let Some(place) = places.take(peer) else {
+            tracing::debug!("a connection too many was closed");
+            continue;
+        };
+        let served = connection::serve(
+            stream,
+            peer,
+            protocol.clone(),
+            router.clone(),
+            config.timeouts,
+            shutdown.clone(),
+        );
+        connections.spawn(async move {
+            served.await;
+            drop(place);
         });
     }
     drop(listener);
-    if tokio::time::timeout(timeouts.shutdown, connections.shutdown()).await.is_err() {
+    connections.close();
+    if tokio::time::timeout(config.timeouts.shutdown, connections.wait()).await.is_err() {
         tracing::warn!("requests were still under way at the end of the drain");
     }
 }
@@ -59,5 +65,71 @@ pub async fn serve(listener: TcpListener, router: Router, timeouts: Timeouts, sh
 async fn accept(listener: &TcpListener) -> io::Result<(TcpStream, IpAddr)> {
     let (stream, peer) = listener.accept().await?;
     stream.set_nodelay(true)?;
-    Ok((stream, peer.ip()))
+    Ok((stream, peer.ip().to_canonical()))
+}
+
+/// Each connection is a file, and most systems allow 1,024 of them to who does not ask for more.
+fn allow_files(limits: Limits) {
+    let mut files = getrlimit(Resource::Nofile);
+    files.current = files.maximum;
+    let wanted = u64::from(limits.connections) + OTHER_FILES;
+    if setrlimit(Resource::Nofile, files).is_err() || files.maximum.is_some_and(|most| most < wanted) {
+        tracing::warn!(
+            wanted,
+            allowed = files.maximum,
+            "the limit of open files is lower than --max-connections"
+        );
+    }
+}
+
+/// Who is connected.
+struct Places {
+    taken: Arc<Mutex<Taken>>,
+    limits: Limits,
+    proxies: TrustedProxies,
+}
+
+#[derive(Default)]
+struct Taken {
+    all: u32,
+    by_client: HashMap<IpAddr, u32>,
+}
+
+/// A connection's place, given up when dropped.
+struct Place {
+    taken: Arc<Mutex<Taken>>,
+    client: IpAddr,
+}
+
+impl Places {
+    /// `None`: all are taken, or all that one client may have.
+    fn take(&self, peer: IpAddr) -> Option<Place> {
+        let client = network(peer);
+        let mut taken = lock(&self.taken);
+        let full = |number: u32| number >= self.limits.connections_per_address && !self.proxies.contain(peer);
+        if taken.all >= self.limits.connections || taken.by_client.get(&client).copied().is_some_and(full) {
+            return None;
+        }
+        taken.all += 1;
+        *taken.by_client.entry(client).or_default() += 1;
+        Some(Place { taken: Arc::clone(&self.taken), client })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut taken = lock(&self.taken);
+        taken.all -= 1;
+        if let Some(of_client) = taken.by_client.get_mut(&self.client) {
+            *of_client -= 1;
+            if *of_client == 0 {
+                taken.by_client.remove(&self.client);
+            }
+        }
+    }
+}
+
+fn lock(taken: &Mutex<Taken>) -> MutexGuard<'_, Taken> {
+    // The counts are right whatever panicked: nothing between two of them does.
+    taken.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -66,7 +66,7 @@ fn lock(window: &Mutex<Window>) -> MutexGuard<'_, Window> {
 }
 
 /// Whom an address belongs to: a subscriber has a whole /64 of IPv6.
-fn network(address: IpAddr) -> IpAddr {
+pub(crate) fn network(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),

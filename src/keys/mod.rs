@@ -37,6 +37,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use self::guesses::Guesses;
+pub(crate) use self::guesses::network;
 use self::key::Look;
 use self::rounds::{Round, Rounds};
 use crate::config::RateLimits;

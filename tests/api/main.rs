@@ -5,6 +5,7 @@ mod answers;
 mod api_key;
 mod command_line;
 mod config;
+mod connections;
 mod customer_create;
 mod customer_delete;
 mod customer_detail;

@@ -51,12 +51,13 @@ pub(super) const KEY_REFUSALS: [ErrorCode; 8] = [
     ErrorCode::ApiKeyTooManyRequest,
 ];
 
-/// presence → format → registry (sample, exists, deleted, active) → expiry → rate limit.
+/// A place among the requests that are worked on, then presence → format → registry (sample, exists, deleted, active) → expiry → rate limit.
 pub(super) async fn authenticate(
     app: &App,
     parts: &Parts,
     key: Option<&str>,
 ) -> Result<Arc<KeyState>, ApiError> {
+    app.places.take(&parts.extensions)?;
     let key = key.ok_or(ErrorCode::ApiKeyIsEmpty)?;
     let client = || client_address::of(parts, &app.trusted_proxies);
     let Ok(key) = ApiKey::parse(key) else {

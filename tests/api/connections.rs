@@ -1,0 +1,203 @@
+//! Real connections, and clients that mean no good.
+
+use axum::Router;
+use axum::http::StatusCode;
+use customer_match::config::Config;
+use customer_match::http::server;
+use rstest::rstest;
+use serde_json::{Value, json};
+use sqlx::PgPool;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::support::{CUSTOMER, MANAGER, MATCH, Service};
+
+/// How HTTP/2 begins, and the client's settings, of which there are none.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+
+/// A service that listens.
+struct Listening {
+    service: Service,
+    address: std::net::SocketAddr,
+}
+
+impl Listening {
+    /// With these flags of `customer-match serve`.
+    async fn start(flags: &[&str]) -> Self {
+        let service = Service::start_configured(flags).await;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let config = Config::from_flags(flags).unwrap();
+        let (router, draining): (Router, _) = (service.router.clone(), service.draining.clone());
+        tokio::spawn(async move { server::serve(listener, router, &config, draining).await });
+        Self { service, address }
+    }
+
+    async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.unwrap()
+    }
+
+    /// Sends octets and reads until the server closes the connection.
+    async fn exchange(&self, octets: &[u8]) -> String {
+        let mut stream = self.connect().await;
+        stream.write_all(octets).await.unwrap();
+        read_to_end(stream).await
+    }
+
+    /// A match whose writer waits for a lock, as long as nobody lets go of it.
+    async fn match_with_header(&self, header: &str) -> TcpStream {
+        let body = json!({ "managerCuRefNo": MANAGER, "customerCuRefNo": CUSTOMER }).to_string();
+        let mut stream = self.connect().await;
+        let head = format!(
+            "POST {MATCH}?apiKey={} HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\n{header}Content-Length: {}\r\n\r\n",
+            self.service.key,
+            body.len()
+        );
+        stream.write_all((head + &body).as_bytes()).await.unwrap();
+        stream
+    }
+}
+
+/// All that comes until the server closes, which may be as rude as the client was.
+async fn read_to_end(mut stream: TcpStream) -> String {
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer).await;
+    answer.iter().map(|octet| char::from(*octet)).collect()
+}
+
+/// Status and body of a single answer.
+fn parse(answer: &str) -> (StatusCode, Value) {
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {answer:?}"));
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, serde_json::from_str(body).unwrap())
+}
+
+async fn wait_for_a_lock(pool: &PgPool) {
+    let waits = "select exists (select from pg_stat_activity
+                 where datname = current_database() and wait_event_type = 'Lock')";
+    while !sqlx::query_scalar::<_, bool>(waits).fetch_one(pool).await.unwrap() {}
+}
+
+#[rstest]
+#[case::nothing(b"")]
+#[case::half_a_preface(b"PRI * HT")]
+#[case::half_a_line(b"GET /live")]
+#[case::half_the_headers(b"GET /livez HTTP/1.1\r\nHost: h\r\n")]
+#[case::a_preface_and_no_request(PREFACE)]
+#[case::half_a_frame(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0\0\0\x40\x01")]
+#[case::half_the_next_headers(b"GET /livez HTTP/1.1\r\nHost: h\r\n\r\nGET /livez HTTP/1.1\r\n")]
+#[case::no_further_request(b"GET /livez HTTP/1.1\r\nHost: h\r\n\r\n")]
+#[tokio::test]
+async fn who_sends_no_request_in_time_is_let_go(#[case] octets: &[u8]) {
+    let listening = Listening::start(&["--header-timeout", "200ms", "--idle-timeout", "300ms"]).await;
+    listening.exchange(octets).await;
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_come_is_408() {
+    let listening = Listening::start(&["--body-timeout", "200ms"]).await;
+    let head =
+        "POST /api/v1/customer/create HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\nConnection: close\r\n\r\n{";
+    let (status, body) = parse(&listening.exchange(head.as_bytes()).await);
+    assert_eq!((status.as_u16(), &body["error"]["code"]), (408, &json!("INTERNAL_REQUEST_TIMEOUT")));
+}
+
+#[tokio::test]
+async fn headers_without_end_are_431() {
+    let listening = Listening::start(&[]).await;
+    let header = format!("GET /livez HTTP/1.1\r\nHost: h\r\nX-Long: {}", "a".repeat(100_000));
+    assert!(listening.exchange(header.as_bytes()).await.starts_with("HTTP/1.1 431 "));
+    let many = "a: b\r\n".repeat(101);
+    let header = format!("GET /livez HTTP/1.1\r\nHost: h\r\n{many}\r\n");
+    assert!(listening.exchange(header.as_bytes()).await.starts_with("HTTP/1.1 431 "));
+}
+
+#[tokio::test]
+async fn requests_sent_at_once_are_answered_in_their_order() {
+    let listening = Listening::start(&[]).await;
+    let last = "GET /third HTTP/1.1\r\nHost: h\r\nX-Request-Id: 3\r\nConnection: close\r\n\r\n";
+    let pipeline = format!(
+        "GET /livez HTTP/1.1\r\nHost: h\r\nX-Request-Id: 1\r\n\r\n\
+         POST {MATCH} HTTP/1.1\r\nHost: h\r\nX-Request-Id: 2\r\nContent-Length: 2\r\n\r\n{{}}{last}"
+    );
+    let answer = listening.exchange(pipeline.as_bytes()).await;
+    let lines = answer.lines().map(str::trim_end);
+    let seen: Vec<_> =
+        lines.filter(|line| line.starts_with("x-request-id") || line.contains("HTTP/1.1")).collect();
+    let all = seen.join(", ");
+    assert!(all.contains("x-request-id: 1") && all.contains("x-request-id: 3"), "{answer}");
+    let ids: Vec<_> = seen.iter().filter_map(|line| line.strip_prefix("x-request-id: ")).collect();
+    assert_eq!(ids, ["1", "2", "3"]);
+}
+
+#[tokio::test]
+async fn one_address_has_so_many_connections() {
+    let listening = Listening::start(&["--max-connections-per-address", "2"]).await;
+    let request = b"GET /livez HTTP/1.1\r\nHost: h\r\n\r\n";
+    let mut served = Vec::new();
+    for _ in 0..2 {
+        let mut stream = listening.connect().await;
+        stream.write_all(request).await.unwrap();
+        assert_ne!(stream.read(&mut [0; 512]).await.unwrap(), 0);
+        served.push(stream);
+    }
+    assert_eq!(listening.exchange(request).await, "", "closed at once");
+    served.pop();
+    // As soon as the server has seen that one is gone.
+    let closing = b"GET /livez HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
+    while listening.exchange(closing).await.is_empty() {}
+}
+
+#[tokio::test]
+async fn a_proxy_has_as_many_connections_as_it_wants() {
+    let flags = ["--max-connections-per-address", "1", "--trusted-proxy", "127.0.0.0/8"];
+    let listening = Listening::start(&flags).await;
+    let _idle = listening.connect().await;
+    let _idle = listening.connect().await;
+    let answer = listening.exchange(b"GET /livez HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+}
+
+#[tokio::test]
+async fn more_requests_than_can_be_worked_on_are_503() {
+    let listening = Listening::start(&["--max-concurrent-requests", "1"]).await;
+    let service = &listening.service;
+    let mut other = service.pool.begin().await.unwrap();
+    sqlx::query("lock table customer").execute(&mut *other).await.unwrap();
+    // One that is slow to send its body is not worked on.
+    let slow = "POST /api/v1/customer/create HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\n{";
+    let mut slow_stream = listening.connect().await;
+    slow_stream.write_all(slow.as_bytes()).await.unwrap();
+    let first = listening.match_with_header("Connection: close\r\n").await;
+    wait_for_a_lock(&service.pool).await;
+
+    let second = listening.match_with_header("Connection: close\r\n").await;
+    let answer = read_to_end(second).await;
+    let (status, body) = parse(&answer);
+    assert_eq!((status.as_u16(), &body["error"]["code"]), (503, &json!("INTERNAL_SERVICE_UNAVAILABLE")));
+    assert!(answer.contains("retry-after: 1\r\n"), "{answer}");
+    let health = listening.exchange(b"GET /livez HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").await;
+    assert!(health.starts_with("HTTP/1.1 200 "), "{health}");
+
+    other.rollback().await.unwrap();
+    assert_eq!(parse(&read_to_end(first).await).0, 200);
+    let again = listening.match_with_header("Connection: close\r\n").await;
+    assert_eq!(parse(&read_to_end(again).await).0, 200);
+}
+
+/// CVE-2023-44487.
+#[tokio::test]
+async fn streams_that_are_reset_at_once_end_their_connection() {
+    let listening = Listening::start(&[]).await;
+    let mut octets = PREFACE.to_vec();
+    for stream in (1..4000_u32).step_by(2) {
+        // GET / with nothing more, from the static table; then its reset.
+        octets.extend([0, 0, 3, 1, 5].into_iter().chain(stream.to_be_bytes()).chain([0x82, 0x86, 0x84]));
+        octets.extend([0, 0, 4, 3, 0].into_iter().chain(stream.to_be_bytes()).chain([0, 0, 0, 8]));
+    }
+    let mut stream = listening.connect().await;
+    // It may be closed while we are still sending.
+    let _ = stream.write_all(&octets).await;
+    let answer = read_to_end(stream).await;
+    assert!(answer.contains("too_many_resets"), "{answer:?}");
+}
