@@ -10,12 +10,14 @@
 //! | [`RateLimits`] | `--prod-limit-per-minute`, `--dev-limit-per-minute`, `--unknown-key-limit-per-minute` |
 //! | [`TrustedProxies`] | `--trusted-proxy` (`CUSTOMER_MATCH_TRUSTED_PROXIES`) |
 //! | [`Log`], of every subcommand | `--log-format`, `--log-level` (also `RUST_LOG`) |
+//! | [`Cors`] | `--cors-origin` (`CUSTOMER_MATCH_CORS_ORIGINS`) |
 //! | [`Limits`] | `--max-connections`, `--max-connections-per-address`, `--max-concurrent-requests` |
 //! | [`Timeouts`] | `--header-timeout`, `--idle-timeout`, `--body-timeout`, `--request-timeout`, `--shutdown-timeout` |
 //!
 //! A file is one concern: its flags, and why a default is what it is. What settings have to do with each other is checked
 //! here, before anything is started ([`Config::check`]).
 
+mod cors;
 mod database;
 mod limits;
 mod listen;
@@ -26,6 +28,7 @@ mod start;
 mod timeouts;
 mod trusted_proxies;
 
+pub use cors::Cors;
 pub use database::Database;
 pub use limits::Limits;
 pub use listen::{Address, Listen};
@@ -54,6 +57,8 @@ pub struct Config {
     pub rate_limits: RateLimits,
     #[command(flatten)]
     pub trusted_proxies: TrustedProxies,
+    #[command(flatten)]
+    pub cors: Cors,
     #[command(flatten)]
     pub limits: Limits,
     #[command(flatten)]

@@ -23,6 +23,7 @@ mod openapi;
 mod pages;
 mod ping;
 mod rate_limit;
+mod security;
 pub mod server;
 mod success;
 mod timeout;
@@ -38,6 +39,7 @@ use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::cors::CorsLayer;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -54,6 +56,7 @@ pub struct App {
     matcher: Matcher,
     demo: bool,
     trusted_proxies: TrustedProxies,
+    cors: CorsLayer,
     places: Places,
     timeouts: Timeouts,
     draining: CancellationToken,
@@ -67,8 +70,9 @@ impl App {
         let Config { rate_limits, timeouts, .. } = *config;
         let keys = Arc::new(KeyRegistry::start(pool.clone(), rate_limits, Pace::default()));
         let trusted_proxies = config.trusted_proxies.clone();
+        let cors = cors::layer(&config.cors);
         let places = Places::new(config.limits.requests);
-        Self { pool, keys, matcher, demo, trusted_proxies, places, timeouts, draining }
+        Self { pool, keys, matcher, demo, trusted_proxies, cors, places, timeouts, draining }
     }
 
     /// The keys, to be closed when the server has stopped.
@@ -102,7 +106,8 @@ pub fn router(app: App) -> Router {
         .layer(
             ServiceBuilder::new()
                 .layer(from_fn(trace::observe))
-                .layer(from_fn(cors::allow))
+                .layer(from_fn_with_state(app.cors.clone(), cors::allow))
+                .layer(from_fn(security::restrict))
                 .layer(from_fn(rate_limit::announce))
                 .layer(from_fn(concurrency::hold))
                 .layer(CatchPanicLayer::custom(fallback::panicked))

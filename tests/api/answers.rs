@@ -136,5 +136,38 @@ async fn web_front_ends_of_any_origin_may_call() {
     let answer = service.call(refused).await;
     answer.assert_error(404, "PUBLIC_API_KEY_IS_EMPTY");
     assert_eq!(answer.headers[header::ACCESS_CONTROL_ALLOW_ORIGIN], "*");
-    assert_eq!(answer.headers[header::ACCESS_CONTROL_EXPOSE_HEADERS], "x-request-id,preference-applied");
+    assert_eq!(
+        answer.headers[header::ACCESS_CONTROL_EXPOSE_HEADERS],
+        "x-request-id,x-ratelimit-limit,x-ratelimit-remaining,x-ratelimit-reset,retry-after,link,preference-applied"
+    );
+    assert!(!answer.headers.contains_key(header::ACCESS_CONTROL_ALLOW_CREDENTIALS));
+}
+
+#[rstest]
+#[case("https://app.example", true)]
+#[case("http://localhost:3000", true)]
+#[case("https://evil.example", false)]
+#[case("https://app.example.evil.example", false)]
+#[tokio::test]
+async fn web_front_ends_may_be_named(#[case] origin: &str, #[case] allowed: bool) {
+    let service =
+        Service::start_configured(&["--cors-origin", "https://app.example,http://localhost:3000"]).await;
+    let request = Request::get("/livez").header(header::ORIGIN, origin).body(Body::empty()).unwrap();
+    let answer = service.call(request).await;
+    let named = answer.headers.get(header::ACCESS_CONTROL_ALLOW_ORIGIN);
+    assert_eq!(named.map(|value| value == origin), allowed.then_some(true));
+    assert!(
+        answer.headers.get_all(header::VARY).iter().any(|value| value.to_str().unwrap().contains("origin"))
+    );
+}
+
+#[tokio::test]
+async fn browsers_are_told_to_be_careful() {
+    let service = Service::start().await;
+    for path in ["/livez", "/nothing", "/ping/v1"] {
+        let headers = service.get(path).await.headers;
+        assert_eq!(headers[header::X_CONTENT_TYPE_OPTIONS], "nosniff");
+        assert_eq!(headers[header::REFERRER_POLICY], "no-referrer");
+        assert_eq!(headers[header::CACHE_CONTROL], "no-store");
+    }
 }
