@@ -12,5 +12,6 @@ pub mod import;
 pub mod keys;
 pub mod log;
 pub mod matching;
+pub mod metrics;
 pub mod private_postgres;
 pub mod rate_limit;

@@ -8,13 +8,14 @@ use clap::Args;
 use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::database::Database;
-use crate::config::Config;
+use crate::config::{Address, Config};
 use crate::demo;
 use crate::domain::ApiKey;
-use crate::http::{self, App, server};
+use crate::http::{self, App, measure, server};
 
 /// As a shell reports a process that SIGINT ended.
 const EXIT_INTERRUPTED: i32 = 130;
@@ -31,19 +32,25 @@ impl Serve {
         let config = &self.config;
         config.check()?;
         let shutdown = shutdown_on_signal()?;
-        let address = &config.listen.address;
-        let listener = TcpListener::bind((address.host.as_str(), address.port))
-            .await
-            .with_context(|| format!("cannot listen on {address}; --listen chooses another address"))?;
+        let listener = listen(&config.listen.address, "--listen").await?;
+        let metrics_listener = match &config.metrics.address {
+            Some(address) => Some(listen(address, "--metrics-listen").await?),
+            None => None,
+        };
         // A signal ends the start too, at whatever it waits for.
         let opened = shutdown.run_until_cancelled(config.database.open_for_serving()).await;
         let Some(database) = opened.transpose()? else { return Ok(()) };
         let result = match shutdown.run_until_cancelled(self.prepare(&database)).await {
             Some(Ok(pool)) => {
-                announce(listener.local_addr()?, &database, self.demo(&database));
+                let metrics_address = metrics_listener.as_ref().map(TcpListener::local_addr).transpose()?;
+                announce(listener.local_addr()?, metrics_address, &database, self.demo(&database));
                 let app = App::new(pool.clone(), config, self.demo(&database), shutdown.clone());
                 let keys = app.keys();
-                server::serve(listener, http::router(app), config, shutdown).await;
+                let measured = serve_metrics(metrics_listener, &app, config, &shutdown);
+                server::serve(listener, http::router(app), config, shutdown.clone()).await;
+                if let Some(measured) = measured {
+                    measured.await?;
+                }
                 keys.close().await;
                 pool.close().await;
                 Ok(())
@@ -70,6 +77,24 @@ impl Serve {
     }
 }
 
+async fn listen(address: &Address, flag: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind((address.host.as_str(), address.port))
+        .await
+        .with_context(|| format!("cannot listen on {address}; {flag} chooses another address"))
+}
+
+/// Serves the metrics in a task of its own, if they are to be served.
+fn serve_metrics(
+    listener: Option<TcpListener>,
+    app: &App,
+    config: &Config,
+    shutdown: &CancellationToken,
+) -> Option<JoinHandle<()>> {
+    let (router, config, shutdown) = (measure::router(app), config.clone(), shutdown.clone());
+    listener
+        .map(|listener| tokio::spawn(async move { server::serve(listener, router, &config, shutdown).await }))
+}
+
 /// Cancelled by SIGTERM or Ctrl-C. The second of them ends the process at once; its Postgres stops by itself.
 fn shutdown_on_signal() -> anyhow::Result<CancellationToken> {
     let mut terminate = signal(SignalKind::terminate())?;
@@ -93,8 +118,11 @@ fn shutdown_on_signal() -> anyhow::Result<CancellationToken> {
 }
 
 /// Tells whoever started the server where it is and what to do next. A closed stdout is no reason not to serve.
-fn announce(address: SocketAddr, database: &Database, demo: bool) {
+fn announce(address: SocketAddr, metrics: Option<SocketAddr>, database: &Database, demo: bool) {
     let mut text = format!("customer-match {} listens on http://{address}\n", env!("CARGO_PKG_VERSION"));
+    if let Some(metrics) = metrics {
+        text += &format!("metrics are on http://{metrics}/metrics\n");
+    }
     if let Some(private) = &database.private {
         text += &format!("private Postgres in {}\n", private.data_dir().display());
     }

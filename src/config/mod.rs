@@ -11,6 +11,7 @@
 //! | [`TrustedProxies`] | `--trusted-proxy` (`CUSTOMER_MATCH_TRUSTED_PROXIES`) |
 //! | [`Log`], of every subcommand | `--log-format`, `--log-level` (also `RUST_LOG`) |
 //! | [`Cors`] | `--cors-origin` (`CUSTOMER_MATCH_CORS_ORIGINS`) |
+//! | [`Metrics`] | `--metrics-listen` |
 //! | [`Limits`] | `--max-connections`, `--max-connections-per-address`, `--max-concurrent-requests` |
 //! | [`Timeouts`] | `--header-timeout`, `--idle-timeout`, `--body-timeout`, `--request-timeout`, `--shutdown-timeout` |
 //!
@@ -22,6 +23,7 @@ mod database;
 mod limits;
 mod listen;
 mod log;
+mod metrics;
 mod pool;
 mod rate_limits;
 mod start;
@@ -33,6 +35,7 @@ pub use database::Database;
 pub use limits::Limits;
 pub use listen::{Address, Listen};
 pub use log::{Log, LogFormat};
+pub use metrics::Metrics;
 pub use pool::Pool;
 pub use rate_limits::{RateLimits, limit};
 pub use start::Start;
@@ -59,6 +62,8 @@ pub struct Config {
     pub trusted_proxies: TrustedProxies,
     #[command(flatten)]
     pub cors: Cors,
+    #[command(flatten)]
+    pub metrics: Metrics,
     #[command(flatten)]
     pub limits: Limits,
     #[command(flatten)]

@@ -19,6 +19,7 @@ mod identity;
 mod logout;
 mod magic_auth;
 mod matched_customer_list;
+pub mod measure;
 mod openapi;
 mod pages;
 mod ping;
@@ -48,6 +49,7 @@ use crate::config::{Config, Timeouts, TrustedProxies};
 use crate::db;
 use crate::keys::{KeyRegistry, Pace};
 use crate::matching::Matcher;
+use crate::metrics::Metrics;
 
 /// What the endpoints work with.
 pub struct App {
@@ -58,6 +60,7 @@ pub struct App {
     trusted_proxies: TrustedProxies,
     cors: CorsLayer,
     places: Places,
+    metrics: Arc<Metrics>,
     timeouts: Timeouts,
     draining: CancellationToken,
 }
@@ -72,7 +75,18 @@ impl App {
         let trusted_proxies = config.trusted_proxies.clone();
         let cors = cors::layer(&config.cors);
         let places = Places::new(config.limits.requests);
-        Self { pool, keys, matcher, demo, trusted_proxies, cors, places, timeouts, draining }
+        Self {
+            pool,
+            keys,
+            matcher,
+            demo,
+            trusted_proxies,
+            cors,
+            places,
+            metrics: Arc::default(),
+            timeouts,
+            draining,
+        }
     }
 
     /// The keys, to be closed when the server has stopped.
@@ -105,7 +119,7 @@ pub fn router(app: App) -> Router {
         .method_not_allowed_fallback(fallback::method_not_allowed)
         .layer(
             ServiceBuilder::new()
-                .layer(from_fn(trace::observe))
+                .layer(from_fn_with_state(Arc::clone(&app.metrics), trace::observe))
                 .layer(from_fn_with_state(app.cors.clone(), cors::allow))
                 .layer(from_fn(security::restrict))
                 .layer(from_fn(rate_limit::announce))

@@ -6,8 +6,8 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use axum::extract::{MatchedPath, Request};
-use axum::http::{Extensions, HeaderMap, HeaderValue, Method};
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{Extensions, HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::Response;
 use tracing::{Instrument, error_span, info};
@@ -16,6 +16,7 @@ use uuid::Uuid;
 use crate::db::api_key::KeyState;
 use crate::domain::KeyKind;
 use crate::error::ErrorCode;
+use crate::metrics::Metrics;
 
 /// On every answer; a client's own is taken over when it is sane.
 pub(super) const REQUEST_ID: &str = "x-request-id";
@@ -24,8 +25,12 @@ const REQUEST_ID_MAX_OCTETS: usize = 64;
 const SECRET_RUN: usize = 32;
 
 /// The outermost layer.
-pub(super) async fn observe(mut request: Request, next: Next) -> Response {
-    let watch = Watch::new(&request);
+pub(super) async fn observe(
+    State(metrics): State<Arc<Metrics>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let watch = Watch::new(&request, metrics);
     request.extensions_mut().insert(watch.caller.clone());
     // At the highest level: a warning names its request when nothing less is logged. Nothing else is in the span: what is
     // costs a third of a request by the time it is written.
@@ -51,6 +56,7 @@ pub(super) fn record_caller(extensions: &Extensions, key: &Arc<KeyState>) {
 
 /// Writes the event when the request ends, one way or the other: its future is dropped when the client leaves.
 struct Watch {
+    metrics: Arc<Metrics>,
     started: Instant,
     id: HeaderValue,
     trace_id: Option<String>,
@@ -61,8 +67,10 @@ struct Watch {
 }
 
 impl Watch {
-    fn new(request: &Request) -> Self {
+    fn new(request: &Request, metrics: Arc<Metrics>) -> Self {
+        metrics.request_begins();
         Self {
+            metrics,
             started: Instant::now(),
             id: request_id(request.headers()),
             trace_id: trace_id(request.headers()).map(str::to_owned),
@@ -79,23 +87,26 @@ impl Watch {
 
     fn answered(mut self, response: &Response) {
         self.answered = true;
-        let error = response.extensions().get::<ErrorCode>().map(|code| code.entry().code);
-        self.write("answered", Some(response.status().as_u16()), error);
+        self.end("answered", Some(response.status()), response.extensions().get().copied());
     }
 
-    fn write(&self, message: &str, status: Option<u16>, error: Option<&str>) {
+    /// Logs and counts the request.
+    fn end(&self, message: &str, status: Option<StatusCode>, error: Option<ErrorCode>) {
+        let route = self.route.as_ref().map_or("(none)", MatchedPath::as_str);
+        let took = self.started.elapsed();
+        self.metrics.request_ends(route, self.method, status, error, took);
         let caller = self.caller.0.get();
         info!(
             parent: None,
             id = self.id(),
             trace_id = self.trace_id,
             method = self.method,
-            route = self.route.as_ref().map_or("(none)", MatchedPath::as_str),
-            status,
-            milliseconds = self.started.elapsed().as_secs_f64() * 1000.0,
+            route,
+            status = status.map(|status| status.as_u16()),
+            milliseconds = took.as_secs_f64() * 1000.0,
             organisation = caller.map(|key| key.organisation_id),
             key = caller.map(|key| key.mask.as_str()),
-            error,
+            error = error.map(|code| code.entry().code),
             "{message}"
         );
     }
@@ -104,7 +115,7 @@ impl Watch {
 impl Drop for Watch {
     fn drop(&mut self) {
         if !self.answered {
-            self.write("the client left before the answer", None, None);
+            self.end("the client left before the answer", None, None);
         }
     }
 }

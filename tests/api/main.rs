@@ -20,6 +20,7 @@ mod log;
 mod match_import;
 mod matched_customer_list;
 mod matching;
+mod metrics;
 mod openapi;
 mod pages;
 mod ping;

@@ -88,6 +88,13 @@ impl Server {
         text.split_off(text.find("curl").unwrap())
     }
 
+    /// The next line that the server prints.
+    pub fn next_line(&mut self) -> String {
+        let mut line = String::new();
+        self.stdout.read_line(&mut line).unwrap();
+        line
+    }
+
     /// Posts JSON and returns status and body.
     pub async fn post(&self, path_and_query: &str, body: Value) -> (u16, Value) {
         let url = format!("{}{path_and_query}", self.url);

@@ -17,7 +17,7 @@ use customer_match::config::Config;
 use customer_match::db::customer::Profile;
 use customer_match::db::{self, api_key, customer, organisation};
 use customer_match::domain::{ApiKey, CuRefNo, Email, KeyKind};
-use customer_match::http::{App, router};
+use customer_match::http::{App, measure, router};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -38,6 +38,8 @@ pub const CUSTOMER: &str = "5CmsaVNgAQqRqoen";
 /// A router on a database with one organisation, a key and the two customers of the documented example.
 pub struct Service {
     pub router: Router,
+    /// What Prometheus reads.
+    pub metrics: Router,
     pub pool: PgPool,
     pub organisation: i64,
     pub key: String,
@@ -64,8 +66,10 @@ impl Service {
         let database = TestDatabase::create().await;
         let pool = db::pool(database.options(), config.pool.max_connections);
         let draining = CancellationToken::new();
+        let app = App::new(pool.clone(), &config, demo, draining.clone());
         let mut service = Self {
-            router: router(App::new(pool.clone(), &config, demo, draining.clone())),
+            metrics: measure::router(&app),
+            router: router(app),
             pool,
             organisation: 0,
             key: String::new(),

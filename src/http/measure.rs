@@ -1,0 +1,30 @@
+//! `/metrics`, on a listener of its own: it is for whoever runs the server, not for its clients.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use sqlx::PgPool;
+
+use super::App;
+use crate::error::{ApiError, ErrorCode};
+use crate::metrics::Metrics;
+
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// What Prometheus reads of this service.
+pub fn router(app: &App) -> Router {
+    Router::new()
+        .route("/metrics", get(metrics))
+        .fallback(async || ApiError::not_found("The requested path"))
+        .method_not_allowed_fallback(async || ApiError::from(ErrorCode::MethodNotAllowed))
+        .with_state((Arc::clone(&app.metrics), app.pool.clone()))
+}
+
+async fn metrics(State((metrics, pool)): State<(Arc<Metrics>, PgPool)>) -> Result<Response, ApiError> {
+    let text = metrics.text(&pool).map_err(|_| ErrorCode::InternalError)?;
+    Ok(([(CONTENT_TYPE, OPEN_METRICS)], text).into_response())
+}

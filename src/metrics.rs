@@ -1,0 +1,150 @@
+//! What the server counts, in the words of Prometheus (docs/operations.md says what each means).
+//!
+//! No label has a value that a client can make up: routes are templates, methods and statuses come from short lists and
+//! codes from the registry of errors.
+
+use std::fmt;
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Metric, Registry, Unit};
+use sqlx::PgPool;
+
+use crate::error::ErrorCode;
+use crate::log;
+use crate::matching::Change;
+
+/// From an answer out of memory to the longest that a request may take, in seconds.
+const BUCKETS: [f64; 13] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 20.0];
+
+/// The counters of one server.
+pub struct Metrics {
+    requests: Family<RequestLabels, Counter>,
+    durations: Family<RouteLabels, Histogram, fn() -> Histogram>,
+    under_way: Gauge,
+    refusals: Family<RefusalLabels, Counter>,
+    matches: Family<MatchLabels, Counter>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    route: String,
+    method: &'static str,
+    status: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RouteLabels {
+    route: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RefusalLabels {
+    code: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct MatchLabels {
+    outcome: &'static str,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self {
+            requests: Family::default(),
+            durations: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
+            under_way: Gauge::default(),
+            refusals: Family::default(),
+            matches: Family::default(),
+        }
+    }
+}
+
+impl Metrics {
+    /// A request has come.
+    pub fn request_begins(&self) {
+        self.under_way.inc();
+    }
+
+    /// It has ended: with an answer of this status, or because its client left. `route` is a template and `method` one of
+    /// a short list.
+    pub fn request_ends(
+        &self,
+        route: &str,
+        method: &'static str,
+        status: Option<StatusCode>,
+        refusal: Option<ErrorCode>,
+        took: Duration,
+    ) {
+        self.under_way.dec();
+        let route = route.to_owned();
+        self.durations.get_or_create(&RouteLabels { route: route.clone() }).observe(took.as_secs_f64());
+        let status = status.map_or("left", class);
+        self.requests.get_or_create(&RequestLabels { route, method, status }).inc();
+        if let Some(code) = refusal {
+            self.refusals.get_or_create(&RefusalLabels { code: code.entry().code }).inc();
+        }
+    }
+
+    /// A match was made.
+    pub fn matched(&self, change: Change) {
+        let outcome = match change {
+            Change::Created => "created",
+            Change::Updated => "updated",
+            Change::Unchanged => "unchanged",
+            Change::Reactivated => "reactivated",
+        };
+        self.matches.get_or_create(&MatchLabels { outcome }).inc();
+    }
+
+    /// All of it now, in the format of OpenMetrics 1.0, which Prometheus reads.
+    ///
+    /// # Errors
+    ///
+    /// None; a `String` takes everything.
+    pub fn text(&self, pool: &PgPool) -> Result<String, fmt::Error> {
+        let mut registry = Registry::with_prefix("customer_match");
+        let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        registry.register("build", "Which server this is", build);
+        registry.register("requests", "Requests that ended", self.requests.clone());
+        let durations = self.durations.clone();
+        registry.register_with_unit("request_duration", "From headers to answer", Unit::Seconds, durations);
+        registry.register("requests_under_way", "Requests that have not ended", self.under_way.clone());
+        registry.register("refusals", "Answers that are errors, by their code", self.refusals.clone());
+        registry.register("matches", "Matches that were made, by what came of them", self.matches.clone());
+        registry.register("pool_connections", "Connections to the database", gauge(pool.size()));
+        let idle = u32::try_from(pool.num_idle()).unwrap_or(u32::MAX);
+        registry.register("pool_idle_connections", "Those that nobody uses", gauge(idle));
+        let most = gauge(pool.options().get_max_connections());
+        registry.register("pool_max_connections", "As many as there may be", most);
+        let lost: Counter = Counter::default();
+        lost.inc_by(log::lost_lines());
+        registry.register("log_lost_lines", "Lines of the log that nobody read in time", lost);
+        let mut text = String::new();
+        encode(&mut text, &registry)?;
+        Ok(text)
+    }
+}
+
+fn gauge(value: u32) -> impl Metric {
+    let gauge: Gauge = Gauge::default();
+    gauge.set(value.into());
+    gauge
+}
+
+fn class(status: StatusCode) -> &'static str {
+    match status.as_u16() / 100 {
+        1 => "1xx",
+        2 => "2xx",
+        3 => "3xx",
+        4 => "4xx",
+        _ => "5xx",
+    }
+}

@@ -1,0 +1,86 @@
+//! What Prometheus reads.
+
+use axum::body::Body;
+use axum::http::{Method, Request};
+use http_body_util::BodyExt;
+use serde_json::json;
+use tower::ServiceExt;
+
+use crate::support::binary::{Server, on};
+use crate::support::{CUSTOMER, MANAGER, MATCH, Service};
+
+/// The samples of these metrics, in their order.
+async fn samples(service: &Service, names: &[&str]) -> Vec<String> {
+    let request = Request::get("/metrics").body(Body::empty()).unwrap();
+    let response = service.metrics.clone().oneshot(request).await.unwrap();
+    assert_eq!(
+        response.headers()["content-type"],
+        "application/openmetrics-text; version=1.0.0; charset=utf-8"
+    );
+    let text = response.into_body().collect().await.unwrap().to_bytes();
+    let text = String::from_utf8(text.to_vec()).unwrap();
+    assert!(text.ends_with("# EOF\n"), "{text}");
+    let wanted = |line: &&str| names.iter().any(|name| line.starts_with(&format!("customer_match_{name}")));
+    let mut samples: Vec<_> = text.lines().filter(wanted).map(str::to_owned).collect();
+    samples.sort();
+    samples
+}
+
+#[tokio::test]
+async fn requests_are_counted_and_nothing_that_a_client_made_up() {
+    let service = Service::start().await;
+    let body = json!({ "managerCuRefNo": MANAGER, "customerCuRefNo": CUSTOMER });
+    for _ in 0..2 {
+        service.post_match(body.clone()).await.assert_success();
+    }
+    service.post(MATCH, body).await.assert_error(404, "PUBLIC_API_KEY_IS_EMPTY");
+    let made_up = Method::from_bytes(b"BREW").unwrap();
+    for path in ["/needle-1", "/needle-2", "/livez"] {
+        let request = Request::builder().method(made_up.clone()).uri(path).body(Body::empty()).unwrap();
+        service.call(request).await;
+    }
+    let names = ["build_info", "requests", "refusals", "matches", "request_duration_seconds_count"];
+    insta::assert_snapshot!(samples(&service, &names).await.join("\n"), @r#"
+    customer_match_build_info{version="0.1.0"} 1
+    customer_match_matches_total{outcome="created"} 1
+    customer_match_matches_total{outcome="unchanged"} 1
+    customer_match_refusals_total{code="INTERNAL_METHOD_NOT_ALLOWED"} 1
+    customer_match_refusals_total{code="INTERNAL_RESOURCE_NOT_FOUND"} 2
+    customer_match_refusals_total{code="PUBLIC_API_KEY_IS_EMPTY"} 1
+    customer_match_request_duration_seconds_count{route="(none)"} 2
+    customer_match_request_duration_seconds_count{route="/api/v1/customer/customer-match-customer"} 3
+    customer_match_request_duration_seconds_count{route="/livez"} 1
+    customer_match_requests_total{route="(none)",method="other",status="4xx"} 2
+    customer_match_requests_total{route="/api/v1/customer/customer-match-customer",method="POST",status="2xx"} 2
+    customer_match_requests_total{route="/api/v1/customer/customer-match-customer",method="POST",status="4xx"} 1
+    customer_match_requests_total{route="/livez",method="other",status="4xx"} 1
+    customer_match_requests_under_way 0
+    "#);
+}
+
+#[tokio::test]
+async fn the_state_of_the_pool_is_measured() {
+    let service = Service::start_configured(&["--database-max-connections", "5"]).await;
+    let held = service.pool.acquire().await.unwrap();
+    let pool = samples(&service, &["pool_max_connections", "pool_idle"]).await;
+    assert!(pool.contains(&"customer_match_pool_max_connections 5".into()), "{pool:?}");
+    drop(held);
+}
+
+#[tokio::test]
+async fn they_have_a_listener_of_their_own() {
+    let service = Service::start().await;
+    assert_eq!(service.get("/metrics").await.status, 404);
+    let flags = ["serve", "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0"];
+    let mut server = Server::start(on(&service.database, &flags));
+    let url = server.url.clone();
+    let printed = server.next_line();
+    let metrics = printed.trim_end().strip_prefix("metrics are on ").unwrap();
+    reqwest::get(format!("{url}/livez")).await.unwrap();
+    let text = reqwest::get(metrics).await.unwrap().text().await.unwrap();
+    assert!(
+        text.contains("customer_match_requests_total{route=\"/livez\",method=\"GET\",status=\"2xx\"} 1"),
+        "{text}"
+    );
+    assert_eq!(reqwest::get(metrics.replace("/metrics", "/livez")).await.unwrap().status(), 404);
+}
