@@ -5,39 +5,41 @@
 //! but this crate may log below info ([`OTHERS`]), and a panic's message is left out when it was formatted from values
 //! ([`said`]).
 //!
-//! A thread writes the lines as soon as it gets them. What is killed loses the lines of the last moment, a panic is none
-//! of that; and when nobody reads stderr, lines are lost ([`lost_lines`]) and requests are served.
+//! A thread writes the lines of each moment together ([`lines`]). What is killed loses those of the last moment, a panic is
+//! none of that; and when nobody reads stderr, lines are lost ([`lost_lines`]) and requests are served.
+
+mod lines;
 
 use std::any::Any;
 use std::backtrace::{Backtrace, BacktraceStatus};
-use std::io::{BufWriter, IsTerminal, stderr};
+use std::io::{IsTerminal, stderr};
 use std::panic::{self, PanicHookInfo};
-use std::sync::OnceLock;
 
 use tracing::Level;
-use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt};
 
-use crate::config::{ConfigError, Log, LogFormat};
+pub use self::lines::Guard;
+use self::lines::Lines;
+use crate::config::{Log, LogFormat};
 
 /// The most that other crates log, whatever the filter asks for.
 const OTHERS: Level = Level::INFO;
 
-/// Lines that wait to be written; a second of a busy server's, some 20 MB.
-const QUEUE: usize = 1 << 16;
+/// What may wait to be written, in octets: a second of a busy server's lines.
+const ROOM: usize = 8 << 20;
 
-static LOST: OnceLock<ErrorCounter> = OnceLock::new();
+static LINES: Lines = Lines::new(ROOM);
 
 /// Lines that were not logged because too many were waiting to be written.
 pub fn lost_lines() -> u64 {
-    LOST.get().map_or(0, |lost| lost.dropped_lines() as u64)
+    LINES.lost()
 }
 
 /// From here on this process logs as it is told. May be called once. When the guard is dropped, all is written.
-pub fn start(log: &Log) -> Result<WorkerGuard, ConfigError> {
+pub fn start(log: &Log) -> anyhow::Result<Guard> {
     let cap = Targets::new().with_target(env!("CARGO_CRATE_NAME"), Level::TRACE).with_default(OTHERS);
     let filter = log.filter()?;
     let terminal = stderr().is_terminal();
@@ -47,12 +49,7 @@ pub fn start(log: &Log) -> Result<WorkerGuard, ConfigError> {
         LogFormat::Json => false,
     };
     // A line that cannot be written is lost, and nothing else is: reported to the same stderr it would be a panic.
-    let (writer, guard) = NonBlockingBuilder::default()
-        .buffered_lines_limit(QUEUE)
-        .thread_name("log")
-        .finish(BufWriter::new(stderr()));
-    LOST.get_or_init(|| writer.error_counter());
-    let lines = fmt::layer().with_writer(writer).log_internal_errors(false);
+    let lines = fmt::layer().with_writer(|| &LINES).log_internal_errors(false);
     let lines = if text {
         let colours = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         lines.with_target(false).with_ansi(colours).boxed()
@@ -62,7 +59,7 @@ pub fn start(log: &Log) -> Result<WorkerGuard, ConfigError> {
     // For the whole, not for a layer: a layer's own filter loses the event after one that sqlx only asked about.
     tracing_subscriber::registry().with(cap).with(filter).with(lines).init();
     panic::set_hook(Box::new(log_panic));
-    Ok(guard)
+    Ok(LINES.write_to(stderr())?)
 }
 
 fn log_panic(panic: &PanicHookInfo<'_>) {
