@@ -136,10 +136,11 @@ pub enum MatchError {
     Database(Arc<sqlx::Error>),
 }
 
-/// Tasks that can write. One does; the others are there for when it waits for something, a locked customer as a rule.
+/// Tasks that can write. Most are there for when one waits for something, a locked customer as a rule.
 const WRITERS: usize = 8;
-/// Of them at work at the same time, while no batch is stuck. More would make smaller batches.
-const AT_WORK: usize = 1;
+/// Of them at work at the same time, while no batch is stuck: what one waits for the disk with, the other uses. More would
+/// make smaller batches.
+const AT_WORK: usize = 2;
 
 /// The door of the write path. Clones share everything; with the last of them the writers end.
 #[derive(Clone)]
