@@ -160,3 +160,82 @@ impl Drop for Batch<'_> {
         self.queue.ready.notify_one();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::domain::{CuRefNo, Email};
+    use crate::matching::{Customer, Match};
+
+    fn job(organisation_id: i64, customer: usize) -> Job {
+        let manager = CuRefNo::parse("1cGIHvFoQDGLAbcA").unwrap();
+        let customer = Customer::Email(Email::parse(&format!("{customer}@example.com")).unwrap());
+        let wanted = Match { organisation_id, manager, customer, notice: None };
+        Job { wanted, answer: oneshot::channel().0, since: Instant::now() }
+    }
+
+    fn queue(jobs: impl IntoIterator<Item = Job>) -> Queue {
+        let queue = Queue::default();
+        for job in jobs {
+            assert!(queue.enter(job).is_ok());
+        }
+        queue
+    }
+
+    fn of(batch: &Batch<'_>, organisation_id: i64) -> Vec<String> {
+        let theirs = batch.jobs.iter().filter(|job| job.wanted.organisation_id == organisation_id);
+        theirs.filter_map(|job| job.wanted.customer.email()).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn a_batch_takes_from_all_lines_as_evenly_as_they_allow() {
+        let few = (0..8).map(|customer| job(2, customer));
+        let queue =
+            queue((0..500).map(|customer| job(1, customer)).chain(few).chain((0..500).map(|c| job(3, c))));
+        let batch = queue.take_now().unwrap();
+        assert_eq!([1, 2, 3].map(|id| of(&batch, id).len()), [124, 8, 124]);
+    }
+
+    #[test]
+    fn an_organisation_is_in_one_batch_at_a_time_and_keeps_its_order() {
+        let queue = queue((0..300).map(|customer| job(1, customer)));
+        let mut batch = queue.take_now().unwrap();
+        assert!(queue.take_now().is_none());
+        let last = batch.jobs.pop().unwrap();
+        batch.put_back([last].into_iter(), Vec::new());
+        let next = of(&queue.take_now().unwrap(), 1);
+        assert_eq!(next.first().unwrap(), "255@example.com");
+        assert_eq!(next.len(), 1 + 300 - 256);
+    }
+
+    #[test]
+    fn whoever_waits_for_a_lock_has_the_next_batch_alone() {
+        let queue = queue([job(1, 0), job(2, 0)]);
+        let mut batch = queue.take_now().unwrap();
+        let locked = batch.jobs.extract_if(.., |job| job.wanted.organisation_id == 1).collect();
+        batch.put_back([].into_iter(), locked);
+        assert!(queue.enter(job(3, 0)).is_ok());
+        let alone = queue.take_now().unwrap();
+        let others = queue.take_now().unwrap();
+        assert_eq!([1, 3].map(|id| of(&alone, id).len()), [1, 0]);
+        assert_eq!([1, 3].map(|id| of(&others, id).len()), [0, 1]);
+    }
+
+    #[test]
+    fn the_whole_is_bounded_and_one_organisation_leaves_room_for_the_others() {
+        let queue = queue((0..PLACES_OF_ONE).map(|customer| job(1, customer)));
+        assert!(queue.enter(job(1, 0)).is_err());
+        for customer in PLACES_OF_ONE..PLACES {
+            assert!(queue.enter(job(customer as i64, 0)).is_ok());
+        }
+        assert!(queue.enter(job(-1, 0)).is_err());
+        while let Some(batch) = queue.take_now() {
+            drop(batch);
+        }
+        assert!(queue.lock().lines.is_empty(), "nothing is kept for those who left");
+        assert_eq!(queue.lock().jobs, 0);
+    }
+}
