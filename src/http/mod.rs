@@ -1,7 +1,8 @@
 //! The HTTP side: every route and every layer is in this file, each endpoint in one of its own.
 //!
-//! A request passes [`trace`] (id, span, log event), [`cors`], [`rate_limit`] (headers), a net for panics, [`timeout`] and then
-//! its endpoint, whose extractor ([`extract`]) checks the key before anything else is looked at.
+//! A request passes [`trace`] (id, span, log event, metrics), [`cors`], [`security`] (headers), [`rate_limit`] (headers),
+//! [`concurrency`], a net for panics, [`timeout`] and then its endpoint, whose extractor ([`extract`]) checks the key before
+//! anything else is looked at.
 
 mod asset;
 mod client_address;
