@@ -220,6 +220,11 @@ impl ApiError {
         Self::too_many_requests(retry_after).described(description)
     }
 
+    /// The server cannot do it now, for this reason.
+    pub fn unavailable(description: &'static str) -> Self {
+        Self::from(ErrorCode::ServiceUnavailable).described(description)
+    }
+
     /// The status that it is answered with.
     pub fn status(&self) -> StatusCode {
         self.status

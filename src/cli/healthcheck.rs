@@ -4,11 +4,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::http::{Request, header};
 use clap::Args;
+use http_body_util::BodyExt;
 use hyper_util::rt::TokioIo;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
 use super::output::Output;
@@ -28,27 +29,30 @@ pub(super) struct Healthcheck {
 impl Healthcheck {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let address = reachable(self.listen.address);
-        let status = tokio::time::timeout(TIMEOUT, ask(&address))
+        let (status, body) = tokio::time::timeout(TIMEOUT, ask(&address))
             .await
             .with_context(|| {
                 format!("no answer from http://{address}/readyz within {} s", TIMEOUT.as_secs())
             })?
             .with_context(|| format!("no answer from http://{address}/readyz"))?;
         if status != 200 {
-            bail!("not ready: http://{address}/readyz answered {status}");
+            let body: Value = serde_json::from_slice(&body).unwrap_or_default();
+            let reason = body["error"]["description"].as_str().unwrap_or("nothing that is understood");
+            bail!("not ready: http://{address}/readyz answered {status}: {reason}");
         }
         self.output.print(&json!({ "ready": true }), || "ready".into())
     }
 }
 
-async fn ask(address: &Address) -> anyhow::Result<u16> {
+/// Status and body of `/readyz`.
+async fn ask(address: &Address) -> anyhow::Result<(u16, Bytes)> {
     let stream = TcpStream::connect((address.host.as_str(), address.port)).await?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let request = Request::get("/readyz").header(header::HOST, address.to_string()).body(Body::empty())?;
-    let driver = tokio::spawn(connection);
+    tokio::spawn(connection);
     let response = sender.send_request(request).await?;
-    driver.abort();
-    Ok(response.status().as_u16())
+    let status = response.status().as_u16();
+    Ok((status, response.into_body().collect().await?.to_bytes()))
 }
 
 /// A server that listens on every address is asked on the loopback one.

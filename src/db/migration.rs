@@ -1,11 +1,12 @@
 //! The schema's versions.
 
 use std::sync::LazyLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{Connection, PgConnection};
+use sqlx::{Connection, PgConnection, PgPool};
 
 /// The advisory lock that one migrating server holds; the number has no meaning.
 const LOCK: i64 = 0x6375_7374_6f6d_6572;
@@ -40,16 +41,39 @@ pub async fn run(options: &PgConnectOptions) -> Result<(), MigrateError> {
 /// How many migrations this database lacks; changes nothing.
 pub async fn pending(options: &PgConnectOptions) -> sqlx::Result<usize> {
     let mut connection = PgConnection::connect_with(options).await?;
+    let pending = pending_on(&mut connection).await?;
+    connection.close().await?;
+    Ok(pending)
+}
+
+async fn pending_on(connection: &mut PgConnection) -> sqlx::Result<usize> {
     let known: bool = sqlx::query_scalar("select to_regclass('_sqlx_migrations') is not null")
-        .fetch_one(&mut connection)
+        .fetch_one(&mut *connection)
         .await?;
     let applied: Vec<i64> = if known {
-        sqlx::query_scalar("select version from _sqlx_migrations where success")
-            .fetch_all(&mut connection)
-            .await?
+        sqlx::query_scalar("select version from _sqlx_migrations where success").fetch_all(connection).await?
     } else {
         Vec::new()
     };
-    connection.close().await?;
     Ok(MIGRATOR.iter().filter(|migration| !applied.contains(&migration.version)).count())
+}
+
+/// What one server knows of the schema.
+#[derive(Default)]
+pub struct Schema {
+    /// Once it is, it stays: a schema does not go back.
+    current: AtomicBool,
+}
+
+impl Schema {
+    /// Whether the database has every migration. Asks it each time, so that an answer also says that the database is there.
+    pub async fn is_current(&self, pool: &PgPool) -> sqlx::Result<bool> {
+        if self.current.load(Ordering::Relaxed) {
+            super::ping(pool).await?;
+            return Ok(true);
+        }
+        let current = pending_on(&mut *pool.acquire().await?).await? == 0;
+        self.current.store(current, Ordering::Relaxed);
+        Ok(current)
+    }
 }

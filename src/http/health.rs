@@ -1,15 +1,19 @@
 //! Health for whoever restarts processes and routes traffic.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
+use tokio::time::timeout;
 
 use super::App;
-use super::openapi::{self, Refusals};
+use super::openapi::{self, Refusals, Refuses};
 use super::success::Success;
-use crate::db;
-use crate::error::{ApiError, ErrorCode};
+use crate::error::ApiError;
+
+/// Longer than a connection to the database is waited for, shorter than who asks waits (`healthcheck`: 3 s).
+const PATIENCE: Duration = Duration::from_millis(2500);
 
 /// The process answers.
 #[utoipa::path(
@@ -23,18 +27,57 @@ pub(super) async fn live() -> Json<Success> {
     Json(Success::TRUE)
 }
 
-/// The database answers, and the server is not about to stop.
+/// Requests may be sent here.
+///
+/// A 503 says in `error.description` why not: `The server is shutting down.`, `The database does not answer.` or
+/// `Migrations are pending.`
 #[utoipa::path(
     get,
     path = "/readyz",
     tag = openapi::SERVER,
-    responses((status = OK, body = Success, description = "It does, and it is not."), Refusals<()>),
+    responses(
+        (status = OK, body = Success, description = "The database answers, its schema is current, and the server is not about to stop."),
+        Refusals<NotReady>,
+    ),
     security(()),
 )]
 pub(super) async fn ready(State(app): State<Arc<App>>) -> Result<Json<Success>, ApiError> {
     if app.draining.is_cancelled() {
-        return Err(ErrorCode::ServiceUnavailable.into());
+        return Err(NotReady::Draining.into());
     }
-    db::ping(&app.pool).await?;
-    Ok(Json(Success::TRUE))
+    match timeout(PATIENCE, app.schema.is_current(&app.pool)).await {
+        Ok(Ok(true)) => Ok(Json(Success::TRUE)),
+        Ok(Ok(false)) => Err(NotReady::MigrationsPending.into()),
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "the database is unavailable");
+            Err(NotReady::NoDatabase.into())
+        }
+        Err(_) => {
+            tracing::warn!("the database does not answer");
+            Err(NotReady::NoDatabase.into())
+        }
+    }
+}
+
+/// Why no requests should be sent here.
+enum NotReady {
+    Draining,
+    NoDatabase,
+    MigrationsPending,
+}
+
+impl From<NotReady> for ApiError {
+    fn from(reason: NotReady) -> Self {
+        Self::unavailable(match reason {
+            NotReady::Draining => "The server is shutting down.",
+            NotReady::NoDatabase => "The database does not answer.",
+            NotReady::MigrationsPending => "Migrations are pending.",
+        })
+    }
+}
+
+impl Refuses for NotReady {
+    fn examples() -> Vec<ApiError> {
+        vec![Self::NoDatabase.into()]
+    }
 }

@@ -48,6 +48,7 @@ use utoipa_axum::routes;
 use self::concurrency::Places;
 use crate::config::{Config, Timeouts, TrustedProxies};
 use crate::db;
+use crate::db::migration::Schema;
 use crate::keys::{KeyRegistry, Pace};
 use crate::matching::Matcher;
 use crate::metrics::Metrics;
@@ -63,6 +64,7 @@ pub struct App {
     places: Places,
     metrics: Arc<Metrics>,
     timeouts: Timeouts,
+    schema: Schema,
     draining: CancellationToken,
 }
 
@@ -86,6 +88,7 @@ impl App {
             places,
             metrics: Arc::default(),
             timeouts,
+            schema: Schema::default(),
             draining,
         }
     }

@@ -13,6 +13,7 @@ mod customer_import;
 mod customer_merge;
 mod examples;
 mod guessing;
+mod health;
 mod identity;
 mod input;
 mod key_changes;

@@ -1,0 +1,72 @@
+//! What is told to whoever restarts processes and routes traffic.
+
+use axum::body::Body;
+use axum::http::{Request, header};
+use serde_json::json;
+use sqlx::ConnectOptions;
+
+use crate::support::binary::{Server, command, on, run, run_json, run_refused};
+use crate::support::{Service, TestDatabase};
+
+impl Service {
+    /// Alive, but for this reason nobody should send requests here.
+    async fn assert_not_ready(&self, reason: &str) {
+        let answer = self.get("/readyz").await;
+        answer.assert_error(503, "INTERNAL_SERVICE_UNAVAILABLE");
+        assert_eq!(answer.body["error"]["description"], reason);
+        assert_eq!(answer.headers[header::RETRY_AFTER], "1");
+        self.get("/livez").await.assert_success();
+    }
+}
+
+#[tokio::test]
+async fn a_server_is_ready_until_it_drains() {
+    let service = Service::start().await;
+    service.get("/livez").await.assert_success();
+    service.get("/readyz").await.assert_success();
+    let head = Request::head("/livez").body(Body::empty()).unwrap();
+    assert_eq!(service.call(head).await.status, 200);
+    service.draining.cancel();
+    service.assert_not_ready("The server is shutting down.").await;
+}
+
+#[tokio::test]
+async fn without_its_database_a_server_is_not_ready() {
+    let service = Service::start().await;
+    service.pool.close().await;
+    service.assert_not_ready("The database does not answer.").await;
+}
+
+#[tokio::test]
+async fn with_migrations_pending_a_server_is_not_ready() {
+    let service = Service::start().await;
+    let newest = "where version = (select max(version) from _sqlx_migrations)";
+    service.execute(&format!("update _sqlx_migrations set success = false {newest}")).await;
+    service.assert_not_ready("Migrations are pending.").await;
+    service.execute("alter table _sqlx_migrations rename to hidden").await;
+    service.assert_not_ready("Migrations are pending.").await;
+    service.execute("alter table hidden rename to _sqlx_migrations").await;
+    service.execute(&format!("update _sqlx_migrations set success = true {newest}")).await;
+    service.get("/readyz").await.assert_success();
+
+    // A schema does not go back, so it is not looked at again.
+    service.execute("drop table _sqlx_migrations").await;
+    service.get("/readyz").await.assert_success();
+}
+
+#[tokio::test]
+async fn the_healthcheck_says_why_a_server_is_not_ready() {
+    let database = TestDatabase::create().await;
+    let server = Server::start(on(&database, &["serve", "--listen", "127.0.0.1:0"]));
+    let address = server.url.trim_start_matches("http://");
+    let healthcheck = |more: &[&str]| command(&[&["healthcheck", "--listen", address], more].concat());
+    let mut connection = database.options().connect().await.unwrap();
+    sqlx::raw_sql("alter table _sqlx_migrations rename to hidden").execute(&mut connection).await.unwrap();
+    assert_eq!(
+        run_refused(healthcheck(&[])),
+        format!("error: not ready: http://{address}/readyz answered 503: Migrations are pending.\n")
+    );
+    sqlx::raw_sql("alter table hidden rename to _sqlx_migrations").execute(&mut connection).await.unwrap();
+    assert_eq!(run(healthcheck(&[])), "ready\n");
+    assert_eq!(run_json(healthcheck(&["--format", "json"])), json!({ "ready": true }));
+}
