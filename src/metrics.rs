@@ -19,7 +19,7 @@ use sqlx::PgPool;
 
 use crate::error::ErrorCode;
 use crate::log;
-use crate::matching::Change;
+use crate::matching::{Change, Counters, Matcher};
 
 /// From an answer out of memory to the longest that a request may take, in seconds.
 const BUCKETS: [f64; 13] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 20.0];
@@ -109,7 +109,7 @@ impl Metrics {
     /// # Errors
     ///
     /// None; a `String` takes everything.
-    pub fn text(&self, pool: &PgPool) -> Result<String, fmt::Error> {
+    pub fn text(&self, pool: &PgPool, matcher: &Matcher) -> Result<String, fmt::Error> {
         let mut registry = Registry::with_prefix("customer_match");
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "Which server this is", build);
@@ -119,6 +119,11 @@ impl Metrics {
         registry.register("requests_under_way", "Requests that have not ended", self.under_way.clone());
         registry.register("refusals", "Answers that are errors, by their code", self.refusals.clone());
         registry.register("matches", "Matches that were made, by what came of them", self.matches.clone());
+        let Counters { batch_sizes, retries } = matcher.counters().clone();
+        registry.register("batch_size", "Matches in one commit", batch_sizes);
+        registry.register("batch_retries", "Batches that were written again", retries);
+        let depth = gauge(u32::try_from(matcher.depth()).unwrap_or(u32::MAX));
+        registry.register("queue_depth", "Matches that wait or are being written", depth);
         registry.register("pool_connections", "Connections to the database", gauge(pool.size()));
         let idle = u32::try_from(pool.num_idle()).unwrap_or(u32::MAX);
         registry.register("pool_idle_connections", "Those that nobody uses", gauge(idle));

@@ -11,6 +11,7 @@ use sqlx::PgPool;
 
 use super::App;
 use crate::error::{ApiError, ErrorCode};
+use crate::matching::Matcher;
 use crate::metrics::Metrics;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -21,10 +22,12 @@ pub fn router(app: &App) -> Router {
         .route("/metrics", get(metrics))
         .fallback(async || ApiError::not_found("The requested path"))
         .method_not_allowed_fallback(async || ApiError::from(ErrorCode::MethodNotAllowed))
-        .with_state((Arc::clone(&app.metrics), app.pool.clone()))
+        .with_state((Arc::clone(&app.metrics), app.pool.clone(), app.matcher.clone()))
 }
 
-async fn metrics(State((metrics, pool)): State<(Arc<Metrics>, PgPool)>) -> Result<Response, ApiError> {
-    let text = metrics.text(&pool).map_err(|_| ErrorCode::InternalError)?;
+type Measured = (Arc<Metrics>, PgPool, Matcher);
+
+async fn metrics(State((metrics, pool, matcher)): State<Measured>) -> Result<Response, ApiError> {
+    let text = metrics.text(&pool, &matcher).map_err(|_| ErrorCode::InternalError)?;
     Ok(([(CONTENT_TYPE, OPEN_METRICS)], text).into_response())
 }

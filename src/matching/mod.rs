@@ -17,12 +17,14 @@
 //! - **Fair**: a batch takes from all organisations as evenly as they allow ([`queue`]).
 //! - **Bounded**: a full queue refuses; a match that waited too long is refused, one whose caller has gone is forgotten.
 
+mod counters;
 mod queue;
 mod rehearsal;
 mod statement;
 mod unmatch;
 mod writer;
 
+pub use counters::Counters;
 pub use rehearsal::rehearse;
 pub use unmatch::{Unmatch, UnmatchError, unmatch};
 
@@ -146,6 +148,7 @@ const AT_WORK: usize = 2;
 #[derive(Clone)]
 pub struct Matcher {
     queue: Arc<Queue>,
+    counters: Counters,
     _open: Arc<DropGuard>,
 }
 
@@ -155,10 +158,27 @@ impl Matcher {
         let queue = Arc::new(Queue::default());
         let turns = Arc::new(Semaphore::new(AT_WORK));
         let closed = CancellationToken::new();
+        let counters = Counters::default();
         for _ in 0..WRITERS {
-            tokio::spawn(writer::run(options.clone(), queue.clone(), turns.clone(), closed.clone()));
+            tokio::spawn(writer::run(
+                options.clone(),
+                queue.clone(),
+                turns.clone(),
+                closed.clone(),
+                counters.clone(),
+            ));
         }
-        Self { queue, _open: Arc::new(closed.drop_guard()) }
+        Self { queue, counters, _open: Arc::new(closed.drop_guard()) }
+    }
+
+    /// What the writers have counted.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Matches that wait or are being written.
+    pub fn depth(&self) -> usize {
+        self.queue.depth()
     }
 
     /// Makes the match, once, however many calls ask for the same at the same time.

@@ -67,6 +67,11 @@ impl Queue {
         Ok(())
     }
 
+    /// Matches that wait or are being written.
+    pub(super) fn depth(&self) -> usize {
+        self.lock().jobs
+    }
+
     /// What waits, as soon as something does. `None`: nothing will any more.
     pub(super) async fn take(&self, closed: &CancellationToken) -> Option<Batch<'_>> {
         loop {

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::queue::Queue;
 use super::statement::{self, Patience, Verdict};
-use super::{Match, MatchError, Outcome};
+use super::{Counters, Match, MatchError, Outcome};
 use crate::db::is_lock_timeout;
 use crate::db::retry::is_worth_another;
 
@@ -51,8 +51,9 @@ pub(super) async fn run(
     queue: Arc<Queue>,
     turns: Arc<Semaphore>,
     closed: CancellationToken,
+    counters: Counters,
 ) {
-    let mut writer = Writer { options, connection: None, written: 0, replan_at: 1 };
+    let mut writer = Writer { options, connection: None, written: 0, replan_at: 1, counters };
     let mut turn = None;
     loop {
         let held = match turn.take() {
@@ -106,6 +107,7 @@ struct Writer {
     /// moment: that of an empty database would read a whole organisation for each customer once it has some, until
     /// Postgres analyses the tables. So each plan serves until what was written has doubled, which is rare ever after.
     replan_at: usize,
+    counters: Counters,
 }
 
 impl Writer {
@@ -142,6 +144,7 @@ impl Writer {
                 return;
             }
             tracing::warn!(%error, matches = batch.len(), "a batch is tried again");
+            self.counters.retries.inc();
             let error = Arc::new(error);
             for late in batch.extract_if(.., |job| job.since.elapsed() > MAX_WAIT) {
                 late.answer(Err(MatchError::Database(Arc::clone(&error))));
@@ -185,6 +188,7 @@ impl Writer {
             let matches: Vec<_> = batch.iter().map(|job| &job.wanted).collect();
             let verdicts = statement::execute(connection, &matches, patience).await?;
             self.written += matches.len();
+            self.counters.batch_sizes.observe(matches.len() as f64);
             Ok(verdicts)
         };
         timeout(ATTEMPT_TIMEOUT, attempt)

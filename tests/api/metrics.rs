@@ -59,6 +59,31 @@ async fn requests_are_counted_and_nothing_that_a_client_made_up() {
 }
 
 #[tokio::test]
+async fn batches_are_measured() {
+    let service = Service::start().await;
+    let mut other = service.pool.begin().await.unwrap();
+    sqlx::query("lock table customer_match").execute(&mut *other).await.unwrap();
+    let body = json!({ "managerCuRefNo": MANAGER, "customerCuRefNo": CUSTOMER });
+    let depth = ["queue_depth"];
+    let (answer, waiting) = tokio::join!(service.post_match(body), async {
+        while samples(&service, &depth).await == ["customer_match_queue_depth 0"] {
+            tokio::task::yield_now().await;
+        }
+        let waiting = samples(&service, &depth).await;
+        other.rollback().await.unwrap();
+        waiting
+    });
+    answer.assert_success();
+    assert_eq!(waiting, ["customer_match_queue_depth 1"]);
+    let batches = samples(&service, &["batch_size_sum", "batch_size_count", "batch_retries"]).await;
+    insta::assert_snapshot!(batches.join("\n"), @r"
+    customer_match_batch_retries_total 0
+    customer_match_batch_size_count 1
+    customer_match_batch_size_sum 1.0
+    ");
+}
+
+#[tokio::test]
 async fn the_state_of_the_pool_is_measured() {
     let service = Service::start_configured(&["--database-max-connections", "5"]).await;
     let held = service.pool.acquire().await.unwrap();
