@@ -11,9 +11,11 @@ use http_body_util::BodyExt;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
+use tokio_util::either::Either;
 
+use super::local_tls;
 use super::output::Output;
-use crate::config::{Address, Listen};
+use crate::config::{Address, Listen, Tls};
 
 const TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -23,30 +25,33 @@ pub(super) struct Healthcheck {
     #[command(flatten)]
     listen: Listen,
     #[command(flatten)]
+    tls: Tls,
+    #[command(flatten)]
     output: Output,
 }
 
 impl Healthcheck {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let address = reachable(self.listen.address);
-        let (status, body) = tokio::time::timeout(TIMEOUT, ask(&address))
+        let tls = self.tls.is_on();
+        let url = format!("{}://{address}/readyz", if tls { "https" } else { "http" });
+        let (status, body) = tokio::time::timeout(TIMEOUT, ask(&address, tls))
             .await
-            .with_context(|| {
-                format!("no answer from http://{address}/readyz within {} s", TIMEOUT.as_secs())
-            })?
-            .with_context(|| format!("no answer from http://{address}/readyz"))?;
+            .with_context(|| format!("no answer from {url} within {} s", TIMEOUT.as_secs()))?
+            .with_context(|| format!("no answer from {url}"))?;
         if status != 200 {
             let body: Value = serde_json::from_slice(&body).unwrap_or_default();
             let reason = body["error"]["description"].as_str().unwrap_or("nothing that is understood");
-            bail!("not ready: http://{address}/readyz answered {status}: {reason}");
+            bail!("not ready: {url} answered {status}: {reason}");
         }
         self.output.print(&json!({ "ready": true }), || "ready".into())
     }
 }
 
 /// Status and body of `/readyz`.
-async fn ask(address: &Address) -> anyhow::Result<(u16, Bytes)> {
+async fn ask(address: &Address, tls: bool) -> anyhow::Result<(u16, Bytes)> {
     let stream = TcpStream::connect((address.host.as_str(), address.port)).await?;
+    let stream = if tls { Either::Right(local_tls::connect(stream).await?) } else { Either::Left(stream) };
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let request = Request::get("/readyz").header(header::HOST, address.to_string()).body(Body::empty())?;
     tokio::spawn(connection);

@@ -10,6 +10,7 @@ mod database;
 mod healthcheck;
 mod import;
 mod key;
+mod local_tls;
 mod migrate;
 mod openapi;
 mod organisation;

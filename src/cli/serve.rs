@@ -8,13 +8,15 @@ use clap::Args;
 use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::database::Database;
-use crate::config::{Address, Config};
+use crate::config::{Address, Config, Tls};
 use crate::demo;
 use crate::domain::ApiKey;
+use crate::http::tls::Certificate;
 use crate::http::{self, App, measure, server};
 
 /// As a shell reports a process that SIGINT ended.
@@ -32,6 +34,7 @@ impl Serve {
         let config = &self.config;
         config.check()?;
         let shutdown = shutdown_on_signal()?;
+        let certificate = certificate(&config.tls)?;
         let listener = listen(&config.listen.address, "--listen").await?;
         let metrics_listener = match &config.metrics.address {
             Some(address) => Some(listen(address, "--metrics-listen").await?),
@@ -43,11 +46,13 @@ impl Serve {
         let result = match shutdown.run_until_cancelled(self.prepare(&database)).await {
             Some(Ok(pool)) => {
                 let metrics_address = metrics_listener.as_ref().map(TcpListener::local_addr).transpose()?;
-                announce(listener.local_addr()?, metrics_address, &database, self.demo(&database));
+                let scheme = if config.tls.is_on() { "https" } else { "http" };
+                let url = format!("{scheme}://{}", listener.local_addr()?);
+                announce(&url, metrics_address, &database, self.demo(&database));
                 let app = App::new(pool.clone(), config, self.demo(&database), shutdown.clone());
                 let keys = app.keys();
                 let measured = serve_metrics(metrics_listener, &app, config, &shutdown);
-                server::serve(listener, http::router(app), config, shutdown.clone()).await;
+                server::serve(listener, certificate, http::router(app), config, shutdown.clone()).await;
                 if let Some(measured) = measured {
                     measured.await?;
                 }
@@ -91,8 +96,30 @@ fn serve_metrics(
     shutdown: &CancellationToken,
 ) -> Option<JoinHandle<()>> {
     let (router, config, shutdown) = (measure::router(app), config.clone(), shutdown.clone());
-    listener
-        .map(|listener| tokio::spawn(async move { server::serve(listener, router, &config, shutdown).await }))
+    listener.map(|listener| {
+        tokio::spawn(async move { server::serve(listener, None, router, &config, shutdown).await })
+    })
+}
+
+/// What to serve HTTPS with, if that is to be done: read now, and again at each SIGHUP.
+fn certificate(tls: &Tls) -> anyhow::Result<Option<Certificate>> {
+    let Some(first) = tls.server_config()? else { return Ok(None) };
+    let mut hang_up = signal(SignalKind::hangup())?;
+    let (current, certificate) = watch::channel(first);
+    let tls = tls.clone();
+    tokio::spawn(async move {
+        while hang_up.recv().await.is_some() {
+            match tls.server_config() {
+                Ok(Some(renewed)) => {
+                    current.send_replace(renewed);
+                    tracing::info!("the TLS certificate was read again");
+                }
+                Ok(None) => {}
+                Err(error) => tracing::error!(%error, "the TLS certificate stays as it was"),
+            }
+        }
+    });
+    Ok(Some(certificate))
 }
 
 /// Cancelled by SIGTERM or Ctrl-C. The second of them ends the process at once; its Postgres stops by itself.
@@ -118,8 +145,8 @@ fn shutdown_on_signal() -> anyhow::Result<CancellationToken> {
 }
 
 /// Tells whoever started the server where it is and what to do next. A closed stdout is no reason not to serve.
-fn announce(address: SocketAddr, metrics: Option<SocketAddr>, database: &Database, demo: bool) {
-    let mut text = format!("customer-match {} listens on http://{address}\n", env!("CARGO_PKG_VERSION"));
+fn announce(url: &str, metrics: Option<SocketAddr>, database: &Database, demo: bool) {
+    let mut text = format!("customer-match {} listens on {url}\n", env!("CARGO_PKG_VERSION"));
     if let Some(metrics) = metrics {
         text += &format!("metrics are on http://{metrics}/metrics\n");
     }
@@ -129,7 +156,7 @@ fn announce(address: SocketAddr, metrics: Option<SocketAddr>, database: &Databas
     if demo {
         text += &format!(
             "\ndemo mode: the documented call works as printed. Paste it:\n\n{}\n",
-            demo::curl(&format!("http://{address}"), ApiKey::SAMPLE)
+            demo::curl(url, ApiKey::SAMPLE)
         );
     }
     let _ = stdout().write_all(text.as_bytes());

@@ -4,6 +4,7 @@
 //! | concern | settings |
 //! |---|---|
 //! | [`Listen`] | `--listen` |
+//! | [`Tls`] | `--tls-certificate`, `--tls-key` |
 //! | [`Start`] | `--migrate`, `--demo`, `--no-demo` |
 //! | [`Database`] | `--database-url` (also `DATABASE_URL`), `--database-url-file`, `--data-dir`, `--postgres-bin-dir` |
 //! | [`Pool`] | `--database-max-connections` |
@@ -28,6 +29,7 @@ mod pool;
 mod rate_limits;
 mod start;
 mod timeouts;
+mod tls;
 mod trusted_proxies;
 
 pub use cors::Cors;
@@ -40,6 +42,7 @@ pub use pool::Pool;
 pub use rate_limits::{RateLimits, limit};
 pub use start::Start;
 pub use timeouts::Timeouts;
+pub use tls::Tls;
 pub use trusted_proxies::TrustedProxies;
 
 use clap::{Args, Command, FromArgMatches};
@@ -50,6 +53,8 @@ use clap::{Args, Command, FromArgMatches};
 pub struct Config {
     #[command(flatten)]
     pub listen: Listen,
+    #[command(flatten)]
+    pub tls: Tls,
     #[command(flatten)]
     pub start: Start,
     #[command(flatten)]
@@ -100,6 +105,7 @@ impl Config {
         require(private || !self.start.demo(private), || {
             "--demo is for the private Postgres: it would register a key that everybody knows in your database".into()
         })?;
+        self.tls.server_config()?;
         self.timeouts.check()
     }
 }

@@ -8,7 +8,11 @@ use crate::config::TrustedProxies;
 
 /// The other end of the connection, an extension of every request that came over one.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Peer(pub(super) IpAddr);
+pub(super) struct Peer {
+    pub(super) address: IpAddr,
+    /// Whether it is one of HTTPS.
+    pub(super) tls: bool,
+}
 
 const X_FORWARDED_FOR: &str = "x-forwarded-for";
 
@@ -17,8 +21,8 @@ const X_FORWARDED_FOR: &str = "x-forwarded-for";
 /// Each proxy appends whom it was called by. What stands left of the first address that is not trusted may be invented
 /// by the client, so it is not read.
 pub(super) fn of(parts: &Parts, proxies: &TrustedProxies) -> Option<IpAddr> {
-    let Peer(peer) = parts.extensions.get()?;
-    let mut address = peer.to_canonical();
+    let peer: &Peer = parts.extensions.get()?;
+    let mut address = peer.address.to_canonical();
     let lists = parts.headers.get_all(X_FORWARDED_FOR).iter().rev();
     let mut hops = lists.flat_map(|list| list.to_str().unwrap_or_default().rsplit(',')).map(parse);
     while proxies.contain(address) {
@@ -72,7 +76,7 @@ mod tests {
     #[case::version_6_with_port("2001:db8::1", &["[2001:db8:1::2]:80"], "2001:db8:1::2")]
     #[case::mapped_proxy("::ffff:10.0.0.1", &["::ffff:198.51.100.1"], "198.51.100.1")]
     fn names(#[case] peer: &str, #[case] headers: &[&str], #[case] expected: &str) {
-        let mut request = Request::get("/").extension(Peer(peer.parse().unwrap()));
+        let mut request = Request::get("/").extension(Peer { address: peer.parse().unwrap(), tls: false });
         for header in headers {
             request = request.header(X_FORWARDED_FOR, *header);
         }

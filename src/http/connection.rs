@@ -5,7 +5,6 @@
 //! after the header timeout when something of a request has been received or nothing was ever asked, else after the idle
 //! timeout. What is slow while a request is under way has timeouts of its own.
 
-use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -55,7 +54,7 @@ pub(super) fn protocol() -> Builder<TokioExecutor> {
 /// Serves the requests of a connection until either side ends it.
 pub(super) async fn serve(
     io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    peer: IpAddr,
+    peer: Peer,
     protocol: Builder<TokioExecutor>,
     router: Router,
     timeouts: Timeouts,
@@ -64,7 +63,7 @@ pub(super) async fn serve(
     let activity = Activity::begin();
     let service = service_fn(|mut request: Request<Incoming>| {
         let under_way = activity.request(request.version());
-        request.extensions_mut().insert(Peer(peer));
+        request.extensions_mut().insert(peer);
         let answer = router.clone().oneshot(request);
         async move {
             let answer = answer.await;

@@ -29,6 +29,7 @@ mod security;
 pub mod server;
 mod success;
 mod timeout;
+pub mod tls;
 mod trace;
 
 pub use openapi::document;

@@ -12,7 +12,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::connection;
+use super::client_address::Peer;
+use super::tls::Certificate;
+use super::{connection, tls};
 use crate::config::{Config, Limits, TrustedProxies};
 use crate::keys::network;
 
@@ -21,9 +23,15 @@ const ACCEPT_BACK_OFF: Duration = Duration::from_millis(50);
 /// File descriptors for everything but clients.
 const OTHER_FILES: u64 = 256;
 
-/// Serves until `shutdown` is cancelled, then answers what is under way, within the shutdown timeout. Idle connections
+/// Serves HTTP, or HTTPS with a certificate, until `shutdown` is cancelled, then answers what is under way, within the shutdown timeout. Idle connections
 /// are closed at once.
-pub async fn serve(listener: TcpListener, router: Router, config: &Config, shutdown: CancellationToken) {
+pub async fn serve(
+    listener: TcpListener,
+    certificate: Option<Certificate>,
+    router: Router,
+    config: &Config,
+    shutdown: CancellationToken,
+) {
     allow_files(config.limits);
     let places =
         Places { taken: Arc::default(), limits: config.limits, proxies: config.trusted_proxies.clone() };
@@ -42,16 +50,14 @@ pub async fn serve(listener: TcpListener, router: Router, config: &Config, shutd
             tracing::debug!("a connection too many was closed");
             continue;
         };
-        let served = connection::serve(
-            stream,
-            peer,
-            protocol.clone(),
-            router.clone(),
-            config.timeouts,
-            shutdown.clone(),
-        );
+        let tls = certificate.as_ref().map(|certificate| Arc::clone(&certificate.borrow()));
+        let peer = Peer { address: peer, tls: tls.is_some() };
+        let (protocol, router, timeouts) = (protocol.clone(), router.clone(), config.timeouts);
+        let shutdown = shutdown.clone();
         connections.spawn(async move {
-            served.await;
+            if let Some(stream) = tls::accept(stream, tls, timeouts.header, &shutdown).await {
+                connection::serve(stream, peer, protocol, router, timeouts, shutdown).await;
+            }
             drop(place);
         });
     }

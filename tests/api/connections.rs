@@ -29,7 +29,7 @@ impl Listening {
         let address = listener.local_addr().unwrap();
         let config = Config::from_flags(flags).unwrap();
         let (router, draining): (Router, _) = (service.router.clone(), service.draining.clone());
-        tokio::spawn(async move { server::serve(listener, router, &config, draining).await });
+        tokio::spawn(async move { server::serve(listener, None, router, &config, draining).await });
         Self { service, address }
     }
 

@@ -34,5 +34,6 @@ mod shared_limit;
 mod support;
 mod tenants;
 mod terminal;
+mod tls;
 mod unmatching;
 mod write_path;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::http::header::{CACHE_CONTROL, HOST};
 use axum::http::{HeaderMap, Uri};
 use axum::response::{IntoResponse, Response};
@@ -10,15 +10,21 @@ use maud::html;
 
 use super::{App, layout};
 use crate::domain::ApiKey;
+use crate::http::client_address::Peer;
 use crate::{db, demo};
 
-pub(super) async fn page(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMap) -> Response {
+pub(super) async fn page(
+    State(app): State<Arc<App>>,
+    peer: Option<Extension<Peer>>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
     let (state, label) = match db::ping(&app.pool).await {
         Ok(()) => ("good", "reachable"),
         Err(_) => ("bad", "not reachable"),
     };
     let key = if app.demo { ApiKey::SAMPLE } else { "YOUR_API_KEY" };
-    let call = demo::curl(&origin(&uri, &headers), key);
+    let call = demo::curl(&origin(peer.is_some_and(|peer| peer.tls), &uri, &headers), key);
     let main = html! {
         main.prose {
             h1 { "customer-match" }
@@ -57,11 +63,11 @@ pub(super) async fn page(State(app): State<Arc<App>>, uri: Uri, headers: HeaderM
 }
 
 /// The address that the browser has come to; a proxy in front says which scheme it was.
-fn origin(uri: &Uri, headers: &HeaderMap) -> String {
+fn origin(tls: bool, uri: &Uri, headers: &HeaderMap) -> String {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let host = text(HOST.as_str()).or_else(|| uri.authority().map(|authority| authority.as_str()));
-    let scheme = text("x-forwarded-proto").or_else(|| uri.scheme_str());
-    let scheme = if scheme == Some("https") { "https" } else { "http" };
+    let tls = tls || text("x-forwarded-proto") == Some("https");
+    let scheme = if tls { "https" } else { "http" };
     format!("{scheme}://{}", host.filter(|host| is_plain(host)).unwrap_or("localhost:8080"))
 }
 
