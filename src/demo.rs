@@ -43,10 +43,7 @@ pub async fn set_up(pool: &PgPool) -> anyhow::Result<()> {
         }
     }
     let (identity, email) = (IdentityId::parse(IDENTITY)?, Email::parse(CUSTOMER_EMAIL)?);
-    match customer_identity::create(pool, organisation_id, &identity, &email, None, None).await {
-        Err(error) if db::violates(&error, customer_identity::PRIMARY_KEY) => {}
-        result => result?,
-    }
+    customer_identity::create(pool, organisation_id, &identity, &email, None, None).await?;
     Ok(())
 }
 

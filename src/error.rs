@@ -15,6 +15,8 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::db::Failure;
+
 /// How long a client is asked to wait when the server is short of something.
 const RETRY_LATER: Duration = Duration::from_secs(1);
 
@@ -260,6 +262,12 @@ impl From<ErrorCode> for ApiError {
         let Entry { status, description, .. } = code.entry();
         let retry_after = (code == ErrorCode::ServiceUnavailable).then_some(RETRY_LATER);
         Self { code, status, description: description.into(), field: None, retry_after }
+    }
+}
+
+impl Failure for ApiError {
+    fn database(&self) -> Option<&sqlx::Error> {
+        None
     }
 }
 

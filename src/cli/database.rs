@@ -1,8 +1,12 @@
 //! Which Postgres a subcommand works on: the one of `DATABASE_URL`, or the private one.
 
+use std::io;
+use std::time::Duration;
+
 use anyhow::{Context, bail};
-use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
+use sqlx::{Connection, PgConnection, PgPool};
+use tokio::time::{Instant, sleep, timeout};
 
 pub(super) use crate::config::Database as DatabaseArgs;
 use crate::db::{self, migration};
@@ -10,6 +14,11 @@ use crate::private_postgres::{PrivatePostgres, Settings};
 
 /// What an import has under way at once needs no more beside the writer's own.
 const ONE_OFF_CONNECTIONS: u32 = 16;
+/// How long one attempt to reach the database may take, where nothing answers at all.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// Between the first two attempts; it doubles with each, up to [`MAX_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const MAX_PAUSE: Duration = Duration::from_secs(2);
 
 /// A database, ready for connections.
 pub(super) struct Database {
@@ -47,6 +56,30 @@ impl From<PrivatePostgres> for Database {
 }
 
 impl Database {
+    /// Waits until the database can be reached, with a line in the log for each attempt that fails. What waiting does not
+    /// mend, a wrong password say, is an error at once.
+    pub(super) async fn wait(&self, longest: Duration) -> anyhow::Result<()> {
+        let deadline = Instant::now() + longest;
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let attempt = timeout(CONNECT_TIMEOUT, PgConnection::connect_with(&self.options)).await;
+            let error = match attempt.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()))
+            {
+                Ok(connection) => {
+                    let _ = connection.close().await;
+                    return Ok(());
+                }
+                Err(error) => error,
+            };
+            if !db::is_transient(&error) || Instant::now() + pause > deadline {
+                return Err(error).context("the database cannot be reached");
+            }
+            tracing::warn!(%error, "waiting for the database");
+            sleep(pause).await;
+            pause = MAX_PAUSE.min(pause * 2);
+        }
+    }
+
     /// Migrates a private Postgres, which is ours to keep current. Anybody else's is refused while migrations are
     /// pending, unless the command line asks for them.
     pub(super) async fn ensure_current(&self, migrate: bool) -> anyhow::Result<()> {

@@ -2,6 +2,7 @@
 
 use std::io::{Write, stdout};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
@@ -10,6 +11,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::database::Database;
@@ -21,6 +23,8 @@ use crate::http::{self, App, measure, server};
 
 /// As a shell reports a process that SIGINT ended.
 const EXIT_INTERRUPTED: i32 = 130;
+/// Closing a connection takes one message.
+const POOL_CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Serve the API (what happens without a subcommand).
 #[derive(Args)]
@@ -57,7 +61,8 @@ impl Serve {
                     measured.await?;
                 }
                 keys.close().await;
-                pool.close().await;
+                // A statement that outlasted the drain is not waited for.
+                let _ = timeout(POOL_CLOSE_TIMEOUT, pool.close()).await;
                 Ok(())
             }
             Some(Err(error)) => Err(error),
@@ -69,7 +74,9 @@ impl Serve {
 
     /// Brings schema and demo data up to date.
     async fn prepare(&self, database: &Database) -> anyhow::Result<PgPool> {
-        database.ensure_current(self.config.start.migrate).await?;
+        let start = &self.config.start;
+        database.wait(start.wait_for_database).await?;
+        database.ensure_current(start.migrate).await?;
         let pool = database.pool(self.config.pool.max_connections);
         if self.demo(database) {
             demo::set_up(&pool).await?;

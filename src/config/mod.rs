@@ -5,7 +5,7 @@
 //! |---|---|
 //! | [`Listen`] | `--listen` |
 //! | [`Tls`] | `--tls-certificate`, `--tls-key` |
-//! | [`Start`] | `--migrate`, `--demo`, `--no-demo` |
+//! | [`Start`] | `--migrate`, `--demo`, `--no-demo`, `--wait-for-database` |
 //! | [`Database`] | `--database-url` (also `DATABASE_URL`), `--database-url-file`, `--data-dir`, `--postgres-bin-dir` |
 //! | [`Pool`] | `--database-max-connections` |
 //! | [`RateLimits`] | `--prod-limit-per-minute`, `--dev-limit-per-minute`, `--unknown-key-limit-per-minute` |

@@ -1,7 +1,14 @@
 //! What happens before the server serves.
 
+use std::time::Duration;
+
 use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Args};
+
+use super::timeouts;
+
+/// Longer than a Postgres that was started at the same moment needs, and one that recovers from a crash as a rule.
+const WAIT_FOR_DATABASE: &str = "30s";
 
 /// See the fields.
 #[derive(Args, Debug, Clone)]
@@ -16,6 +23,10 @@ pub struct Start {
     /// Apply pending migrations first; safe on many machines at once.
     #[arg(long, env = "CUSTOMER_MATCH_MIGRATE", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
     pub migrate: bool,
+    /// How long to wait for a database that cannot be reached yet; 0s does not wait.
+    #[arg(long, value_name = "TIME", default_value = WAIT_FOR_DATABASE, value_parser = timeouts::parse,
+          env = "CUSTOMER_MATCH_WAIT_FOR_DATABASE")]
+    pub wait_for_database: Duration,
 }
 
 impl Start {

@@ -46,9 +46,13 @@ pub struct Timeouts {
 /// The range that any of them may be in: nothing works in less, and more is a mistake in the unit.
 const RANGE: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3600);
 
+/// A time as it is written everywhere.
+pub(super) fn parse(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|error| format!("{error}; write it as 500ms, 10s or 1m"))
+}
+
 fn time(text: &str) -> Result<Duration, String> {
-    let time =
-        humantime::parse_duration(text).map_err(|error| format!("{error}; write it as 500ms, 10s or 1m"))?;
+    let time = parse(text)?;
     if RANGE.contains(&time) { Ok(time) } else { Err("must be between 100ms and 1h".into()) }
 }
 

@@ -2,8 +2,9 @@
 
 use sqlx::{Connection, PgConnection, PgPool};
 
+use super::Failure;
 use super::organisation;
-use super::retry::{WriteError, retry};
+use super::retry::retry;
 use crate::domain::{CuRefNo, ProfileText};
 
 /// Why a customer was not deleted; nothing was written.
@@ -20,7 +21,7 @@ pub enum DeleteError {
     Database(#[from] sqlx::Error),
 }
 
-impl WriteError for DeleteError {
+impl Failure for DeleteError {
     /// Only if the attempt was certainly undone: after a deletion whose answer was lost, another attempt would say that
     /// somebody else was first.
     fn database(&self) -> Option<&sqlx::Error> {

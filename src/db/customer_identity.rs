@@ -4,9 +4,6 @@ use sqlx::PgExecutor;
 
 use crate::domain::{CuRefNo, Email, IdentityId, ProfileText};
 
-/// The same identity id twice in an organisation.
-pub const PRIMARY_KEY: &str = "customer_identity_pkey";
-
 /// Who is logged in.
 #[derive(Debug)]
 pub struct Viewer {
@@ -17,7 +14,7 @@ pub struct Viewer {
 }
 
 /// Logs in the customer with this address, for three months; creates it if nobody has the address, else fills in the
-/// names that are not known yet.
+/// names that are not known yet. Done twice it is as done once.
 pub async fn create(
     db: impl PgExecutor<'_>,
     organisation_id: i64,
@@ -38,7 +35,8 @@ pub async fn create(
             returning id
         )
         insert into customer_identity (organisation_id, hash, customer_id, created_at, expires_at)
-        select $1, $6, id, now(), now() + interval '3 months' from known",
+        select $1, $6, id, now(), now() + interval '3 months' from known
+        on conflict (organisation_id, hash) do nothing",
         organisation_id,
         new.as_str(),
         email.as_str(),

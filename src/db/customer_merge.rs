@@ -2,8 +2,9 @@
 
 use sqlx::{Connection, PgConnection, PgPool, PgTransaction};
 
+use super::Failure;
 use super::organisation;
-use super::retry::{WriteError, retry};
+use super::retry::retry;
 use crate::domain::{CuRefNo, Notice};
 
 /// Which customers become one.
@@ -63,7 +64,7 @@ pub enum MergeError {
     Database(#[from] sqlx::Error),
 }
 
-impl WriteError for MergeError {
+impl Failure for MergeError {
     /// Only if the attempt was certainly undone: after a merge whose answer was lost, another attempt would find the
     /// legacy customer gone.
     fn database(&self) -> Option<&sqlx::Error> {

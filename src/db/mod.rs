@@ -5,6 +5,7 @@
 
 pub mod api_key;
 pub mod api_key_share;
+mod connections;
 pub mod customer;
 pub mod customer_delete;
 pub mod customer_identity;
@@ -18,33 +19,17 @@ mod per_value_plan;
 pub mod rehearsal;
 pub mod retry;
 
+pub use connections::{Failure, pool, run};
+
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::postgres::PgConnectOptions;
 use sqlx::{PgConnection, PgPool};
 
-/// Longer than any statement of ours takes on a healthy database, shorter than a request may take.
-const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A statement that waits for a row longer than this gives up and is tried again.
 pub(crate) const LOCK_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long a request waits for a connection before it is told to come back.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
-
 /// Postgres' code for a lock that was not to be had in time.
 const LOCK_NOT_AVAILABLE: &str = "55P03";
-
-/// A pool that opens connections as they are needed; nothing is connected yet when this returns.
-pub fn pool(options: PgConnectOptions, max_connections: u32) -> PgPool {
-    let milliseconds = |timeout: Duration| timeout.as_millis().to_string();
-    let options = options.application_name("customer-match").options([
-        ("statement_timeout", milliseconds(STATEMENT_TIMEOUT)),
-        ("lock_timeout", milliseconds(LOCK_TIMEOUT)),
-    ]);
-    PgPoolOptions::new()
-        .max_connections(max_connections)
-        .acquire_timeout(ACQUIRE_TIMEOUT)
-        .connect_lazy_with(options)
-}
 
 /// For a writer's own connection, beside the pool's: one plan of its one statement serves all sizes of a batch.
 pub fn writer_options(pool: &PgPool) -> PgConnectOptions {
@@ -77,8 +62,11 @@ pub(crate) async fn allow_long_statements(transaction: &mut PgConnection) -> sql
 
 /// One round trip: the database answers.
 pub async fn ping(pool: &PgPool) -> sqlx::Result<()> {
-    sqlx::query("select").execute(pool).await?;
-    Ok(())
+    run(pool, async |connection| {
+        sqlx::query("select").execute(connection).await?;
+        Ok(())
+    })
+    .await
 }
 
 /// Whether the same request may succeed a moment later: the database is away, full, stopping, read-only, or the

@@ -2,35 +2,22 @@
 
 use std::time::Duration;
 
-use super::{customer, is_transient, violates};
+use super::{Failure, customer, is_transient, violates};
 
 /// Attempts before the caller is told to come back.
 const ATTEMPTS: u32 = 4;
 /// The longest pause before the second attempt; it doubles with each.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 
-/// Why a write failed.
-pub trait WriteError {
-    /// The database's error, if that is why; any other reason is an answer, and no attempt changes it.
-    fn database(&self) -> Option<&sqlx::Error>;
-}
-
-impl WriteError for sqlx::Error {
-    fn database(&self) -> Option<&sqlx::Error> {
-        Some(self)
-    }
-}
-
 /// Repeats an idempotent write while the database loses a race or a connection over it.
-pub async fn retry<T, E: WriteError, F>(attempt: impl Fn() -> F) -> Result<T, E>
+pub async fn retry<T, E: Failure, F>(attempt: impl Fn() -> F) -> Result<T, E>
 where
     F: Future<Output = Result<T, E>>,
 {
     let mut pause = FIRST_PAUSE;
     for _ in 1..ATTEMPTS {
         let result = attempt().await;
-        let lost =
-            result.as_ref().err().and_then(WriteError::database).filter(|error| is_worth_another(error));
+        let lost = result.as_ref().err().and_then(Failure::database).filter(|error| is_worth_another(error));
         let Some(error) = lost else { return result };
         tracing::warn!(%error, "a write is tried again");
         tokio::time::sleep(pause.mul_f64(rand::random())).await;

@@ -12,6 +12,7 @@ use super::App;
 use super::extract::{JsonCall, blank_is_absent};
 use super::openapi::{self, Refusals, Refuses};
 use super::success::Success;
+use crate::db;
 use crate::db::customer::{self, Profile};
 use crate::db::retry::retry;
 use crate::domain::{CuRefNo, Email, ProfileText};
@@ -103,7 +104,11 @@ pub(super) async fn handle(
         tax_identification_number: body.tax_identification_number,
         real_ip: body.customer_real_ip,
     };
-    let write = || customer::get_or_create(&app.pool, caller.organisation_id, &email, &profile);
+    let write = || {
+        db::run(&app.pool, async |db| {
+            customer::get_or_create(db, caller.organisation_id, &email, &profile).await
+        })
+    };
     let (customer, created) = retry(write).await?;
     Ok(Json(Answer {
         success: Success::TRUE,

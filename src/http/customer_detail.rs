@@ -11,7 +11,7 @@ use super::App;
 use super::extract::{Parameters, QueryCall};
 use super::openapi::{self, Refusals, Refuses};
 use super::{extract, identity};
-use crate::db::customer;
+use crate::db::{self, customer};
 use crate::demo;
 use crate::domain::{CuRefNo, CuRefNoError, Email, IdentityId, ProfileText};
 use crate::error::{ApiError, ErrorCode};
@@ -78,12 +78,14 @@ pub(super) async fn handle(
     State(app): State<Arc<App>>,
     QueryCall { caller, query }: QueryCall<Query>,
 ) -> Result<Json<Answer>, ApiError> {
-    let mut db = app.pool.acquire().await?;
-    let viewer = identity::viewer(&mut *db, &caller, &query.identity).await?;
-    let wanted = query.cu_ref_no.as_ref().map_or(viewer.cu_ref_no.as_str(), CuRefNo::as_str);
-    let customer =
-        customer::find_for_viewer(&mut *db, caller.organisation_id, viewer.customer_id, wanted).await?;
-    let customer = customer.ok_or(ErrorCode::CustomerDetailNotPermitted)?;
+    let customer = db::run(&app.pool, async |db| {
+        let viewer = identity::viewer(&mut *db, &caller, &query.identity).await?;
+        let wanted = query.cu_ref_no.as_ref().map_or(viewer.cu_ref_no.as_str(), CuRefNo::as_str);
+        let customer =
+            customer::find_for_viewer(db, caller.organisation_id, viewer.customer_id, wanted).await?;
+        customer.ok_or(ApiError::from(ErrorCode::CustomerDetailNotPermitted))
+    })
+    .await?;
     Ok(Json(Answer {
         logged_in: true,
         cu_ref_no: customer.cu_ref_no,

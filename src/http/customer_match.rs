@@ -13,7 +13,7 @@ use super::App;
 use super::extract::{JsonCall, Prefer};
 use super::openapi::{self, Refusals, Refuses};
 use super::success::Success;
-use crate::db::customer_match;
+use crate::db::{self, customer_match};
 use crate::demo;
 use crate::domain::{CuRefNo, Email, Notice, Timestamp};
 use crate::error::{ApiError, ErrorCode};
@@ -160,8 +160,10 @@ fn not_found(cu_ref_no: impl Display) -> ApiError {
 /// Reads the relation as it is after the commit. One that has been merged away meanwhile shows when the call is sent
 /// again.
 async fn represent(app: &App, organisation_id: i64, outcome: Outcome) -> Result<Answer, ApiError> {
-    let relation =
-        customer_match::find(&app.pool, organisation_id, outcome.manager_id, outcome.customer_id).await?;
+    let relation = db::run(&app.pool, async |db| {
+        customer_match::find(db, organisation_id, outcome.manager_id, outcome.customer_id).await
+    })
+    .await?;
     let relation = relation.ok_or(ErrorCode::ServiceUnavailable)?;
     Ok(Answer {
         success: Success::TRUE,

@@ -11,6 +11,7 @@ use super::App;
 use super::extract::{JsonCall, blank_is_absent};
 use super::openapi::{self, Refusals, Refuses};
 use super::success::Success;
+use crate::db;
 use crate::db::customer_identity;
 use crate::db::retry::retry;
 use crate::demo;
@@ -68,8 +69,11 @@ pub(super) async fn handle(
     let (first_name, last_name) = (body.first_name.as_ref(), body.last_name.as_ref());
     let organisation = caller.organisation_id;
     let identity = IdentityId::generate();
-    let write =
-        || customer_identity::create(&app.pool, organisation, &identity, &email, first_name, last_name);
+    let write = || {
+        db::run(&app.pool, async |db| {
+            customer_identity::create(db, organisation, &identity, &email, first_name, last_name).await
+        })
+    };
     retry(write).await?;
     Ok(Json(Answer { success: Success::TRUE, identity_id: identity.expose().into() }))
 }

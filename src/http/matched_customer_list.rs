@@ -13,6 +13,7 @@ use super::App;
 use super::extract::{Caller, Parameters, QueryCall};
 use super::openapi::{self, Refusals, Refuses};
 use super::{extract, identity};
+use crate::db;
 use crate::db::customer;
 use crate::db::matched_customer::{self, MatchedCustomer, Place, Role};
 use crate::demo;
@@ -164,20 +165,23 @@ pub(super) async fn handle(
     State(app): State<Arc<App>>,
     QueryCall { caller, query }: QueryCall<Query>,
 ) -> Result<Json<Answer>, ApiError> {
-    let mut db = app.pool.acquire().await?;
-    let organisation = caller.organisation_id;
-    let customer = whose_id(&mut db, &caller, &query.whose).await?;
-    let after = match &query.cursor {
-        Some(cursor) => Some(place(&mut db, &caller, cursor).await?),
-        None => None,
-    };
     let limit = usize::from(query.limit.get());
     // One more tells whether there is another page.
     let rows = i64::from(query.limit.get()) + 1;
-    let mut page = match &query.term {
-        Some(term) => matched_customer::search(&mut db, organisation, customer, term, after, rows).await?,
-        None => matched_customer::page(&mut *db, organisation, customer, after, rows).await?,
-    };
+    let mut page = db::run(&app.pool, async |db| {
+        let organisation = caller.organisation_id;
+        let customer = whose_id(db, &caller, &query.whose).await?;
+        let after = match &query.cursor {
+            Some(cursor) => Some(place(db, &caller, cursor).await?),
+            None => None,
+        };
+        let page = match &query.term {
+            Some(term) => matched_customer::search(db, organisation, customer, term, after, rows).await,
+            None => matched_customer::page(db, organisation, customer, after, rows).await,
+        };
+        page.map_err(ApiError::from)
+    })
+    .await?;
     let more = page.items.len() > limit;
     page.items.truncate(limit);
     let last = page.items.last().filter(|_| more);

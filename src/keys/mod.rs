@@ -210,7 +210,7 @@ impl KeyRegistry {
         let look_up = async {
             let as_of = Instant::now();
             let guess = self.guesses.begin(client, as_of).map_err(Miss::TooManyGuesses)?;
-            let found = match db::api_key::find(&self.pool, &hash).await {
+            let found = match db::run(&self.pool, async |db| db::api_key::find(db, &hash).await).await {
                 Ok(None) => return Err(Miss::Unknown),
                 Ok(Some(state)) => Ok(Arc::new(Key::new(key.kind(), self.limits, state, as_of))),
                 Err(error) => Err(Miss::Database(Arc::new(error))),

@@ -2,7 +2,8 @@
 
 use sqlx::{PgExecutor, PgPool};
 
-use crate::db::retry::{WriteError, retry};
+use crate::db::retry::retry;
+use crate::db::{self, Failure};
 use crate::domain::CuRefNo;
 
 /// A relation that somebody wants to end. The order of the two does not matter.
@@ -30,7 +31,7 @@ pub enum UnmatchError {
     Database(#[from] sqlx::Error),
 }
 
-impl WriteError for UnmatchError {
+impl Failure for UnmatchError {
     fn database(&self) -> Option<&sqlx::Error> {
         if let Self::Database(error) = self { Some(error) } else { None }
     }
@@ -40,7 +41,7 @@ impl WriteError for UnmatchError {
 ///
 /// It does not wait in the queue of the matches, as it is rare; whoever was answered before is overtaken by nobody.
 pub async fn unmatch(pool: &PgPool, unwanted: &Unmatch) -> Result<(), UnmatchError> {
-    retry(|| execute(pool, unwanted)).await
+    retry(|| db::run(pool, async |db| execute(db, unwanted).await)).await
 }
 
 /// Resolves both customers and deactivates their relation, in one round trip and one implicit transaction, under the

@@ -23,6 +23,7 @@ mod matched_customer_list;
 mod matching;
 mod metrics;
 mod openapi;
+mod outages;
 mod pages;
 mod ping;
 mod races;

@@ -62,7 +62,12 @@ impl Server {
 
     #[track_caller]
     pub fn start(mut command: Command) -> Self {
-        let mut child = command.spawn().unwrap();
+        Self::adopt(command.spawn().unwrap())
+    }
+
+    /// A server that is about to say where it listens.
+    #[track_caller]
+    pub fn adopt(mut child: Child) -> Self {
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
         stdout.read_line(&mut line).unwrap();

@@ -4,10 +4,12 @@ pub mod binary;
 mod contract;
 pub mod import;
 mod postgres;
+mod proxy;
 pub mod terminal;
 
 pub use contract::DOCUMENT;
-pub use postgres::TestDatabase;
+pub use postgres::{TestDatabase, url};
+pub use proxy::{Mode, Proxy};
 
 use axum::Router;
 use axum::body::Body;
@@ -21,6 +23,7 @@ use customer_match::http::{App, measure, router};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use sqlx::PgPool;
+use sqlx::postgres::PgConnectOptions;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
@@ -61,10 +64,23 @@ impl Service {
         Self::start_with(flags, false).await
     }
 
-    async fn start_with(flags: &[&str], demo: bool) -> Self {
-        let config = Config::from_flags(flags).unwrap();
+    /// On a database that is reached through a proxy.
+    pub async fn start_behind_a_proxy(flags: &[&str]) -> (Self, Proxy) {
         let database = TestDatabase::create().await;
-        let pool = db::pool(database.options(), config.pool.max_connections);
+        let proxy = Proxy::before(database.options());
+        let options = proxy.options(database.options());
+        (Self::start_on(database, options, flags, false).await, proxy)
+    }
+
+    async fn start_with(flags: &[&str], demo: bool) -> Self {
+        let database = TestDatabase::create().await;
+        let options = database.options();
+        Self::start_on(database, options, flags, demo).await
+    }
+
+    async fn start_on(database: TestDatabase, options: PgConnectOptions, flags: &[&str], demo: bool) -> Self {
+        let config = Config::from_flags(flags).unwrap();
+        let pool = db::pool(options, config.pool.max_connections);
         let draining = CancellationToken::new();
         let app = App::new(pool.clone(), &config, demo, draining.clone());
         let mut service = Self {

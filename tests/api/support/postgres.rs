@@ -68,7 +68,7 @@ impl TestDatabase {
 
     /// For a server in a process of its own.
     pub fn url(&self) -> String {
-        self.options().to_url_lossy().into()
+        url(&self.options())
     }
 
     pub fn options(&self) -> PgConnectOptions {
@@ -83,6 +83,11 @@ impl Drop for TestDatabase {
             block_on(|| async move { execute(&SERVER.options, &sql).await });
         }
     }
+}
+
+/// How to connect, for another process.
+pub fn url(options: &PgConnectOptions) -> String {
+    options.to_url_lossy().into()
 }
 
 async fn server() -> &'static Server {

@@ -1,0 +1,99 @@
+//! The connections of requests: a pool, and one lent at a time.
+//!
+//! A database that hangs, or a network that swallows every octet, says nothing: whatever is awaited of it has a bound of our
+//! own, and a connection that did not keep it is not used again.
+
+use std::io;
+use std::time::Duration;
+
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{Connection, PgConnection, PgPool, Postgres};
+use tokio::time::timeout;
+
+use super::{LOCK_TIMEOUT, is_transient, was_rolled_back};
+
+/// Longer than any statement of ours takes on a healthy database, shorter than a request may take.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a request waits for a connection before it is told to come back.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long an idle connection has to show that it lives. What is left of the above is for a new one.
+const PING_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a connection may be at work: a little longer than the database allows a statement.
+const WORK_TIMEOUT: Duration = Duration::from_millis(5500);
+
+/// A pool that opens connections as they are needed; nothing is connected yet when this returns.
+pub fn pool(options: PgConnectOptions, max_connections: u32) -> PgPool {
+    let milliseconds = |timeout: Duration| timeout.as_millis().to_string();
+    let options = options.application_name("customer-match").options([
+        ("statement_timeout", milliseconds(STATEMENT_TIMEOUT)),
+        ("lock_timeout", milliseconds(LOCK_TIMEOUT)),
+    ]);
+    PgPoolOptions::new()
+        .max_connections(max_connections)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        // sqlx' own test waits for as long as a connection may be waited for, and leaves no time for a new one.
+        .test_before_acquire(false)
+        .before_acquire(|connection, _| {
+            Box::pin(async { Ok(matches!(timeout(PING_TIMEOUT, connection.ping()).await, Ok(Ok(())))) })
+        })
+        .connect_lazy_with(options)
+}
+
+/// Why something was not done.
+pub trait Failure {
+    /// The database's error, if that is why; any other reason is an answer.
+    fn database(&self) -> Option<&sqlx::Error>;
+}
+
+impl Failure for sqlx::Error {
+    fn database(&self) -> Option<&sqlx::Error> {
+        Some(self)
+    }
+}
+
+/// Works on a connection of the pool for as long as a statement may take, all statements together. After a failure that
+/// may be the connection's the next request gets another one, which may lead to another server.
+///
+/// # Errors
+///
+/// Those of the work; no connection was to be had; the work took too long and may or may not have been done.
+pub async fn run<T, E: Failure + From<sqlx::Error>>(
+    pool: &PgPool,
+    work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, E>,
+) -> Result<T, E> {
+    let mut lent = Lent { connection: pool.acquire().await?, spent: false };
+    match timeout(WORK_TIMEOUT, work(&mut lent.connection)).await {
+        Ok(result) => {
+            lent.spent = result.as_ref().err().and_then(Failure::database).is_some_and(may_recur);
+            result
+        }
+        Err(elapsed) => {
+            lent.spent = true;
+            Err(sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, elapsed)).into())
+        }
+    }
+}
+
+/// Whether the same connection may fail again where another one would not: it is broken, or its server is read-only.
+fn may_recur(error: &sqlx::Error) -> bool {
+    is_transient(error) && !was_rolled_back(error)
+}
+
+/// A connection that goes back to the pool, also when whoever works on it is cancelled, or is closed.
+struct Lent {
+    connection: PoolConnection<Postgres>,
+    spent: bool,
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if self.spent {
+            self.connection.close_on_drop();
+        } else {
+            // What sqlx does by itself, only that it would wait for ever for a connection that says nothing, and the pool
+            // would have one less. A statement that was cancelled goes on until the database ends it.
+            tokio::spawn(timeout(WORK_TIMEOUT, self.connection.return_to_pool()));
+        }
+    }
+}

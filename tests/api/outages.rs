@@ -1,0 +1,244 @@
+//! Outages of the database: 200, 503, and 200 again without a restart.
+
+use std::io::{BufRead, BufReader};
+use std::process::Child;
+
+use axum::body::Body;
+use axum::http::header;
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+use sqlx::{Connection, PgConnection};
+use tower::ServiceExt;
+
+use crate::support::binary::{Server, command, run_refused};
+use crate::support::{
+    Answer, CREATE, CUSTOMER, DETAIL, LIST, LOGOUT, MAGIC_AUTH, MANAGER, MATCH, Mode, Proxy, Service,
+    TestDatabase, UNMATCH, json_request,
+};
+
+/// No bound but those of the database keeps a request from waiting, and whatever is lost of two connections is missed.
+const ON_ITS_OWN: [&str; 4] = ["--request-timeout", "1h", "--database-max-connections", "2"];
+
+/// A service that can be asked for everything.
+struct Outage {
+    service: Service,
+    proxy: Proxy,
+    identity: String,
+    /// To be logged out.
+    leaving: Vec<String>,
+}
+
+impl Outage {
+    async fn prepare() -> Self {
+        let (service, proxy) = Service::start_behind_a_proxy(&ON_ITS_OWN).await;
+        service.add_customer("unmatched0000001", None).await;
+        match_with(&service, "unmatched0000001").await.assert_success();
+        let identity = service.log_in("jan@barasek.com").await;
+        let leaving = vec![service.log_in("jan@barasek.com").await, service.log_in("jan@barasek.com").await];
+        let mut outage = Self { service, proxy, identity, leaving };
+        outage.assert_works().await;
+        outage
+    }
+
+    async fn read(&self) -> Vec<Answer> {
+        let service = &self.service;
+        let identity = [("identityId", self.identity.as_str())];
+        let (list, detail, ping, ready) = futures_util::join!(
+            service.get_from(LIST, &identity),
+            service.get_from(DETAIL, &identity),
+            service.get_from("/ping/v1", &[]),
+            service.get("/readyz"),
+        );
+        vec![list, detail, ping, ready]
+    }
+
+    async fn write(&self) -> Vec<Answer> {
+        let unmatch = json!({ "managerCuRefNo": MANAGER, "customerCuRefNo": "unmatched0000001" });
+        let calls = [
+            (UNMATCH, unmatch),
+            (CREATE, json!({ "email": "eva@example.com" })),
+            (MAGIC_AUTH, json!({ "email": "eva@example.com" })),
+            (LOGOUT, json!({ "identityId": self.leaving.last().unwrap() })),
+        ];
+        let (mut answers, matched) = futures_util::join!(
+            join_all(calls.into_iter().map(|(path, body)| self.service.post_to(path, body))),
+            match_with(&self.service, CUSTOMER),
+        );
+        answers.push(matched);
+        answers
+    }
+
+    async fn everything(&self) -> Vec<Answer> {
+        let (mut answers, more) = futures_util::join!(self.read(), self.write());
+        answers.extend(more);
+        answers
+    }
+
+    async fn assert_works(&mut self) {
+        assert_statuses(&self.everything().await, 200);
+        self.leaving.pop();
+    }
+
+    /// Past the proxy.
+    async fn direct(&self) -> PgConnection {
+        PgConnection::connect_with(&self.service.database.options()).await.unwrap()
+    }
+}
+
+async fn match_with(service: &Service, customer: &str) -> Answer {
+    service.post_match(json!({ "managerCuRefNo": MANAGER, "customerCuRefNo": customer })).await
+}
+
+#[track_caller]
+fn assert_statuses(answers: &[Answer], status: u16) {
+    for answer in answers {
+        assert_eq!(answer.status, status, "{answers:#?}");
+    }
+}
+
+#[track_caller]
+fn assert_unavailable(answers: &[Answer]) {
+    for answer in answers {
+        answer.assert_error(503, "INTERNAL_SERVICE_UNAVAILABLE");
+        assert_eq!(answer.headers[header::RETRY_AFTER], "1");
+    }
+}
+
+#[tokio::test]
+async fn it_goes_away_and_comes_back() {
+    let mut outage = Outage::prepare().await;
+    outage.proxy.set(Mode::Refuse);
+    assert_unavailable(&outage.everything().await);
+    outage.proxy.set(Mode::Pass);
+    outage.assert_works().await;
+}
+
+#[tokio::test]
+async fn it_has_no_connection_left() {
+    let mut outage = Outage::prepare().await;
+    outage.proxy.set(Mode::Full);
+    assert_unavailable(&outage.everything().await);
+    outage.proxy.set(Mode::Pass);
+    outage.assert_works().await;
+}
+
+/// Also under what has been sent already, and one whose client does not wait for the end.
+#[tokio::test]
+async fn it_hangs_and_comes_back() {
+    let mut outage = Outage::prepare().await;
+    let mut lock = outage.direct().await;
+    sqlx::raw_sql("begin; lock table customer").execute(&mut lock).await.unwrap();
+    let call = |service: &Service| {
+        let (router, key) = (service.router.clone(), service.key.clone());
+        let request = json_request(&format!("{CREATE}?apiKey={key}"))
+            .body(Body::from(json!({ "email": "eva@example.com" }).to_string()))
+            .unwrap();
+        tokio::spawn(async move { router.oneshot(request).await })
+    };
+    let (waiting, leaving) = (call(&outage.service), call(&outage.service));
+    let stuck = "select count(*) from pg_stat_activity
+                 where datname = current_database() and application_name = 'customer-match' and wait_event_type = 'Lock'";
+    // Not in the transaction, which would see the same all the time.
+    let mut watch = outage.direct().await;
+    while sqlx::query_scalar::<_, i64>(stuck).fetch_one(&mut watch).await.unwrap() < 2 {}
+    outage.proxy.set(Mode::Swallow);
+    leaving.abort();
+    sqlx::raw_sql("rollback").execute(&mut lock).await.unwrap();
+
+    assert_unavailable(&outage.everything().await);
+    assert_eq!(waiting.await.unwrap().unwrap().status(), 503);
+    outage.proxy.set(Mode::Pass);
+    outage.assert_works().await;
+}
+
+/// To where its address leads now; the connections to where it led before say nothing any more.
+#[tokio::test]
+async fn it_fails_over_to_another_machine() {
+    let mut outage = Outage::prepare().await;
+    outage.proxy.fail_over();
+    assert_statuses(&outage.read().await, 200);
+    // The match that finds out may be late, and is told so.
+    let first = match_with(&outage.service, CUSTOMER).await;
+    assert!(first.status == 200 || first.status == 503, "{first:?}");
+    outage.assert_works().await;
+}
+
+#[tokio::test]
+async fn it_is_read_only() {
+    let mut outage = Outage::prepare().await;
+    let mut direct = outage.direct().await;
+    let set = |value: &str| {
+        format!(
+            "do $$ begin execute format('alter database %I set default_transaction_read_only = {value}', current_database()); end $$"
+        )
+    };
+    sqlx::raw_sql(&set("on")).execute(&mut direct).await.unwrap();
+    let close_all = "select pg_terminate_backend(pid) from pg_stat_activity
+                     where datname = current_database() and pid <> pg_backend_pid()";
+    sqlx::raw_sql(close_all).execute(&mut direct).await.unwrap();
+    assert_unavailable(&outage.write().await);
+    assert_statuses(&outage.read().await, 200);
+
+    // The connections that are open remain what they are.
+    sqlx::raw_sql(&set("off")).execute(&mut direct).await.unwrap();
+    outage.assert_works().await;
+}
+
+/// The commit is done but nobody hears of it. Done again, it is as done once.
+#[tokio::test]
+async fn an_answer_is_lost_after_the_commit() {
+    let outage = Outage::prepare().await;
+    let service = &outage.service;
+    let cut = || outage.proxy.set(Mode::CutAnswer);
+    service.add_customer("another000000001", None).await;
+
+    cut();
+    let body = json!({ "managerCuRefNo": MANAGER, "customerCuRefNo": "another000000001", "notice": "once" });
+    let request = json_request(&format!("{MATCH}?apiKey={}", service.key));
+    let request = request.header("prefer", "return=representation").body(body.to_string().into()).unwrap();
+    let matched = service.call(request).await;
+    assert_eq!((matched.status, &matched.body["relation"]["notice"]), (200, &json!("once")));
+
+    cut();
+    let pair = json!({ "managerCuRefNo": MANAGER, "customerCuRefNo": "another000000001" });
+    service.post_to(UNMATCH, pair).await.assert_success();
+
+    cut();
+    let created = service.post_to(CREATE, json!({ "email": "new@example.com", "firstName": "Eva" })).await;
+    assert_eq!((created.status, &created.body["firstName"]), (200, &json!("Eva")));
+
+    cut();
+    let identity = service.log_in("another@example.com").await;
+    assert_eq!(service.get_from(DETAIL, &[("identityId", &identity)]).await.status, 200);
+}
+
+fn serve_on(proxy: &Proxy, database: &TestDatabase, flags: &[&str]) -> std::process::Command {
+    let mut serve = command(&[&["serve", "--listen", "127.0.0.1:0"], flags].concat());
+    serve.env("DATABASE_URL", crate::support::url(&proxy.options(database.options())));
+    serve
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_waits_for_a_database_that_is_not_there_yet() {
+    let database = TestDatabase::create().await;
+    let proxy = Proxy::before(database.options());
+    proxy.set(Mode::Refuse);
+    let mut child: Child = serve_on(&proxy, &database, &[]).spawn().unwrap();
+    let mut log = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    log.read_line(&mut line).unwrap();
+    let event: Value = serde_json::from_str(&line).unwrap();
+    assert_eq!((&event["level"], &event["message"]), (&json!("WARN"), &json!("waiting for the database")));
+    proxy.set(Mode::Pass);
+    let server = Server::adopt(child);
+    assert_eq!(reqwest::get(format!("{}/readyz", server.url)).await.unwrap().status(), 200);
+    server.stop();
+}
+
+#[test]
+fn a_server_does_not_wait_for_ever() {
+    let mut serve = command(&["serve", "--listen", "127.0.0.1:0", "--wait-for-database", "0s"]);
+    serve.env("DATABASE_URL", "postgres://127.0.0.1:1/nothing");
+    let said = run_refused(serve);
+    assert!(said.starts_with("error: the database cannot be reached: "), "{said}");
+}
