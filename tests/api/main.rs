@@ -32,6 +32,7 @@ mod representation;
 mod schema;
 mod search;
 mod shared_limit;
+mod shutdown;
 mod support;
 mod tenants;
 mod terminal;

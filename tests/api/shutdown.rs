@@ -1,0 +1,103 @@
+//! The end of a server: what it has accepted is answered.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use futures_util::future::join_all;
+use reqwest::Client;
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use sqlx::{Connection, PgConnection};
+use tokio::task::JoinHandle;
+
+use crate::support::binary::{Server, on};
+use crate::support::{CUSTOMER, MANAGER, MATCH, Service};
+
+fn start(service: &Service) -> Server {
+    Server::start(on(&service.database, &["serve", "--listen", "127.0.0.1:0"]))
+}
+
+fn uri(server: &Server, service: &Service) -> String {
+    format!("{}{MATCH}?apiKey={}", server.url, service.key)
+}
+
+fn post(client: &Client, uri: &str, body: Value) -> JoinHandle<reqwest::Result<u16>> {
+    let request = client.post(uri).json(&body).send();
+    tokio::spawn(async move { Ok(request.await?.status().as_u16()) })
+}
+
+/// A match under way in the server for as long as the connection that comes back holds its lock.
+async fn stuck(server: &Server, service: &Service) -> (PgConnection, JoinHandle<reqwest::Result<u16>>) {
+    let mut lock = PgConnection::connect_with(&service.database.options()).await.unwrap();
+    sqlx::raw_sql("begin; lock table customer_match").execute(&mut lock).await.unwrap();
+    let body = json!({ "managerCuRefNo": MANAGER, "customerCuRefNo": CUSTOMER });
+    let call = post(&Client::new(), &uri(server, service), body);
+    let waits = "select exists (select from pg_stat_activity where datname = current_database()
+                 and application_name = 'customer-match writer' and wait_event_type = 'Lock')";
+    // Not in the transaction, which would see the same all the time.
+    while !sqlx::query_scalar::<_, bool>(waits).fetch_one(&service.pool).await.unwrap() {}
+    (lock, call)
+}
+
+async fn until_nobody_listens(server: &Server) {
+    while reqwest::get(format!("{}/livez", server.url)).await.is_ok() {}
+}
+
+#[tokio::test]
+async fn what_is_under_way_is_answered() {
+    let service = Service::start().await;
+    let mut server = start(&service);
+    let (lock, call) = stuck(&server, &service).await;
+    server.signal(Signal::TERM);
+    until_nobody_listens(&server).await;
+    lock.close().await.unwrap();
+    assert_eq!(call.await.unwrap().unwrap(), 200);
+    assert!(server.wait().success());
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_it_at_once() {
+    let service = Service::start().await;
+    let mut server = start(&service);
+    let (_lock, call) = stuck(&server, &service).await;
+    server.signal(Signal::INT);
+    until_nobody_listens(&server).await;
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait().code(), Some(130));
+    assert!(call.await.unwrap().is_err());
+}
+
+/// Each match makes a relation of its own: if one was made whose answer did not come, there are more of them than answers.
+#[tokio::test]
+async fn under_load_nothing_is_done_without_an_answer() {
+    const CLIENTS: u32 = 16;
+    let service = Service::start().await;
+    let mut server = start(&service);
+    let uri = uri(&server, &service);
+    let answered = Arc::new(AtomicU32::new(0));
+    let clients = (0..CLIENTS).map(|client| {
+        let (uri, answered) = (uri.clone(), Arc::clone(&answered));
+        tokio::spawn(async move {
+            let connections = Client::new();
+            for number in 0.. {
+                let email = format!("guest{number}@client{client}.example");
+                let body = json!({ "managerCuRefNo": MANAGER, "customerEmail": email });
+                // The first that is not taken in any more.
+                let Ok(status) = post(&connections, &uri, body).await.unwrap() else { return };
+                assert_eq!(status, 200);
+                answered.fetch_add(1, Ordering::Relaxed);
+            }
+        })
+    });
+    let clients: Vec<_> = clients.collect();
+    while answered.load(Ordering::Relaxed) < 20 * CLIENTS {
+        tokio::task::yield_now().await;
+    }
+    server.signal(Signal::TERM);
+    for client in join_all(clients).await {
+        client.unwrap();
+    }
+    assert!(server.wait().success());
+    let relations = service.count("customer_match").await;
+    assert_eq!(relations, i64::from(answered.load(Ordering::Relaxed)));
+}
