@@ -23,12 +23,6 @@ pub(super) struct Guesses {
     clients: Cache<Option<IpAddr>, Arc<Mutex<Window>>>,
 }
 
-/// A key that is being looked up. It counts as a guess unless it is [taken back](Self::take_back).
-pub(super) struct Guess {
-    window: Arc<Mutex<Window>>,
-    at: Instant,
-}
-
 impl Guesses {
     /// Lets each client make this many guesses within any minute.
     pub(super) fn new(limit: u32) -> Self {
@@ -40,23 +34,31 @@ impl Guesses {
         Self { limit, clients }
     }
 
-    /// Counts a guess of this client; requests that came over no connection are all of one. It is counted before its
-    /// outcome is known, so that many at once are not more than the limit either.
+    /// Whether this client may ask for a key that is not known; requests that came over no connection are all of one.
     ///
     /// # Errors
     ///
-    /// The client has made too many; how long until it may make the next.
-    pub(super) fn begin(&self, client: Option<IpAddr>, at: Instant) -> Result<Guess, Duration> {
-        let window = self.clients.get_with(client.map(network), Arc::default);
-        let allowance = lock(&window).admit(self.limit, at);
-        if allowance.admitted { Ok(Guess { window, at }) } else { Err(allowance.reset) }
+    /// It has guessed too often; how long until it may guess again.
+    pub(super) fn check(&self, client: Option<IpAddr>, now: Instant) -> Result<(), Duration> {
+        let window = self.of(client);
+        let mut window = lock(&window);
+        if window.calls(now) < self.limit { Ok(()) } else { Err(window.admit(self.limit, now).reset) }
     }
-}
 
-impl Guess {
-    /// The key exists, or nobody knows.
-    pub(super) fn take_back(self) {
-        lock(&self.window).take_back(self.at);
+    /// Counts a key that turned out not to exist. Good keys of which many are asked for at once, as after a start, count
+    /// for nothing, so what is being looked up does not count yet; how many guess at once, no more than the limit are
+    /// told.
+    ///
+    /// # Errors
+    ///
+    /// The client has guessed too often meanwhile; how long until it may guess again.
+    pub(super) fn count(&self, client: Option<IpAddr>, now: Instant) -> Result<(), Duration> {
+        let allowance = lock(&self.of(client)).admit(self.limit, now);
+        if allowance.admitted { Ok(()) } else { Err(allowance.reset) }
+    }
+
+    fn of(&self, client: Option<IpAddr>) -> Arc<Mutex<Window>> {
+        self.clients.get_with(client.map(network), Arc::default)
     }
 }
 
@@ -85,7 +87,7 @@ mod tests {
     fn a_network_is_one_client() {
         let guesses = Guesses::new(1);
         let now = Instant::now();
-        let refused = |client| guesses.begin(client, now).is_err();
+        let refused = |client| guesses.count(client, now).is_err();
         assert!(!refused(address("2001:db8::1")));
         assert!(refused(address("2001:db8::ffff:2")));
         assert!(!refused(address("2001:db8:0:1::1")));
@@ -98,22 +100,22 @@ mod tests {
 
     #[test]
     fn what_was_no_guess_does_not_count() {
-        let guesses = Guesses::new(2);
+        let guesses = Guesses::new(1);
         let now = Instant::now();
-        let first = guesses.begin(None, now).ok().unwrap();
-        let _second = guesses.begin(None, now + Duration::from_secs(1)).ok().unwrap();
-        assert!(guesses.begin(None, now + Duration::from_secs(1)).is_err());
-        first.take_back();
-        assert!(guesses.begin(None, now + Duration::from_secs(1)).is_ok());
-        assert!(guesses.begin(None, now + Duration::from_secs(60)).is_err());
-        assert!(guesses.begin(None, now + Duration::from_secs(61)).is_ok());
+        for _ in 0..100 {
+            assert!(guesses.check(None, now).is_ok());
+        }
+        assert!(guesses.count(None, now).is_ok());
+        assert_eq!(guesses.check(None, now), Err(WINDOW));
+        assert_eq!(guesses.count(None, now + Duration::from_secs(59)), Err(Duration::from_secs(1)));
+        assert!(guesses.check(None, now + WINDOW).is_ok());
     }
 
     #[test]
     fn whoever_guesses_from_everywhere_takes_little_memory() {
         let guesses = Guesses::new(60);
         for number in 0..30_000_u32 {
-            let _ = guesses.begin(Some(IpAddr::V4(number.into())), Instant::now());
+            let _ = guesses.count(Some(IpAddr::V4(number.into())), Instant::now());
         }
         guesses.clients.run_pending_tasks();
         assert_eq!(guesses.clients.entry_count(), CAPACITY);

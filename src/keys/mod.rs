@@ -198,7 +198,7 @@ impl KeyRegistry {
     ///
     /// The client has made too many.
     pub fn refuse_malformed(&self, client: Option<IpAddr>) -> Result<(), FindError> {
-        self.guesses.begin(client, Instant::now()).map(drop).map_err(FindError::TooManyGuesses)
+        self.guesses.count(client, Instant::now()).map_err(FindError::TooManyGuesses)
     }
 
     async fn look_up(
@@ -209,14 +209,15 @@ impl KeyRegistry {
     ) -> Result<Option<Arc<Key>>, FindError> {
         let look_up = async {
             let as_of = Instant::now();
-            let guess = self.guesses.begin(client, as_of).map_err(Miss::TooManyGuesses)?;
-            let found = match db::run(&self.pool, async |db| db::api_key::find(db, &hash).await).await {
-                Ok(None) => return Err(Miss::Unknown),
+            self.guesses.check(client, as_of).map_err(Miss::TooManyGuesses)?;
+            match db::run(&self.pool, async |db| db::api_key::find(db, &hash).await).await {
+                Ok(None) => {
+                    self.guesses.count(client, as_of).map_err(Miss::TooManyGuesses)?;
+                    Err(Miss::Unknown)
+                }
                 Ok(Some(state)) => Ok(Arc::new(Key::new(key.kind(), self.limits, state, as_of))),
                 Err(error) => Err(Miss::Database(Arc::new(error))),
-            };
-            guess.take_back();
-            found
+            }
         };
         match self.known.try_get_with(hash, look_up).await {
             Ok(known) => Ok(Some(known)),

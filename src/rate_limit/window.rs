@@ -37,14 +37,6 @@ impl Window {
         Allowance { limit, remaining, reset: self.until_room_for(remaining + 1, limit, now), admitted }
     }
 
-    /// Makes a call that was let in at this time not count, as if it had not been.
-    pub fn take_back(&mut self, at: Instant) {
-        if let Some(slice) = self.slices.iter_mut().rev().find(|slice| slice.first <= at) {
-            slice.calls -= 1;
-            self.calls -= 1;
-        }
-    }
-
     /// Calls that count now.
     pub fn calls(&mut self, now: Instant) -> u32 {
         self.forget(now);

@@ -56,6 +56,18 @@ async fn keys_that_exist_are_no_guesses() {
 }
 
 #[tokio::test]
+async fn many_keys_that_exist_are_no_guesses_at_once_either() {
+    let service = Service::start_configured(&["--unknown-key-limit-per-minute", "1"]).await;
+    let mut keys = Vec::new();
+    for _ in 0..20 {
+        keys.push(service.add_key(service.organisation, &[]).await);
+    }
+    for answer in join_all(keys.iter().map(|key| ping(&service, key))).await {
+        answer.assert_success();
+    }
+}
+
+#[tokio::test]
 async fn a_key_that_many_calls_begin_with_at_once_is_no_guess() {
     let service = Service::start_configured(&["--unknown-key-limit-per-minute", "1"]).await;
     for answer in join_all((0..20).map(|_| ping(&service, &service.key))).await {
