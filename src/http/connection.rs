@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use axum::Router;
 use hyper::body::Incoming;
+use hyper::header::{CONNECTION, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Request, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -30,6 +31,9 @@ const MAX_HEADER_OCTETS: u32 = 32 * 1024;
 const MAX_STREAMS: u32 = 100;
 /// Whether the other end of a connection of HTTP/2 is still there is asked so often, and the answer waited for so long.
 const PING: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(10));
+/// When the server stops, a request may be on its way on a connection that looks idle: so long it still gets an answer, which
+/// is the connection's last. HTTP/2 says which requests it has taken, and needs no such time.
+const LINGER: Duration = Duration::from_secs(1);
 /// How long a connection that was asked to end may take to do so.
 const GOODBYE: Duration = Duration::from_secs(5);
 
@@ -62,11 +66,18 @@ pub(super) async fn serve(
 ) {
     let activity = Activity::begin();
     let service = service_fn(|mut request: Request<Incoming>| {
-        let under_way = activity.request(request.version());
+        let version = request.version();
+        let under_way = activity.request(version);
         request.extensions_mut().insert(peer);
         let answer = router.clone().oneshot(request);
+        let shutdown = shutdown.clone();
         async move {
-            let answer = answer.await;
+            let mut answer = answer.await;
+            if let (Ok(answer), true, false) =
+                (&mut answer, shutdown.is_cancelled(), version == Version::HTTP_2)
+            {
+                answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
             drop(under_way);
             answer
         }
@@ -74,6 +85,10 @@ pub(super) async fn serve(
     let received = activity.clone();
     let io = InspectReader::new(io, move |octets| received.received(octets));
     let mut connection = pin!(protocol.serve_connection(TokioIo::new(io), service));
+    let mut end = pin!(async {
+        shutdown.cancelled().await;
+        tokio::time::sleep(activity.linger()).await;
+    });
     let mut leaving = false;
     loop {
         let now = Instant::now();
@@ -90,7 +105,7 @@ pub(super) async fn serve(
                 }
                 return;
             }
-            () = shutdown.cancelled(), if !leaving => {
+            () = end.as_mut(), if !leaving => {
                 leaving = true;
                 connection.as_mut().graceful_shutdown();
             }
@@ -151,6 +166,12 @@ impl Activity {
         let state = self.state();
         let longest = if state.receiving { timeouts.header } else { timeouts.idle };
         (state.requests == 0).then(|| state.since + longest)
+    }
+
+    /// How long to wait for a request when the server stops.
+    fn linger(&self) -> Duration {
+        let state = self.state();
+        if state.requests == 0 && !state.multiplexed { LINGER } else { Duration::ZERO }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

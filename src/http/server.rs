@@ -23,8 +23,8 @@ const ACCEPT_BACK_OFF: Duration = Duration::from_millis(50);
 /// File descriptors for everything but clients.
 const OTHER_FILES: u64 = 256;
 
-/// Serves HTTP, or HTTPS with a certificate, until `shutdown` is cancelled, then answers what is under way, within the shutdown timeout. Idle connections
-/// are closed at once.
+/// Serves HTTP, or HTTPS with a certificate, until `shutdown` is cancelled, then answers what is under way or on its way,
+/// within the shutdown timeout.
 pub async fn serve(
     listener: TcpListener,
     certificate: Option<Certificate>,

@@ -56,6 +56,23 @@ async fn what_is_under_way_is_answered() {
 }
 
 #[tokio::test]
+async fn what_is_on_its_way_on_an_idle_connection_is_answered() {
+    let service = Service::start().await;
+    let mut server = start(&service);
+    let client = Client::new();
+    let body = json!({ "managerCuRefNo": MANAGER, "customerCuRefNo": CUSTOMER });
+    let call = async || client.post(uri(&server, &service)).json(&body).send().await.unwrap();
+    assert!(!call().await.headers().contains_key("connection"));
+    server.signal(Signal::TERM);
+    until_nobody_listens(&server).await;
+    // On the connection that it has: there is no other to be had.
+    let last = call().await;
+    assert_eq!(last.status(), 200);
+    assert_eq!(last.headers()["connection"], "close");
+    assert!(server.wait().success());
+}
+
+#[tokio::test]
 async fn a_second_signal_ends_it_at_once() {
     let service = Service::start().await;
     let mut server = start(&service);
