@@ -17,6 +17,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry, Unit};
 use sqlx::PgPool;
 
+use crate::db;
 use crate::error::ErrorCode;
 use crate::log;
 use crate::matching::{Change, Counters, Matcher};
@@ -129,6 +130,8 @@ impl Metrics {
         registry.register("pool_idle_connections", "Those that nobody uses", gauge(idle));
         let most = gauge(pool.options().get_max_connections());
         registry.register("pool_max_connections", "As many as there may be", most);
+        let waits = db::POOL_WAITS.clone();
+        registry.register_with_unit("pool_wait", "For a connection to the database", Unit::Seconds, waits);
         let lost: Counter = Counter::default();
         lost.inc_by(log::lost_lines());
         registry.register("log_lost_lines", "Lines of the log that nobody read in time", lost);

@@ -4,8 +4,10 @@
 //! own, and a connection that did not keep it is not used again.
 
 use std::io;
-use std::time::Duration;
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
 
+use prometheus_client::metrics::histogram::Histogram;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, PgConnection, PgPool, Postgres};
@@ -21,6 +23,12 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 const PING_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a connection may be at work: a little longer than the database allows a statement.
 const WORK_TIMEOUT: Duration = Duration::from_millis(5500);
+
+/// From a connection that is idle to one that was not to be had in [`ACQUIRE_TIMEOUT`], in seconds.
+const WAIT_BUCKETS: [f64; 8] = [0.0005, 0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 2.0];
+
+/// How long requests of this process waited for a connection, whether they got one or not.
+pub static POOL_WAITS: LazyLock<Histogram> = LazyLock::new(|| Histogram::new(WAIT_BUCKETS));
 
 /// A pool that opens connections as they are needed; nothing is connected yet when this returns.
 pub fn pool(options: PgConnectOptions, max_connections: u32) -> PgPool {
@@ -62,7 +70,10 @@ pub async fn run<T, E: Failure + From<sqlx::Error>>(
     pool: &PgPool,
     work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, E>,
 ) -> Result<T, E> {
-    let mut lent = Lent { connection: pool.acquire().await?, spent: false };
+    let since = Instant::now();
+    let connection = pool.acquire().await;
+    POOL_WAITS.observe(since.elapsed().as_secs_f64());
+    let mut lent = Lent { connection: connection?, spent: false };
     match timeout(WORK_TIMEOUT, work(&mut lent.connection)).await {
         Ok(result) => {
             lent.spent = result.as_ref().err().and_then(Failure::database).is_some_and(may_recur);

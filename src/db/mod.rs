@@ -19,7 +19,7 @@ mod per_value_plan;
 pub mod rehearsal;
 pub mod retry;
 
-pub use connections::{Failure, pool, run};
+pub use connections::{Failure, POOL_WAITS, pool, run};
 
 use std::time::Duration;
 

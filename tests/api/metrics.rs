@@ -90,6 +90,9 @@ async fn the_state_of_the_pool_is_measured() {
     let pool = samples(&service, &["pool_max_connections", "pool_idle"]).await;
     assert!(pool.contains(&"customer_match_pool_max_connections 5".into()), "{pool:?}");
     drop(held);
+    service.get(&format!("/ping/v1?apiKey={}", service.key)).await;
+    let waits = samples(&service, &["pool_wait_seconds_bucket"]).await;
+    assert!(waits.iter().any(|sample| !sample.ends_with(" 0")), "{waits:?}");
 }
 
 #[tokio::test]
