@@ -33,9 +33,8 @@ pub(super) struct Healthcheck {
 impl Healthcheck {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let address = reachable(self.listen.address);
-        let tls = self.tls.is_on();
-        let url = format!("{}://{address}/readyz", if tls { "https" } else { "http" });
-        let (status, body) = tokio::time::timeout(TIMEOUT, ask(&address, tls))
+        let url = format!("{}://{address}/readyz", self.tls.scheme());
+        let (status, body) = tokio::time::timeout(TIMEOUT, ask(&address, self.tls.is_on()))
             .await
             .with_context(|| format!("no answer from {url} within {} s", TIMEOUT.as_secs()))?
             .with_context(|| format!("no answer from {url}"))?;

@@ -50,8 +50,7 @@ impl Serve {
         let result = match shutdown.run_until_cancelled(self.prepare(&database)).await {
             Some(Ok(pool)) => {
                 let metrics_address = metrics_listener.as_ref().map(TcpListener::local_addr).transpose()?;
-                let scheme = if config.tls.is_on() { "https" } else { "http" };
-                let url = format!("{scheme}://{}", listener.local_addr()?);
+                let url = format!("{}://{}", config.tls.scheme(), listener.local_addr()?);
                 announce(&url, metrics_address, &database, self.demo(&database));
                 let app = App::new(pool.clone(), config, self.demo(&database), shutdown.clone());
                 let keys = app.keys();

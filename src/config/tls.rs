@@ -35,6 +35,11 @@ impl Tls {
         given(self.certificate.as_ref()).is_some()
     }
 
+    /// Of the server's URL.
+    pub fn scheme(&self) -> &'static str {
+        if self.is_on() { "https" } else { "http" }
+    }
+
     /// The certificate as it is now in its files, read at each call; `None` for plain HTTP.
     pub fn server_config(&self) -> Result<Option<Arc<ServerConfig>>, ConfigError> {
         let (certificate, key) = (given(self.certificate.as_ref()), given(self.key.as_ref()));

@@ -3,7 +3,7 @@
 //! A request counts from the moment when all of it has been received. Those that are slow to send their body cost a
 //! little memory only, and must not keep others out.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use axum::extract::Request;
 use axum::http::Extensions;
@@ -11,14 +11,11 @@ use axum::middleware::Next;
 use axum::response::Response;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::slot::Slot;
 use crate::error::{ApiError, ErrorCode};
 
 /// The places of all requests.
 pub(super) struct Places(Arc<Semaphore>);
-
-/// Where a request keeps its place until it is answered.
-#[derive(Clone, Default)]
-struct Slot(Arc<OnceLock<OwnedSemaphorePermit>>);
 
 impl Places {
     pub(super) fn new(number: u32) -> Self {
@@ -32,17 +29,13 @@ impl Places {
     /// There is none left: 503.
     pub(super) fn take(&self, extensions: &Extensions) -> Result<(), ApiError> {
         let place = Arc::clone(&self.0).try_acquire_owned().map_err(|_| ErrorCode::ServiceUnavailable)?;
-        if let Some(Slot(slot)) = extensions.get() {
-            // A request takes one place.
-            let _ = slot.set(place);
-        }
+        Slot::fill(extensions, place);
         Ok(())
     }
 }
 
 /// Gives the place back when the request has been answered, or its client has left.
 pub(super) async fn hold(mut request: Request, next: Next) -> Response {
-    let slot = Slot::default();
-    request.extensions_mut().insert(slot.clone());
+    let _place = Slot::<OwnedSemaphorePermit>::open(request.extensions_mut());
     next.run(request).await
 }

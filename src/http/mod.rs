@@ -27,6 +27,7 @@ mod ping;
 mod rate_limit;
 mod security;
 pub mod server;
+mod slot;
 mod success;
 mod timeout;
 pub mod tls;

@@ -1,6 +1,5 @@
 //! The headers that tell a caller how much of its limit is left (contract §3).
 
-use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::extract::Request;
@@ -8,6 +7,7 @@ use axum::http::{Extensions, HeaderName, HeaderValue};
 use axum::middleware::Next;
 use axum::response::Response;
 
+use super::slot::Slot;
 use crate::error::whole_seconds;
 use crate::rate_limit::Allowance;
 
@@ -15,24 +15,16 @@ pub(super) const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit"
 pub(super) const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 pub(super) const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 
-/// Where the check of the key leaves what it found, for whatever answer comes of the request.
-#[derive(Clone, Default)]
-struct Slot(Arc<OnceLock<Allowance>>);
-
 /// Notes what this request's key is left with.
 pub(super) fn record(extensions: &Extensions, allowance: Allowance) {
-    if let Some(Slot(slot)) = extensions.get() {
-        // A request has one key.
-        let _ = slot.set(allowance);
-    }
+    Slot::fill(extensions, allowance);
 }
 
 /// Puts the headers on every answer to a known key that is limited, refusals and timeouts included.
 pub(super) async fn announce(mut request: Request, next: Next) -> Response {
-    let slot = Slot::default();
-    request.extensions_mut().insert(slot.clone());
+    let slot = Slot::<Allowance>::open(request.extensions_mut());
     let mut response = next.run(request).await;
-    if let Some(allowance) = slot.0.get() {
+    if let Some(allowance) = slot.get() {
         let headers = response.headers_mut();
         headers.insert(LIMIT, allowance.limit.into());
         headers.insert(REMAINING, allowance.remaining.into());

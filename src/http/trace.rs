@@ -3,7 +3,7 @@
 //! Nothing of the URI is logged but the route's template: the query may hold the key. Nothing else that a client wrote
 //! is logged as it is either: its method and ids have forms that no secret has.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request, State};
@@ -13,6 +13,7 @@ use axum::response::Response;
 use tracing::{Instrument, error_span, info};
 use uuid::Uuid;
 
+use super::slot::Slot;
 use crate::db::api_key::KeyState;
 use crate::domain::KeyKind;
 use crate::error::ErrorCode;
@@ -30,8 +31,7 @@ pub(super) async fn observe(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let watch = Watch::new(&request, metrics);
-    request.extensions_mut().insert(watch.caller.clone());
+    let watch = Watch::new(&mut request, metrics);
     // At the highest level: a warning names its request when nothing less is logged. Nothing else is in the span: what is
     // costs a third of a request by the time it is written.
     let span = error_span!("request", id = watch.id(), trace_id = watch.trace_id);
@@ -42,16 +42,9 @@ pub(super) async fn observe(
     response
 }
 
-/// Where the check of the key leaves who calls.
-#[derive(Clone, Default)]
-struct CallerSlot(Arc<OnceLock<Arc<KeyState>>>);
-
 /// Notes for the request's event who calls.
 pub(super) fn record_caller(extensions: &Extensions, key: &Arc<KeyState>) {
-    if let Some(CallerSlot(slot)) = extensions.get() {
-        // A request has one key.
-        let _ = slot.set(Arc::clone(key));
-    }
+    Slot::fill(extensions, Arc::clone(key));
 }
 
 /// Writes the event when the request ends, one way or the other: its future is dropped when the client leaves.
@@ -62,12 +55,12 @@ struct Watch {
     trace_id: Option<String>,
     method: &'static str,
     route: Option<MatchedPath>,
-    caller: CallerSlot,
+    caller: Slot<Arc<KeyState>>,
     answered: bool,
 }
 
 impl Watch {
-    fn new(request: &Request, metrics: Arc<Metrics>) -> Self {
+    fn new(request: &mut Request, metrics: Arc<Metrics>) -> Self {
         metrics.request_begins();
         Self {
             metrics,
@@ -76,7 +69,7 @@ impl Watch {
             trace_id: trace_id(request.headers()).map(str::to_owned),
             method: method(request.method()),
             route: request.extensions().get().cloned(),
-            caller: CallerSlot::default(),
+            caller: Slot::open(request.extensions_mut()),
             answered: false,
         }
     }
@@ -95,7 +88,7 @@ impl Watch {
         let route = self.route.as_ref().map_or("(none)", MatchedPath::as_str);
         let took = self.started.elapsed();
         self.metrics.request_ends(route, self.method, status, error, took);
-        let caller = self.caller.0.get();
+        let caller = self.caller.get();
         info!(
             parent: None,
             id = self.id(),
