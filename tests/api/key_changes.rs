@@ -163,7 +163,8 @@ async fn a_read_only_database_is_no_reason_to_refuse_a_key() {
     }
 }
 
-#[tokio::test]
+// The registry goes on while the command runs: else a transaction that it has begun would keep the key's row locked.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_limit_is_changed_on_the_command_line() {
     let keys = Keys::start(Pace::default()).await;
     let id = keys.id.to_string();
