@@ -124,6 +124,7 @@ impl FromStr for KeyKind {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use rstest::rstest;
 
     use super::*;
@@ -159,6 +160,29 @@ mod tests {
         let key = ApiKey::generate(kind);
         assert_eq!(ApiKey::parse(key.expose()).unwrap().kind(), kind);
         assert_ne!(key.hash().as_bytes(), ApiKey::generate(kind).hash().as_bytes());
+    }
+
+    proptest! {
+        /// The documented format, read without a regular expression, for keys and for what nearly is one.
+        #[test]
+        fn accepts_the_documented_format_alone(
+            prefix in "PROD|DEV_|ROOT|prod|[A-Z_]{4}",
+            rest in prop_oneof![3 => "[A-Za-z0-9]{28}", 1 => "[A-Za-z0-9]{26,30}", 1 => "[A-Za-z0-9]{27}\\PC", 1 => "\\PC*"],
+        ) {
+            let text = prefix.clone() + &rest;
+            let documented = ["PROD", "DEV_", "ROOT"].contains(&prefix.as_str())
+                && rest.len() == 28
+                && rest.bytes().all(|octet| octet.is_ascii_alphanumeric());
+            let key = ApiKey::parse(&text);
+            prop_assert_eq!(key.is_ok(), documented);
+            if let Ok(key) = key {
+                prop_assert_eq!(key.kind().prefix(), prefix);
+                prop_assert_eq!(key.expose(), &text);
+                for shown in [key.mask(), format!("{key:?}")] {
+                    prop_assert!(!shown.contains(&text[4..12]) && !shown.contains(&text[20..28]), "{shown}");
+                }
+            }
+        }
     }
 
     #[test]

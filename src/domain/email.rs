@@ -65,6 +65,9 @@ impl Email {
     /// The longest normal form, in octets.
     pub const MAX_OCTETS: usize = 254;
     const MAX_LOCAL_PART_OCTETS: usize = 64;
+    /// More than any spelling of an address takes: each of its octets stands for a character at most, and a character that
+    /// is composed of several takes a dozen octets.
+    const MAX_SPELLING_OCTETS: usize = 4096;
 
     /// Brings an address into its normal form.
     pub fn parse(text: &str) -> Result<Self, EmailError> {
@@ -75,8 +78,8 @@ impl Email {
         if INVISIBLE.is_match(text) {
             return Err(EmailError::Invisible);
         }
-        // Before any costly step: NFC makes no text three times shorter.
-        if text.len() > 3 * Self::MAX_OCTETS {
+        // Before any costly step.
+        if text.len() > Self::MAX_SPELLING_OCTETS {
             return Err(EmailError::TooLong);
         }
         let text: String = text.nfc().collect();
@@ -151,6 +154,9 @@ impl FromStr for Email {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::select;
     use rstest::rstest;
 
     use super::*;
@@ -232,6 +238,90 @@ mod tests {
         assert_eq!(Email::parse(text), Err(reason));
     }
 
+    /// Texts made of what addresses are made of, and of what has tricked others: marks, case that grows or shrinks, other
+    /// widths and scripts, signs that are drawn as nothing.
+    fn text() -> impl Strategy<Value = String> {
+        let piece = prop_oneof![
+            6 => "[a-zA-Z0-9.@+_'-]",
+            3 => select(vec![
+                "é", "E\u{301}", "ß", "ẞ", "İ", "ı", "Σ", "ς", "ﬁ", "K", "Å", "ǅ", "ΐ", "ᾳ", "가", "\u{1112}\u{1161}\u{11ab}",
+                "用", "क्ष", "ｂ", "。", "𝐚", "\u{301}", "\u{323}", "xn--", "xn--bcher-kva", "a@b.co", ".com",
+            ]).prop_map(String::from),
+            1 => select(vec![" ", "\0", "\r\n", "\u{200b}", "\u{ad}", "\u{202e}", "\u{feff}", "\"", "<", ">", "(", ",", "＠"]).prop_map(String::from),
+            1 => any::<char>().prop_map(String::from),
+        ];
+        vec(piece, 0..24).prop_map(|pieces| pieces.concat())
+    }
+
+    /// A plain name and a plain domain.
+    fn plain() -> impl Strategy<Value = (String, String)> {
+        (
+            "[a-z0-9é'+_-]{1,9}([.][a-z0-9]{1,9}){0,2}",
+            "([a-z0-9]([a-z0-9é-]{0,9}[a-z0-9])?[.]){1,3}[a-z]{2,6}",
+        )
+            // Not what looks like an A-label and is none.
+            .prop_filter("hyphens in the third and fourth place", |(_, domain)| !domain.contains("--"))
+    }
+
+    proptest! {
+        /// What the normal form promises, for whatever text has one.
+        #[test]
+        fn the_normal_form_keeps_its_promises(name in text(), domain in text(), tail in select(vec![".com", ".例子", ""])) {
+            let text = format!("{name}@{domain}{tail}");
+            if let Ok(email) = Email::parse(&text) {
+                let normal = email.as_str();
+                prop_assert_eq!(Email::parse(normal), Ok(email.clone()), "the normal form of a normal form is itself");
+                let (local_part, domain) = normal.split_once('@').unwrap();
+                prop_assert!(normal.len() <= 254 && (1..=64).contains(&local_part.len()));
+                prop_assert!(!local_part.contains(|c: char| c.is_control() || c.is_whitespace() || "\"(),:;<>@[\\]".contains(c)));
+                prop_assert!(domain.bytes().all(|octet| matches!(octet, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.')));
+                prop_assert!(domain.contains('.') && domain.split('.').all(|label| (1..=63).contains(&label.len())));
+                for spelling in [text.nfd().collect(), text.nfc().collect(), format!(" {text}\n"), normal.to_ascii_uppercase()] {
+                    prop_assert_eq!(Email::parse(&spelling), Ok(email.clone()), "another spelling: {:?}", spelling);
+                }
+            }
+        }
+
+        /// Plain addresses are accepted, and nothing about them is changed but case and composition.
+        #[test]
+        fn plain_addresses_are_accepted((name, domain) in plain()) {
+            let email = Email::parse(&format!("{name}@{domain}").to_uppercase()).unwrap();
+            let (local_part, a_labels) = email.as_str().split_once('@').unwrap();
+            prop_assert_eq!(local_part, name);
+            prop_assert_eq!(idna::domain_to_unicode(a_labels).0, domain);
+        }
+
+        /// What is refused is refused wherever it stands (engineering notes §6): here in the middle of either part.
+        #[test]
+        fn what_is_refused_is_so_anywhere(
+            (name, domain) in plain(),
+            intruder in select(vec![
+                "\0", "\r\nBcc:", "\t", " ", "\u{a0}", "\u{200b}", "\u{200d}", "\u{feff}", "\u{ad}", "\u{202e}", "\u{fe0f}",
+                "\u{3164}", "..", "@", "\"", "(x)", "<", ">", ",", ";", ":", "[", "]", "\\", "a@b.co,", "mailto:", ".\u{301}",
+            ]),
+            in_domain in any::<bool>(),
+        ) {
+            let text =
+                if in_domain { format!("{name}@a{intruder}{domain}") } else { format!("a{intruder}{name}@{domain}") };
+            prop_assert!(Email::parse(&text).is_err(), "{text:?}");
+        }
+
+        /// Nor is there room for what only a domain may not have.
+        #[test]
+        fn broken_domains_are_refused(
+            (name, domain) in plain(),
+            address in any::<std::net::IpAddr>(),
+            intruder in select(vec!["_", "!", "%", "+", "-.", ".-", "'"]),
+        ) {
+            for broken in [
+                format!("a{intruder}{domain}"), format!("-{domain}"), format!("{domain}-"), format!(".{domain}"),
+                format!("{domain}."), domain.replace('.', ""), format!("{domain}.1"), address.to_string(), format!("[{address}]"),
+            ] {
+                prop_assert_eq!(Email::parse(&format!("{name}@{broken}")), Err(EmailError::Domain), "{}", broken);
+            }
+        }
+    }
+
     #[test]
     fn knows_its_limits() {
         let local_part = "a".repeat(64);
@@ -246,5 +336,12 @@ mod tests {
         assert_eq!(Email::parse(&format!("a{local_part}@c.co")), Err(EmailError::LocalPartTooLong));
         assert_eq!(Email::parse(&format!("{}@c.co", "é".repeat(33))), Err(EmailError::LocalPartTooLong));
         assert_eq!(Email::parse(&"a".repeat(1_000_000)), Err(EmailError::TooLong));
+        // Few octets as A-labels, many as they are typed: three jamo a syllable, mathematical letters.
+        let syllables = ["각"; 3].map(|syllable| syllable.repeat(40)).join(".");
+        let composed = Email::parse(&format!("a@{syllables}.kr")).unwrap();
+        assert_eq!(Email::parse(&format!("a@{}.kr", syllables.nfd())), Ok(composed));
+        assert!(
+            Email::parse(&format!("{local_part}@{}.co", ["𝐛"; 3].map(|b| b.repeat(61)).join("."))).is_ok()
+        );
     }
 }

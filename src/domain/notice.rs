@@ -55,6 +55,8 @@ impl TryFrom<String> for Notice {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use regex::Regex;
     use rstest::rstest;
 
     use super::*;
@@ -68,6 +70,32 @@ mod tests {
     #[case::blank(" \r\n ", "")]
     fn normalises(#[case] text: &str, #[case] normal: &str) {
         assert_eq!(Notice::parse(text).unwrap().as_str(), normal);
+    }
+
+    proptest! {
+        /// Whatever is written: the same lines, none with a carriage return, nothing around them, and once is enough.
+        #[test]
+        fn normalises_whatever_is_written(text in "[a \\r\\n\\t\\x00\\u{a0}\\u{200b}é😀]{0,24}") {
+            match Notice::parse(&text) {
+                Err(error) => {
+                    prop_assert_eq!(error, NoticeError::Nul);
+                    prop_assert!(text.contains('\0'));
+                }
+                Ok(notice) => {
+                    let normal = notice.as_str();
+                    prop_assert_eq!(normal, Regex::new("\r\n?").unwrap().replace_all(text.trim(), "\n"));
+                    prop_assert_eq!(normal.trim(), normal);
+                    prop_assert_eq!(Notice::parse(normal), Ok(notice.clone()));
+                }
+            }
+        }
+
+        /// The limit is on characters of the normal form, whatever they take as octets and whatever is around them.
+        #[test]
+        fn is_limited_in_its_normal_form(character in "[^\\s\\x00]", over in 0..3_usize, around in "[ \\r\\n]{0,9}") {
+            let text = character.repeat(Notice::MAX_CHARACTERS - 1 + over);
+            prop_assert_eq!(Notice::parse(&format!("{around}{text}{around}")).is_ok(), over < 2);
+        }
     }
 
     #[test]

@@ -90,6 +90,8 @@ impl FromStr for Cursor {
 
 #[cfg(test)]
 mod tests {
+    use chrono::TimeDelta;
+    use proptest::prelude::*;
     use rstest::rstest;
 
     use super::*;
@@ -125,6 +127,37 @@ mod tests {
             (cursor.matched_at.timestamp_micros(), cursor.cu_ref_no.as_str()),
             (microseconds, REFERENCE)
         );
+    }
+
+    proptest! {
+        #[test]
+        fn every_cursor_survives(
+            microseconds in Cursor::MICROSECONDS,
+            nanoseconds in 0..1000_i64,
+            reference in "[A-Za-z0-9]{16}",
+        ) {
+            let at = DateTime::from_timestamp_micros(microseconds).unwrap();
+            let cursor: Cursor = Cursor::behind(at + TimeDelta::nanoseconds(nanoseconds), &reference).parse().unwrap();
+            prop_assert_eq!((cursor.matched_at, cursor.cu_ref_no.as_str()), (at, reference.as_str()));
+        }
+
+        /// There is one text for a place, and no text that a place does not have.
+        #[test]
+        fn what_is_accepted_is_a_cursor_of_ours(
+            text in prop_oneof![
+                "[A-Za-z0-9_-]{32}",
+                "AA[A-D][A-Za-z0-9_-]{8}[A-Za-z0-9_-]{21}",
+                (any::<[u8; 8]>(), "[A-Za-z0-9]{15,17}").prop_map(|(time, reference)| {
+                    BASE64_URL_SAFE_NO_PAD.encode([&time[..], reference.as_bytes()].concat())
+                }),
+                "\\PC*",
+            ],
+        ) {
+            if let Ok(cursor) = text.parse::<Cursor>() {
+                prop_assert_eq!(Cursor::behind(cursor.matched_at, cursor.cu_ref_no.as_str()), text);
+                prop_assert!(Cursor::MICROSECONDS.contains(&cursor.matched_at.timestamp_micros()));
+            }
+        }
     }
 
     #[rstest]
