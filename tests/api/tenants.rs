@@ -1,16 +1,19 @@
-//! Two organisations with the same references and addresses: on no route does one learn anything of the other.
+//! Two organisations: on no route does one learn anything of the other, or reach into it.
 
-use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+use axum::body::Body;
+use axum::http::{HeaderMap, Method, Request, header};
+use chrono::DateTime;
+use customer_match::domain::Cursor;
+use serde_json::{Map, Value, json};
 
 use crate::support::{
-    Answer, CREATE, CUSTOMER, DETAIL, LIST, LOGOUT, MAGIC_AUTH, MANAGER, MATCH, Service, UNMATCH, uri,
+    Answer, CREATE, CUSTOMER, DETAIL, DOCUMENT, LIST, MAGIC_AUTH, MANAGER, MATCH, Service, UNMATCH, uri,
 };
 
 /// Exists in the other organisation only.
 const FOREIGN: &str = "onlyInTheOther01";
-/// Exists nowhere.
-const NOBODY: &str = "nobodyHasThisOne";
-const UNKNOWN_IDENTITY: &str = "0123456789abcdefghijABCDEFGHIJKL";
 
 /// The same customers in both, one more in the other; there everything is related to everything and has a notice.
 async fn neighbours() -> (Service, String) {
@@ -27,53 +30,261 @@ async fn neighbours() -> (Service, String) {
     (service, key)
 }
 
-/// A body that asks for this id.
-type BodyWith = fn(&str) -> Value;
-
-/// Both refused, and alike but for the id that was asked for.
-#[track_caller]
-fn assert_alike(foreign: &Answer, missing: &Answer) {
-    assert!(foreign.status >= 400, "{:#}", foreign.body);
-    assert_eq!(foreign.status, missing.status);
-    assert_eq!(foreign.body.to_string().replace(FOREIGN, NOBODY), missing.body.to_string());
+/// What an input of an operation may be given.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Given {
+    Nothing,
+    /// Of the organisation whose key it is.
+    Own,
+    /// In the one call of the other organisation, in the other call of nobody.
+    Strange,
 }
 
-#[tokio::test]
-async fn a_foreign_id_is_answered_like_a_missing_one_on_every_route() {
-    let (service, key) = neighbours().await;
-    let log_in = async |key: &str, email: &str| {
-        let answer = service.post(&uri(MAGIC_AUTH, key, &[]), json!({ "email": email })).await;
-        answer.body["identityId"].as_str().unwrap().to_owned()
-    };
-    let own_identity = log_in(&service.key, "jan@barasek.com").await;
-    let foreign_identity = log_in(&key, "jan@barasek.com").await;
+/// An organisation as the walk finds it: two customers with names and a relation, one of them logged in.
+struct Tenant {
+    key: String,
+    manager: &'static str,
+    customer: &'static str,
+    email: &'static str,
+    name: &'static str,
+    identity: String,
+}
 
-    let bodies: [(&str, BodyWith); 4] = [
-        (MATCH, |id| json!({ "managerCuRefNo": id, "customerCuRefNo": CUSTOMER })),
-        (MATCH, |id| json!({ "managerCuRefNo": MANAGER, "customerCuRefNo": id })),
-        (UNMATCH, |id| json!({ "managerCuRefNo": id, "customerCuRefNo": CUSTOMER })),
-        (UNMATCH, |id| json!({ "managerCuRefNo": MANAGER, "customerCuRefNo": id })),
-    ];
-    for (path, body) in bodies {
-        assert_alike(&service.post_to(path, body(FOREIGN)).await, &service.post_to(path, body(NOBODY)).await);
+impl Tenant {
+    /// What this input is to name this tenant's data; `None` for an input that names nothing.
+    ///
+    /// An input that is not listed here fails the walk: whoever adds one says what it names.
+    fn value(&self, input: &str) -> Option<String> {
+        Some(match input {
+            "managerCuRefNo" => self.manager.into(),
+            "customerCuRefNo" | "cuRefNo" => self.customer.into(),
+            "email" | "customerEmail" => self.email.into(),
+            "query" => self.name.into(),
+            "identityId" => self.identity.clone(),
+            "cursor" => Cursor::behind(DateTime::UNIX_EPOCH, self.customer),
+            "notice"
+            | "limit"
+            | "firstName"
+            | "lastName"
+            | "companyName"
+            | "phone"
+            | "customerRealIp"
+            | "companyRegistrationNumber"
+            | "taxIdentificationNumber" => return None,
+            _ => panic!("{input} is new: does it name anything that belongs to an organisation?"),
+        })
     }
-    for parameters in [vec![], vec![("identityId", own_identity.as_str())]] {
-        for path in [LIST, DETAIL] {
-            let ask =
-                async |id| service.get_from(path, &[&parameters[..], &[("cuRefNo", id)]].concat()).await;
-            assert_alike(&ask(FOREIGN).await, &ask(NOBODY).await);
+
+    fn names(&self) -> [&str; 5] {
+        [self.manager, self.customer, self.name, &self.identity, self.email]
+    }
+
+    /// What nobody else may ever read. An address is none: a caller makes a guest of whoever it likes.
+    fn secrets(&self) -> impl Iterator<Item = &str> {
+        self.names().into_iter().take(4)
+    }
+}
+
+/// Nobody's.
+fn nobody() -> Tenant {
+    Tenant {
+        key: String::new(),
+        manager: "nobodyIsManager1",
+        customer: "nobodyHasThisOne",
+        email: "nobody@example.com",
+        name: "Nowhere",
+        identity: "0123456789abcdefghijABCDEFGHIJKL".into(),
+    }
+}
+
+async fn tenant(
+    service: &Service,
+    (organisation, key): (i64, String),
+    [manager, customer]: [&'static str; 2],
+    email: &'static str,
+    name: &'static str,
+) -> Tenant {
+    service.add_customer_of(organisation, manager, None).await;
+    service.add_customer_of(organisation, customer, Some(email)).await;
+    let relation = json!({ "managerCuRefNo": manager, "customerCuRefNo": customer, "notice": name });
+    service.post(&uri(MATCH, &key, &[]), relation).await.assert_success();
+    service.execute(&format!("update customer set last_name = '{name}' where email = '{email}'")).await;
+    Tenant { key, manager, customer, email, name, identity: String::new() }
+}
+
+/// One operation of the document.
+struct Operation {
+    method: Method,
+    path: &'static str,
+    /// Those that name something.
+    inputs: Vec<&'static str>,
+}
+
+/// All of them, with whatever they can be given.
+fn operations() -> Vec<Operation> {
+    let mut operations = Vec::new();
+    for (path, item) in DOCUMENT["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let parameters = operation["parameters"].as_array().into_iter().flatten();
+            let mut inputs: Vec<_> = parameters
+                .filter(|parameter| parameter["name"] != "Prefer")
+                .inspect(|parameter| assert_eq!(parameter["in"], "query", "{method} {path}: {parameter}"))
+                .map(|parameter| parameter["name"].as_str().unwrap())
+                .collect();
+            let body = &operation["requestBody"]["content"]["application/json"]["schema"];
+            let schema = match body["$ref"].as_str() {
+                Some(reference) => DOCUMENT.pointer(&reference[1..]).unwrap(),
+                None => body,
+            };
+            inputs
+                .extend(schema["properties"].as_object().into_iter().flat_map(Map::keys).map(String::as_str));
+            inputs.retain(|input| nobody().value(input).is_some());
+            operations.push(Operation { method: method.to_uppercase().parse().unwrap(), path, inputs });
         }
     }
+    operations
+}
 
-    // An identity of the other organisation is none here, for a customer that both have, too.
-    let logout = async |identity: &str| service.post_to(LOGOUT, json!({ "identityId": identity })).await;
-    assert_alike(&logout(&foreign_identity).await, &logout(UNKNOWN_IDENTITY).await);
-    for path in [LIST, DETAIL] {
-        let ask = async |identity: &str| service.get_from(path, &[("identityId", identity)]).await;
-        assert_alike(&ask(&foreign_identity).await, &ask(UNKNOWN_IDENTITY).await);
+impl Operation {
+    /// Every way of giving each of the inputs something or nothing.
+    fn cases(&self) -> Vec<Vec<(&'static str, Given)>> {
+        let mut cases = vec![Vec::new()];
+        for input in &self.inputs {
+            cases = [Given::Nothing, Given::Own, Given::Strange]
+                .into_iter()
+                .flat_map(|given| cases.iter().map(move |case| [&case[..], &[(*input, given)]].concat()))
+                .collect();
+        }
+        cases
     }
-    let detail = service.get(&uri(DETAIL, &key, &[("identityId", &foreign_identity)])).await;
-    assert_eq!(detail.status, 200, "where it belongs it is as good as before");
+
+    async fn call(
+        &self,
+        service: &Service,
+        caller: &Tenant,
+        stranger: &Tenant,
+        case: &[(&str, Given)],
+    ) -> Answer {
+        let inputs: BTreeMap<&str, String> = case
+            .iter()
+            .filter_map(|(input, given)| match given {
+                Given::Nothing => None,
+                Given::Own => Some((*input, caller.value(input)?)),
+                Given::Strange => Some((*input, stranger.value(input)?)),
+            })
+            .collect();
+        let request = if self.method == Method::GET {
+            let parameters: Vec<_> = inputs.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            Request::get(uri(self.path, &caller.key, &parameters)).body(Body::empty())
+        } else {
+            Request::builder()
+                .method(&self.method)
+                .uri(uri(self.path, &caller.key, &[]))
+                .header(header::CONTENT_TYPE, "application/json")
+                .header("prefer", "return=representation")
+                .body(Body::from(json!(inputs).to_string()))
+        };
+        service.call(request.unwrap()).await
+    }
+}
+
+/// All that a client can tell of an answer, but for what is another each time, with the names of `stranger` as those of
+/// nobody.
+fn visible(answer: &Answer, stranger: &Tenant) -> (u16, HeaderMap, String) {
+    let mut headers = answer.headers.clone();
+    for name in ["x-request-id", "x-ratelimit-remaining", "x-ratelimit-reset"] {
+        headers.remove(name);
+    }
+    let mut body = answer.body.clone();
+    mask(&mut body);
+    let mut text = body.to_string();
+    for (name, of_nobody) in stranger.names().into_iter().zip(nobody().names()) {
+        text = text.replace(name, of_nobody);
+    }
+    // A refusal's length is that of the id that was asked for, which the client knows.
+    headers.remove(header::CONTENT_LENGTH);
+    (answer.status, headers, text)
+}
+
+/// Hides what is made anew in each call: times, identities, and the references of new guests.
+fn mask(value: &mut Value) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(mask),
+        Value::Object(members) => {
+            for (name, member) in members {
+                if name.ends_with("At") || name == "identityId" || name.ends_with("uRefNo") {
+                    *member = json!("…");
+                } else {
+                    mask(member);
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Every row with the organisation that it is of.
+async fn rows(service: &Service) -> Vec<(i64, String)> {
+    sqlx::query_as(
+        "select organisation_id, c::text from customer c
+         union all select organisation_id, m::text from customer_match m
+         union all select organisation_id, i::text from customer_identity i order by 1, 2",
+    )
+    .fetch_all(&service.pool)
+    .await
+    .unwrap()
+}
+
+/// Every operation of the document with every way of giving its inputs, both organisations as the one that calls.
+#[tokio::test]
+async fn what_is_anothers_is_to_every_operation_as_if_it_were_not_there() {
+    let service = Service::start().await;
+    let [one, other] = [service.add_organisation("One").await, service.add_organisation("Other").await];
+    let numbers = [one.0, other.0];
+    let mut tenants = [
+        tenant(&service, one, ["managerOfTheOne1", "customerOfTheOne"], "eva@example.com", "Nováková").await,
+        tenant(&service, other, ["managerOfOther11", "customerOfOther1"], "ivo@example.com", "Dvořák").await,
+    ];
+    for (operation, caller) in operations().iter().flat_map(|operation| [(operation, 0), (operation, 1)]) {
+        // An operation may have ended the last identity.
+        for tenant in &mut tenants {
+            let logged_in =
+                service.post(&uri(MAGIC_AUTH, &tenant.key, &[]), json!({ "email": tenant.email })).await;
+            tenant.identity = logged_in.body["identityId"].as_str().unwrap().into();
+        }
+        let (caller, stranger, strangers) = (&tenants[caller], &tenants[1 - caller], numbers[1 - caller]);
+        let mut works = false;
+        for case in operation.cases() {
+            let asked = format!("{} {} {case:?}", operation.method, operation.path);
+            let before = rows(&service).await;
+            let foreign = operation.call(&service, caller, stranger, &case).await;
+            let after = rows(&service).await;
+            if !case.iter().any(|(_, given)| *given == Given::Strange) {
+                works |= foreign.status == 200;
+                continue;
+            }
+            let missing = operation.call(&service, caller, &nobody(), &case).await;
+            assert_eq!(visible(&foreign, stranger), visible(&missing, &nobody()), "{asked}");
+            let text = foreign.body.to_string();
+            let given: Vec<_> = case
+                .iter()
+                .filter(|(_, given)| *given == Given::Strange)
+                .filter_map(|(input, _)| stranger.value(input))
+                .collect();
+            for secret in stranger.secrets().filter(|secret| !given.iter().any(|given| given == secret)) {
+                assert!(!text.contains(secret), "{asked}: {text}");
+            }
+            let of_stranger = |rows: &[(i64, String)]| {
+                rows.iter()
+                    .filter(|(organisation, _)| *organisation == strangers)
+                    .cloned()
+                    .collect::<Vec<_>>()
+            };
+            assert_eq!(of_stranger(&before), of_stranger(&after), "{asked}");
+            assert!(foreign.status < 400 || before == after, "{asked} was refused and left a trace");
+        }
+        assert!(works, "{} {} refuses whatever it is given", operation.method, operation.path);
+    }
 }
 
 #[tokio::test]
