@@ -22,6 +22,7 @@ mod match_import;
 mod matched_customer_list;
 mod matching;
 mod metrics;
+mod migrations;
 mod openapi;
 mod outages;
 mod pages;

@@ -1,20 +1,33 @@
 //! The database refuses every illegal state by itself, whatever the code does.
 
-use rstest::rstest;
+use std::collections::BTreeSet;
+
+use customer_match::domain::Email;
+use proptest::prelude::*;
+use proptest::sample::select;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
+use sqlx::Connection;
 
 use crate::support::Service;
 
 /// Organisation 1 with the customers of ids 1 and 2 (see `Service`), organisation 2 with the customer of id 3, and the
-/// relation of 1 and 2.
+/// relation of 1 and 2. An identity, a server and its share of the limit of key 1.
 async fn populated() -> Service {
     let service = Service::start().await;
     let (other, _) = service.add_organisation("Other").await;
     service.add_customer_of(other, "customerOfOther1", None).await;
-    service.execute(&insert("1, 1, 2, true, false, null")).await;
+    for sql in [
+        &relation("1, 1, 2, true, false, null"),
+        &identity("1, sha256('x'), 1"),
+        "insert into running_server values (1, now()); insert into api_key_share values (1, 1, 0, 5, 0)",
+    ] {
+        service.execute(sql).await;
+    }
     service
 }
 
-fn insert(values: &str) -> String {
+fn relation(values: &str) -> String {
     format!(
         "insert into customer_match
             (organisation_id, low_id, high_id, low_is_manager, high_is_manager, notice, created_at, matched_at, updated_at)
@@ -22,79 +35,166 @@ fn insert(values: &str) -> String {
     )
 }
 
-fn identity(hash_and_customer: &str) -> String {
+fn identity(values: &str) -> String {
     format!(
         "insert into customer_identity (organisation_id, hash, customer_id, created_at, expires_at)
-         values (1, {hash_and_customer}, now(), now())"
+         values ({values}, now(), now())"
     )
 }
 
-#[rstest]
-#[case::doubled_pair(insert("1, 1, 2, true, false, null"), "customer_match_pkey")]
-#[case::mirrored_pair(insert("1, 2, 1, true, false, null"), "customer_match_canonical_order")]
-#[case::self_match(insert("1, 1, 1, true, false, null"), "customer_match_canonical_order")]
-#[case::nobody_manages("update customer_match set low_is_manager = false", "customer_match_has_manager")]
-#[case::across_organisations(insert("1, 1, 3, true, false, null"), "customer_match_high_fkey")]
-#[case::of_a_foreign_organisation(insert("2, 1, 3, true, false, null"), "customer_match_low_fkey")]
-#[case::long_notice("update customer_match set notice = repeat('x', 10001)", "customer_match_notice_length")]
-#[case::customer_gone("delete from customer where id = 1", "customer_match_low_fkey")]
-#[case::customer_moved("update customer set organisation_id = 2 where id = 1", "customer_match_low_fkey")]
-#[case::short_reference(
-    "update customer set cu_ref_no = '1cGIHvFoQDGLAbc' where id = 1",
-    "customer_cu_ref_no_format"
-)]
-#[case::doubled_reference(
-    "update customer set cu_ref_no = '5CmsaVNgAQqRqoen' where id = 1",
-    "customer_cu_ref_no_key"
-)]
-#[case::upper_case_address(
-    "update customer set email = 'Jan@barasek.com' where id = 1",
-    "customer_email_normal_form"
-)]
-#[case::address_of_one_label(
-    "update customer set email = 'a@localhost' where id = 1",
-    "customer_email_normal_form"
-)]
-#[case::address_with_white_space(
-    "update customer set email = 'a b@c.co' where id = 1",
-    "customer_email_normal_form"
-)]
-#[case::doubled_address("update customer set email = 'jan@barasek.com' where id = 1", "customer_email_key")]
-#[case::network_as_address(
-    "update customer set real_ip = '10.0.0.0/8' where id = 1",
-    "customer_real_ip_is_host"
-)]
-#[case::short_identity_hash(identity("'x', 1"), "customer_identity_hash_is_sha256")]
-#[case::identity_of_a_foreign_customer(identity("sha256('x'), 3"), "customer_identity_customer_fkey")]
-#[case::reason_of_a_living_customer(
-    "update customer set deletion_reason = 'x' where id = 1",
-    "customer_deletion_reason_of_deleted"
-)]
-#[case::blank_reason(
-    "update customer set deleted_at = now(), deletion_reason = ' ' where id = 1",
-    "customer_deletion_reason_not_blank"
-)]
-#[case::merged_and_alive("update customer set merged_into_id = 2 where id = 1", "customer_merged_is_deleted")]
-#[case::merged_into_itself(
-    "update customer set deleted_at = now(), merged_into_id = 1 where id = 1",
-    "customer_merged_into_another"
-)]
-#[case::merged_across_organisations(
-    "update customer set deleted_at = now(), merged_into_id = 3 where id = 1",
-    "customer_merged_into_fkey"
-)]
-#[case::short_hash("update api_key set hash = 'x'", "api_key_hash_is_sha256")]
-#[case::unknown_kind("update api_key set kind = 'test'", "api_key_kind")]
-#[case::limit_of_nothing("update api_key set limit_per_minute = 0", "api_key_limit_is_positive")]
-#[case::limited_root("update api_key set kind = 'root', limit_per_minute = 1", "api_key_root_is_unlimited")]
-#[case::share_below_its_calls(
-    "insert into running_server values (1, now()); insert into api_key_share values (1, 1, 2, 1, 0)",
-    "api_key_share_covers_calls"
-)]
-#[case::blank_name("update organisation set name = ' '", "organisation_name_not_blank")]
+fn address(email: &str) -> String {
+    format!("update customer set email = '{email}' where id = 1")
+}
+
+fn reference(cu_ref_no: &str) -> String {
+    format!("update customer set cu_ref_no = '{cu_ref_no}' where id = 1")
+}
+
+fn key(organisation: i64, hash: &str) -> String {
+    format!(
+        "insert into api_key (organisation_id, hash, kind, mask) values ({organisation}, {hash}, 'prod', '')"
+    )
+}
+
+/// Illegal states, and the constraint that refuses each.
+fn illegal() -> Vec<(String, &'static str)> {
+    let mut cases = vec![
+        // The pair, doubled, mirrored, of one, of nobody; and it cannot be reached by a change either.
+        (relation("1, 1, 2, true, false, null"), "customer_match_pkey"),
+        (relation("1, 2, 1, true, false, null"), "customer_match_canonical_order"),
+        (relation("1, 1, 1, true, false, null"), "customer_match_canonical_order"),
+        ("update customer_match set low_id = 2, high_id = 1".into(), "customer_match_canonical_order"),
+        ("update customer_match set low_is_manager = false".into(), "customer_match_has_manager"),
+        (relation("1, 1, 9, true, false, null"), "customer_match_high_fkey"),
+        // Across organisations, whichever the row claims to be of.
+        (relation("1, 1, 3, true, false, null"), "customer_match_high_fkey"),
+        (relation("2, 1, 3, true, false, null"), "customer_match_low_fkey"),
+        ("update customer_match set organisation_id = 2".into(), "customer_match_low_fkey"),
+        ("update customer set organisation_id = 2 where id = 1".into(), "customer_match_low_fkey"),
+        ("delete from customer where id = 1".into(), "customer_match_low_fkey"),
+        ("update customer_match set notice = repeat('x', 10001)".into(), "customer_match_notice_length"),
+        (reference("5CmsaVNgAQqRqoen"), "customer_cu_ref_no_key"),
+        (address("jan@barasek.com"), "customer_email_key"),
+        ("update customer set real_ip = '10.0.0.0/8'".into(), "customer_real_ip_is_host"),
+        ("insert into customer (organisation_id, id, cu_ref_no) overriding system value values (1, 1, 'x')".replace("'x'", "'0000000000000000'"), "customer_pkey"),
+        ("insert into customer (organisation_id, cu_ref_no) values (9, '0000000000000000')".into(), "customer_organisation_id_fkey"),
+        ("update customer set deletion_reason = 'x' where id = 1".into(), "customer_deletion_reason_of_deleted"),
+        ("update customer set deleted_at = now(), deletion_reason = ' ' where id = 1".into(), "customer_deletion_reason_not_blank"),
+        ("update customer set merged_into_id = 2 where id = 1".into(), "customer_merged_is_deleted"),
+        ("update customer set deleted_at = now(), merged_into_id = 1 where id = 1".into(), "customer_merged_into_another"),
+        ("update customer set deleted_at = now(), merged_into_id = 3 where id = 1".into(), "customer_merged_into_fkey"),
+        (identity("1, sha256('x'), 2"), "customer_identity_pkey"),
+        (identity("1, 'x', 1"), "customer_identity_hash_is_sha256"),
+        (identity("1, sha256('y'), 3"), "customer_identity_customer_fkey"),
+        (key(1, "(select hash from api_key where id = 1)"), "api_key_hash_key"),
+        (key(1, "'x'"), "api_key_hash_is_sha256"),
+        (key(9, "sha256('x')"), "api_key_organisation_id_fkey"),
+        ("update api_key set kind = 'test'".into(), "api_key_kind"),
+        ("update api_key set limit_per_minute = 0".into(), "api_key_limit_is_positive"),
+        ("update api_key set kind = 'root', limit_per_minute = 1".into(), "api_key_root_is_unlimited"),
+        ("insert into api_key (id, organisation_id, hash, kind, mask) overriding system value values (1, 1, sha256('x'), 'prod', '')".into(), "api_key_pkey"),
+        ("insert into organisation (name) values ('Acme')".into(), "organisation_name_key"),
+        ("update organisation set name = ' '".into(), "organisation_name_not_blank"),
+        ("insert into organisation (id, name) overriding system value values (1, 'x')".into(), "organisation_pkey"),
+        ("insert into running_server values (1, now())".into(), "running_server_pkey"),
+        ("insert into api_key_share values (1, 1, 0, 1, 0)".into(), "api_key_share_pkey"),
+        ("insert into api_key_share values (9, 1, 0, 1, 0)".into(), "api_key_share_api_key_id_fkey"),
+        ("insert into api_key_share values (2, 9, 0, 1, 0)".into(), "api_key_share_server_id_fkey"),
+        ("update api_key_share set calls = 6".into(), "api_key_share_covers_calls"),
+    ];
+    let references = [
+        "",
+        "1cGIHvFoQDGLAbc",
+        "1cGIHvFoQDGLAbcAA",
+        "1cGIHvFoQDGLAbc-",
+        "1cGIHvFoQDGLAbcé",
+        "1cGIHvFoQDGLAbcA\n",
+    ];
+    cases.extend(references.map(|text| (reference(text), "customer_cu_ref_no_format")));
+    let long = format!("a@{}.co", "b".repeat(250));
+    let addresses = [
+        "",
+        "Jan@barasek.com",
+        "jan@Barasek.com",
+        "jan",
+        "@barasek.com",
+        "jan@",
+        "jan@localhost",
+        "a b@c.co",
+        "a@b@c.co",
+        " a@c.co",
+        "a@c.co\n",
+        "a@bücher.de",
+        "a@b_c.co",
+        "a@.co",
+        "a@b..co",
+        "a@c.co.",
+        &long,
+    ];
+    cases.extend(addresses.map(|text| (address(text), "customer_email_normal_form")));
+    cases
+}
+
 #[tokio::test]
-async fn refuses(#[case] sql: impl AsRef<str>, #[case] constraint: &str) {
+async fn refuses_every_illegal_state() {
     let service = populated().await;
-    let error = sqlx::raw_sql(sql.as_ref()).execute(&service.pool).await.unwrap_err();
-    assert_eq!(error.as_database_error().unwrap().constraint(), Some(constraint), "{error}");
+    let mut connection = service.pool.acquire().await.unwrap();
+    for (sql, constraint) in illegal() {
+        let mut transaction = connection.begin().await.unwrap();
+        let Err(error) = sqlx::raw_sql(&sql).execute(&mut *transaction).await else {
+            panic!("{sql} is taken")
+        };
+        assert_eq!(error.as_database_error().unwrap().constraint(), Some(constraint), "{error} in {sql}");
+        transaction.rollback().await.unwrap();
+    }
+}
+
+/// Whoever adds a constraint shows what it refuses.
+#[tokio::test]
+async fn each_constraint_is_tried() {
+    let service = Service::start().await;
+    let constraints: Vec<String> = sqlx::query_scalar(
+        "select conname::text from pg_constraint
+         where connamespace = 'public'::regnamespace and contype <> 'n' and conrelid <> '_sqlx_migrations'::regclass
+         union
+         select indexrelid::regclass::text from pg_index
+         where indisunique and indrelid::regclass::text in ('organisation', 'api_key', 'customer', 'customer_match', 'customer_identity')",
+    )
+    .fetch_all(&service.pool)
+    .await
+    .unwrap();
+    let tried: BTreeSet<_> = illegal().into_iter().map(|(_, constraint)| constraint.to_owned()).collect();
+    assert_eq!(constraints.into_iter().collect::<BTreeSet<_>>(), tried);
+}
+
+/// What the server takes for an address is one to the database: an address that passes the one and not the other would be a 500.
+#[tokio::test]
+async fn takes_every_normal_form() {
+    let service = Service::start().await;
+    let name =
+        proptest::string::string_regex("[\\PC]{1,5}([.]?[a-zA-Z0-9!#$%&'*+/=?^_`{|}~-]{1,20}){1,2}").unwrap();
+    let tail = select(vec![
+        "example.com",
+        "BÜCHER.de",
+        "例子.中国",
+        "ｂ。com",
+        "xn--bcher-kva.de",
+        "डाटामेल.भारत",
+        "a-b.c-d.co",
+    ]);
+    let strategy = (name, tail).prop_map(|(name, domain)| format!("{name}@{domain}"));
+    let mut runner = TestRunner::default();
+    let addresses = (0..5000).map(|_| strategy.new_tree(&mut runner).unwrap().current());
+    let addresses: Vec<_> =
+        addresses.filter_map(|text| Email::parse(&text).ok()).map(|email| email.to_string()).collect();
+    assert!(addresses.len() > 1000, "only {} are addresses", addresses.len());
+    sqlx::query(
+        "insert into customer (organisation_id, cu_ref_no, email)
+         select 1, lpad(number::text, 16, '0'), email from unnest($1::text[]) with ordinality as _ (email, number)
+         on conflict do nothing",
+    )
+    .bind(addresses)
+    .execute(&service.pool)
+    .await
+    .unwrap();
 }

@@ -78,12 +78,26 @@ impl Service {
         Self::start_on(database, options, flags, demo).await
     }
 
+    /// On a database that has an organisation and more already.
+    pub fn on(database: TestDatabase) -> Self {
+        let options = database.options();
+        Self::around(database, options, &[], false)
+    }
+
     async fn start_on(database: TestDatabase, options: PgConnectOptions, flags: &[&str], demo: bool) -> Self {
+        let mut service = Self::around(database, options, flags, demo);
+        (service.organisation, service.key) = service.add_organisation("Acme").await;
+        service.add_customer(MANAGER, None).await;
+        service.add_customer(CUSTOMER, Some("jan@barasek.com")).await;
+        service
+    }
+
+    fn around(database: TestDatabase, options: PgConnectOptions, flags: &[&str], demo: bool) -> Self {
         let config = Config::from_flags(flags).unwrap();
         let pool = db::pool(options, config.pool.max_connections);
         let draining = CancellationToken::new();
         let app = App::new(pool.clone(), &config, demo, draining.clone());
-        let mut service = Self {
+        Self {
             metrics: measure::router(&app),
             router: router(app),
             pool,
@@ -91,11 +105,7 @@ impl Service {
             key: String::new(),
             draining,
             database,
-        };
-        (service.organisation, service.key) = service.add_organisation("Acme").await;
-        service.add_customer(MANAGER, None).await;
-        service.add_customer(CUSTOMER, Some("jan@barasek.com")).await;
-        service
+        }
     }
 
     /// Another organisation and a key for it.

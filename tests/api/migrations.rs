@@ -1,0 +1,230 @@
+//! Each migration on a database that is in use: rows from before, servers from before.
+
+use customer_match::db::migration;
+use customer_match::domain::{ApiKey, KeyKind};
+use serde_json::json;
+use sqlx::migrate::{Migrate, Migrator};
+use sqlx::{Connection, PgConnection};
+
+use crate::support::binary::{Server, on, run};
+use crate::support::{
+    CREATE, CUSTOMER, DETAIL, LIST, LOGOUT, MAGIC_AUTH, MANAGER, MATCH, Service, TestDatabase, UNMATCH, uri,
+};
+
+/// Those of the server.
+static MIGRATIONS: Migrator = sqlx::migrate!();
+
+/// Rows that a server could write from the version on that made their table or column, each generation with an
+/// organisation of its own: `{n}` is its number, and `{key}` the hash of its key.
+const ROWS: &[(i64, &str)] = &[
+    (20261123000001, "insert into organisation (name) values ('Generation {n}')"),
+    (20261123000001, "insert into api_key (organisation_id, hash, kind, mask) values ({n}, '{key}', 'prod', 'PROD…{n}')"),
+    (
+        20261123000001,
+        "insert into api_key (organisation_id, hash, kind, mask, scopes, active, expires_at, deleted_at)
+         values ({n}, sha256('{n}'), 'dev', 'DEV_…{n}', '{customer.match}', false, now(), now())",
+    ),
+    (
+        20261123000002,
+        "insert into customer (organisation_id, cu_ref_no, email, first_name, last_name, company_name, phone, deleted_at) values
+           ({n}, 'manager000000000', 'jan@barasek.com', 'Jan', 'Barášek', 'Barášek s. r. o.', '+420', null),
+           ({n}, 'customer00000000', 'eva@example.com', 'Eva', 'Nováková', null, null, null),
+           ({n}, 'ended00000000000', null, null, null, null, null, null),
+           ({n}, 'deleted000000000', 'eva@example.com', null, 'Nováková', null, null, now())",
+    ),
+    (
+        20261123000003,
+        "insert into customer_match (organisation_id, low_id, high_id, low_is_manager, high_is_manager, notice,
+                                     created_at, matched_at, updated_at, deactivated_at)
+         select {n}, least(m.id, c.id), greatest(m.id, c.id), m.id < c.id, m.id > c.id, 'Since {n}', now(), now(), now(),
+                case c.cu_ref_no when 'ended00000000000' then now() end
+         from customer m, customer c
+         where m.organisation_id = {n} and m.cu_ref_no = 'manager000000000'
+           and c.organisation_id = {n} and c.cu_ref_no in ('customer00000000', 'ended00000000000')",
+    ),
+    (
+        20261123000004,
+        "update customer set company_registration_number = '1', tax_identification_number = 'CZ1', real_ip = '::1'
+         where organisation_id = {n}",
+    ),
+    (
+        20261123000004,
+        "insert into customer_identity (organisation_id, hash, customer_id, created_at, expires_at, revoked_at)
+         select {n}, sha256(cu_ref_no::bytea), id, now(), now() + '1 day', now() from customer where organisation_id = {n}",
+    ),
+    (
+        20261123000010,
+        "update customer set deletion_reason = 'twice', merged_into_id = (
+           select id from customer where organisation_id = {n} and cu_ref_no = 'customer00000000')
+         where organisation_id = {n} and deleted_at is not null",
+    ),
+    (20261124000010, "update api_key set limit_per_minute = 5 where organisation_id = {n} and kind = 'dev'"),
+    (20261124000011, "update api_key set last_used_at = now() where organisation_id = {n}"),
+    (20261124000012, "insert into running_server values ({n}, now())"),
+    (
+        20261124000012,
+        "insert into api_key_share (api_key_id, server_id, calls, share, demand)
+         select id, {n}, 1, 2, 3 from api_key where organisation_id = {n}",
+    ),
+];
+
+/// All rows, and all functions: what servers of the last version work with. `before` remembers them.
+const REMEMBER: &str = "
+    do $$
+    declare t text;
+    begin
+      drop table if exists before;
+      create table before as
+        select 'function' as name, jsonb_build_object('signature', oid::regprocedure::text, 'source', prosrc) as row
+        from pg_proc where pronamespace = 'public'::regnamespace;
+      for t in select relname from pg_class
+        where relnamespace = 'public'::regnamespace and relkind = 'r' and relname not in ('before', 'lost', '_sqlx_migrations')
+      loop
+        execute format('insert into before select %L, to_jsonb(t) from %I t', t, t);
+      end loop;
+    end $$";
+
+/// What there was before and is no more, or is another.
+const LOST: &str = "
+    do $$
+    declare t text;
+    begin
+      drop table if exists lost;
+      create table lost as
+        select name, row from before where name = 'function' and not exists (
+          select from pg_proc where oid = to_regprocedure(row->>'signature') and prosrc = row->>'source');
+      for t in select distinct name from before where name <> 'function' loop
+        execute format(
+          'insert into lost select name, row from before b
+           where name = %L and not exists (select from %I t where to_jsonb(t) @> row)', t, t);
+      end loop;
+    end $$";
+
+async fn execute(connection: &mut PgConnection, sql: &str) {
+    if let Err(error) = sqlx::raw_sql(sql).execute(connection).await {
+        panic!("{error} in {sql}");
+    }
+}
+
+async fn texts(connection: &mut PgConnection, sql: &str) -> Vec<String> {
+    sqlx::query_scalar(sql).fetch_all(connection).await.unwrap()
+}
+
+/// Before each migration a generation of rows is written that is legal then. What they said is still there after it, so that
+/// servers of the version before find what they know, and in the end the oldest is served like the newest.
+#[tokio::test]
+async fn each_keeps_what_was_there() {
+    let database = TestDatabase::create_empty().await;
+    let connection = &mut PgConnection::connect_with(&database.options()).await.unwrap();
+    connection.ensure_migrations_table().await.unwrap();
+    // Each generation's organisation has its number as id.
+    let keys: Vec<_> = MIGRATIONS.iter().map(|_| ApiKey::generate(KeyKind::Prod)).collect();
+    for (number, migration) in MIGRATIONS.iter().enumerate() {
+        execute(connection, REMEMBER).await;
+        connection.apply(migration).await.unwrap();
+        execute(connection, LOST).await;
+        let lost = texts(connection, "select name || ' ' || row from lost limit 3").await;
+        assert!(lost.is_empty(), "{} {} loses {lost:#?}", migration.version, migration.description);
+        let hash: String =
+            keys[number].hash().as_bytes().iter().map(|octet| format!("{octet:02x}")).collect();
+        for (_, rows) in ROWS.iter().filter(|(since, _)| *since <= migration.version) {
+            let number = (number + 1).to_string();
+            execute(connection, &rows.replace("{n}", &number).replace("{key}", &format!(r"\x{hash}"))).await;
+        }
+    }
+
+    // Nothing was left for later, and no table and no column forgotten in ROWS.
+    execute(connection, REMEMBER).await;
+    let unfinished = texts(
+        connection,
+        "select conname::text from pg_constraint where not convalidated
+         union all select indexrelid::regclass::text from pg_index where not indisvalid
+         union all select relname::text from pg_class
+           where relnamespace = 'public'::regnamespace and relkind = 'r' and relname <> '_sqlx_migrations'
+           and relname not in (select name from before union select 'before' union select 'lost')
+         union all select name || '.' || key from before, jsonb_each(row) where name <> 'function'
+           group by name, key having bool_and(value = 'null')",
+    )
+    .await;
+    assert_eq!(unfinished, [""; 0]);
+    execute(connection, "drop table before; drop table lost").await;
+    assert_eq!(migration::pending(&database.options()).await.unwrap(), 0);
+
+    let service = Service::on(database);
+    let manager = ("cuRefNo", "manager000000000");
+    let pair = |customer| json!({ "managerCuRefNo": manager.1, "customerCuRefNo": customer });
+    // The first two had no relations, as there was no table for them.
+    for key in &keys[2..] {
+        let list = async |filter: &[(&str, &str)]| {
+            service.get(&uri(LIST, key.expose(), &[&[manager], filter].concat())).await
+        };
+        for found in [list(&[]).await, list(&[("query", "NOVAK")]).await] {
+            assert_eq!(found.body["itemCount"], 1, "{:#}", found.body);
+            assert_eq!(found.body["items"][0]["cuRefNo"], "customer00000000");
+            assert!(found.body["items"][0]["notice"].as_str().unwrap().starts_with("Since "));
+        }
+        let log_in =
+            service.post(&uri(MAGIC_AUTH, key.expose(), &[]), json!({ "email": "jan@barasek.com" })).await;
+        let identity = log_in.body["identityId"].as_str().unwrap();
+        let detail = [("identityId", identity), ("cuRefNo", "customer00000000")];
+        assert_eq!(service.get(&uri(DETAIL, key.expose(), &detail)).await.body["lastName"], "Nováková");
+        for path in [MATCH, UNMATCH] {
+            for customer in ["customer00000000", "ended00000000000"] {
+                service.post(&uri(path, key.expose(), &[]), pair(customer)).await.assert_success();
+            }
+            let deleted = service.post(&uri(path, key.expose(), &[]), pair("deleted000000000")).await;
+            deleted.assert_error(404, "INTERNAL_RESOURCE_NOT_FOUND");
+        }
+    }
+}
+
+/// What a version after this one may do to the tables while this one is running.
+const LATER: &str = "
+    alter table customer add column later text not null default 'x', add constraint later check (later <> '');
+    alter table customer_match add column later text;
+    alter table customer_identity add column later text;
+    alter table api_key add column later text not null default 'x';
+    alter table organisation add column later text;
+    create index later on customer_match (organisation_id, updated_at);
+    insert into _sqlx_migrations (version, description, success, checksum, execution_time)
+      values (99991231235959, 'later', true, '', 0)";
+
+/// As in a rolling upgrade: this version is running, prepared statements and all, and goes on.
+#[tokio::test]
+async fn a_server_outlives_the_migrations_of_a_later_version() {
+    let service = Service::start().await;
+    let walk = async || {
+        let identity = service.log_in("jan@barasek.com").await;
+        let pair = json!({ "managerCuRefNo": MANAGER, "customerCuRefNo": CUSTOMER });
+        service.post_match(pair.clone()).await.assert_success();
+        let guest = json!({ "managerCuRefNo": MANAGER, "customerEmail": "guest@example.com" });
+        service.post_match(guest).await.assert_success();
+        for path in [LIST, DETAIL] {
+            let answer = service.get_from(path, &[("identityId", &identity)]).await;
+            assert_eq!(answer.status, 200, "{path}: {:#}", answer.body);
+        }
+        service.post_to(UNMATCH, pair).await.assert_success();
+        let created = service.post_to(CREATE, json!({ "email": "new@example.com" })).await;
+        assert_eq!(created.status, 200, "{:#}", created.body);
+        service.post_to(LOGOUT, json!({ "identityId": identity })).await.assert_success();
+        service.get("/readyz").await.assert_success();
+    };
+    walk().await;
+    service.execute(LATER).await;
+    walk().await;
+}
+
+/// Going back is starting the old binary again.
+#[tokio::test]
+async fn a_server_starts_on_the_schema_of_a_later_version() {
+    let service = Service::start().await;
+    service.execute(LATER).await;
+    run(on(&service.database, &["migrate"]));
+    let server = Server::start(on(&service.database, &["serve", "--listen", "127.0.0.1:0"]));
+    let pair = json!({ "managerCuRefNo": MANAGER, "customerCuRefNo": CUSTOMER });
+    let answer = server.post(&format!("{MATCH}?apiKey={}", service.key), pair).await;
+    assert_eq!(answer, (200, json!({ "success": true })));
+    let ready = reqwest::get(format!("{}/readyz", server.url)).await.unwrap();
+    assert_eq!(ready.status(), 200);
+    server.stop();
+}
