@@ -1,0 +1,66 @@
+//! CSV files of customers and of matches: every row gets a verdict and its line, however the file comes.
+#![no_main]
+
+use std::io::{Cursor, Read};
+
+use customer_match::import::customers::CustomerRow;
+use customer_match::import::file::{File, Record};
+use customer_match::import::matches::MatchRow;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|octets: &[u8]| {
+    check::<CustomerRow>(octets);
+    check::<MatchRow>(octets);
+});
+
+fn check<T: Record>(octets: &[u8]) {
+    let rows = read::<T>(Cursor::new(octets.to_vec()));
+    let lines = 1 + octets.iter().filter(|octet| matches!(octet, b'\n' | b'\r')).count() as u64;
+    let numbers: Vec<u64> = rows.iter().filter_map(|row| row.as_ref().ok()).map(|(line, _)| *line).collect();
+    assert!(numbers.is_sorted_by(|a, b| a < b), "a row is on a line of its own: {numbers:?}");
+    assert!(numbers.iter().all(|line| (2..=lines).contains(line)), "{numbers:?} of {lines}");
+    // A byte order mark is looked for in what the first read gives.
+    if !octets.starts_with(b"\xef\xbb\xbf") {
+        assert_eq!(
+            read::<T>(Trickle(Cursor::new(octets.to_vec()))),
+            rows,
+            "it depends on how the file is read"
+        );
+    }
+    if !octets.contains(&b'\r') {
+        let windows: Vec<u8> = octets
+            .iter()
+            .flat_map(|octet| match octet {
+                b'\n' => &b"\r\n"[..],
+                other => std::slice::from_ref(other),
+            })
+            .copied()
+            .collect();
+        assert_eq!(read::<T>(Cursor::new(windows)), rows, "it depends on the line ends");
+    }
+}
+
+/// The rows with their refusals, and at the end the error if there is one.
+fn read<T: Record>(input: impl Read + Send + 'static) -> Vec<Result<(u64, Option<String>), String>> {
+    let mut batches = match File::<T>::open(input) {
+        Ok(file) => file.read(),
+        Err(error) => return vec![Err(error.to_string())],
+    };
+    let mut rows = Vec::new();
+    while let Some(batch) = batches.blocking_recv() {
+        match batch {
+            Ok(batch) => rows.extend(batch.rows.into_iter().map(|row| Ok((row.line, row.record.err())))),
+            Err(error) => rows.push(Err(error.to_string())),
+        }
+    }
+    rows
+}
+
+/// Gives one octet at a time.
+struct Trickle(Cursor<Vec<u8>>);
+
+impl Read for Trickle {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        self.0.read(&mut buffer[..1])
+    }
+}
