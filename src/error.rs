@@ -129,7 +129,7 @@ registry! {
     ValidationFailed "INTERNAL_VALIDATION_FAILED" UNPROCESSABLE_ENTITY {
         message: "Request payload failed validation."
         description: ""
-        meaning: "A field or parameter breaks a rule. The description names both; error.field is a JSON pointer into the body, or the parameter's name. The status is 400 when the body is not JSON at all."
+        meaning: "A field or parameter breaks a rule. The description names both; error.field is a JSON pointer into the body, or the parameter's name. The status is 400 when the body is not JSON at all or the request not HTTP, and 431 when its headers are too long."
         remedy: "Correct the field and send the request again. Sent again as it is, it will be refused again."
     }
     ResourceNotFound "INTERNAL_RESOURCE_NOT_FOUND" NOT_FOUND {
@@ -204,6 +204,16 @@ impl ApiError {
             status: StatusCode::BAD_REQUEST,
             ..Self::from(ErrorCode::ValidationFailed).described(description)
         }
+    }
+
+    /// What came is no request: no HTTP/1.1, or a line and headers that are longer than may be. The status says which.
+    pub fn unreadable(status: StatusCode) -> Self {
+        let description = if status == StatusCode::BAD_REQUEST {
+            "What was sent is not a request in HTTP/1.1."
+        } else {
+            "The line and the headers of a request have at most 32 KiB in all, and there are at most 100 headers."
+        };
+        Self { status, ..Self::from(ErrorCode::ValidationFailed).described(description) }
     }
 
     /// What the request names is not there, or not for this key to see; both look the same.

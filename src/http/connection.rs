@@ -4,7 +4,12 @@
 //! all of that, for both versions of HTTP and before either is known: a connection with no request under way is closed
 //! after the header timeout when something of a request has been received or nothing was ever asked, else after the idle
 //! timeout. What is slow while a request is under way has timeouts of its own.
+//!
+//! A client that is refused before it has sent all of its request may still be sending. A connection that is closed on what
+//! nobody reads is reset, and the answer is lost; so what still comes is read for a while and thrown away.
 
+use std::convert::Infallible;
+use std::io;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -16,13 +21,15 @@ use hyper::service::service_fn;
 use hyper::{Request, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{Instant, sleep_until};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, copy, sink};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::io::InspectReader;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use super::client_address::Peer;
+use super::slot::Slot;
+use super::unreadable::{self, Lent, Returned};
 use crate::config::Timeouts;
 
 /// The line and the headers of a request; the longest of ours have a key, an identity id and a search term.
@@ -34,8 +41,12 @@ const PING: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs
 /// When the server stops, a request may be on its way on a connection that looks idle: so long it still gets an answer, which
 /// is the connection's last. HTTP/2 says which requests it has taken, and needs no such time.
 const LINGER: Duration = Duration::from_secs(1);
-/// How long a connection that was asked to end may take to do so.
+/// How long a connection that was asked to end may take to do so, and its client to read the last answer.
 const GOODBYE: Duration = Duration::from_secs(5);
+
+/// Left in the [`Slot`] of a request whose body is not read to its end. What is left of it cannot be told from a next request, so
+/// the connection ends.
+pub(super) struct Unread;
 
 /// Speaks HTTP/1.1 and HTTP/2, whichever a client begins with.
 pub(super) fn protocol() -> Builder<TokioExecutor> {
@@ -69,20 +80,26 @@ pub(super) async fn serve(
         let version = request.version();
         let under_way = activity.request(version);
         request.extensions_mut().insert(peer);
+        let unread = Slot::<Unread>::open(request.extensions_mut());
         let answer = router.clone().oneshot(request);
         let shutdown = shutdown.clone();
         async move {
-            let mut answer = answer.await;
-            if let (Ok(answer), true, false) =
-                (&mut answer, shutdown.is_cancelled(), version == Version::HTTP_2)
-            {
-                answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            let Ok(mut answer) = answer.await;
+            if version != Version::HTTP_2 {
+                let unread = unread.get().is_some();
+                if unread {
+                    under_way.leaves_something_unread();
+                }
+                if unread || shutdown.is_cancelled() {
+                    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
             }
             drop(under_way);
-            answer
+            Ok::<_, Infallible>(answer)
         }
     });
     let received = activity.clone();
+    let (io, mut returned) = Lent::new(io);
     let io = InspectReader::new(io, move |octets| received.received(octets));
     let mut connection = pin!(protocol.serve_connection(TokioIo::new(io), service));
     let mut end = pin!(async {
@@ -103,6 +120,10 @@ pub(super) async fn serve(
                 if let Err(error) = result {
                     tracing::debug!(%error, "a connection broke");
                 }
+                if let Ok(returned) = returned.try_recv() {
+                    let parted = part(returned, activity.is_unread(), peer, router.clone());
+                    let _ = timeout(GOODBYE, parted).await;
+                }
                 return;
             }
             () = end.as_mut(), if !leaving => {
@@ -121,6 +142,23 @@ pub(super) async fn serve(
     }
 }
 
+/// Says what hyper has left to say, and ends the connection such that the client can read all of it.
+async fn part(
+    (mut stream, refusal): Returned<impl AsyncRead + AsyncWrite + Send + Unpin>,
+    unread: bool,
+    peer: Peer,
+    router: Router,
+) -> io::Result<()> {
+    if let Some(status) = refusal {
+        stream = unreadable::answer(stream, status, peer, router).await.map_err(io::Error::other)?;
+    }
+    stream.shutdown().await?;
+    if unread || refusal.is_some() {
+        copy(&mut stream, &mut sink()).await?;
+    }
+    Ok(())
+}
+
 /// What a connection is doing.
 #[derive(Clone)]
 struct Activity(Arc<Mutex<State>>);
@@ -132,6 +170,8 @@ struct State {
     receiving: bool,
     /// Of HTTP/2, where other things than requests are received too.
     multiplexed: bool,
+    /// The client may be sending something that nobody reads.
+    unread: bool,
     /// When it began to do what it is doing.
     since: Instant,
 }
@@ -141,8 +181,13 @@ struct UnderWay(Activity);
 
 impl Activity {
     fn begin() -> Self {
-        let state = State { requests: 0, receiving: true, multiplexed: false, since: Instant::now() };
-        Self(Arc::new(Mutex::new(state)))
+        Self(Arc::new(Mutex::new(State {
+            requests: 0,
+            receiving: true,
+            multiplexed: false,
+            unread: false,
+            since: Instant::now(),
+        })))
     }
 
     fn received(&self, octets: &[u8]) {
@@ -174,9 +219,19 @@ impl Activity {
         if state.requests == 0 && !state.multiplexed { LINGER } else { Duration::ZERO }
     }
 
+    fn is_unread(&self) -> bool {
+        self.state().unread
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         // Nothing leaves it half changed.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl UnderWay {
+    fn leaves_something_unread(&self) {
+        self.0.state().unread = true;
     }
 }
 

@@ -12,13 +12,13 @@ use crate::error::{ApiError, ErrorCode};
 
 /// No route. The path is not repeated: with a `&` in the place of the `?` it holds a key.
 pub(super) async fn not_found(State(app): State<Arc<App>>, request: Request) -> ApiError {
-    discard(request.into_body(), app.timeouts.body).await;
+    discard(request, app.timeouts.body).await;
     ApiError::not_found("The requested path")
 }
 
 /// A route, but not for this method; the router adds `Allow`.
 pub(super) async fn method_not_allowed(State(app): State<Arc<App>>, request: Request) -> ApiError {
-    discard(request.into_body(), app.timeouts.body).await;
+    discard(request, app.timeouts.body).await;
     ErrorCode::MethodNotAllowed.into()
 }
 

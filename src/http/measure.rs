@@ -5,11 +5,12 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
+use axum::middleware::from_fn;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use sqlx::PgPool;
 
-use super::App;
+use super::{App, unreadable};
 use crate::error::{ApiError, ErrorCode};
 use crate::matching::Matcher;
 use crate::metrics::Metrics;
@@ -22,6 +23,7 @@ pub fn router(app: &App) -> Router {
         .route("/metrics", get(metrics))
         .fallback(async || ApiError::not_found("The requested path"))
         .method_not_allowed_fallback(async || ApiError::from(ErrorCode::MethodNotAllowed))
+        .layer(from_fn(unreadable::refuse))
         .with_state((Arc::clone(&app.metrics), app.pool.clone(), app.matcher.clone()))
 }
 

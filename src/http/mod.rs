@@ -2,7 +2,7 @@
 //!
 //! A request passes [`trace`] (id, span, log event, metrics), [`cors`], [`security`] (headers), [`rate_limit`] (headers),
 //! [`concurrency`], a net for panics, [`timeout`] and then its endpoint, whose extractor ([`extract`]) checks the key before
-//! anything else is looked at.
+//! anything else is looked at. What is no request that can be read passes the same layers ([`unreadable`]).
 
 mod asset;
 mod client_address;
@@ -32,6 +32,7 @@ mod success;
 mod timeout;
 pub mod tls;
 mod trace;
+mod unreadable;
 
 pub use openapi::document;
 
@@ -131,7 +132,8 @@ pub fn router(app: App) -> Router {
                 .layer(from_fn(rate_limit::announce))
                 .layer(from_fn(concurrency::hold))
                 .layer(CatchPanicLayer::custom(fallback::panicked))
-                .layer(from_fn_with_state(app.timeouts.request, timeout::limit)),
+                .layer(from_fn_with_state(app.timeouts.request, timeout::limit))
+                .layer(from_fn(unreadable::refuse)),
         )
         .with_state(Arc::new(app))
 }

@@ -1,49 +1,18 @@
 //! Real connections, and clients that mean no good.
 
-use axum::Router;
-use axum::http::StatusCode;
-use customer_match::config::Config;
-use customer_match::http::server;
 use rstest::rstest;
-use serde_json::{Value, json};
+use serde_json::json;
 use sqlx::PgPool;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 
-use crate::support::{CUSTOMER, MANAGER, MATCH, Service};
+use crate::support::listening::{Listening, parse, read_to_end};
+use crate::support::{CUSTOMER, MANAGER, MATCH};
 
 /// How HTTP/2 begins, and the client's settings, of which there are none.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
-/// A service that listens.
-struct Listening {
-    service: Service,
-    address: std::net::SocketAddr,
-}
-
 impl Listening {
-    /// With these flags of `customer-match serve`.
-    async fn start(flags: &[&str]) -> Self {
-        let service = Service::start_configured(flags).await;
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let config = Config::from_flags(flags).unwrap();
-        let (router, draining): (Router, _) = (service.router.clone(), service.draining.clone());
-        tokio::spawn(async move { server::serve(listener, None, router, &config, draining).await });
-        Self { service, address }
-    }
-
-    async fn connect(&self) -> TcpStream {
-        TcpStream::connect(self.address).await.unwrap()
-    }
-
-    /// Sends octets and reads until the server closes the connection.
-    async fn exchange(&self, octets: &[u8]) -> String {
-        let mut stream = self.connect().await;
-        stream.write_all(octets).await.unwrap();
-        read_to_end(stream).await
-    }
-
     /// A match whose writer waits for a lock, as long as nobody lets go of it.
     async fn match_with_header(&self, header: &str) -> TcpStream {
         let body = json!({ "managerCuRefNo": MANAGER, "customerCuRefNo": CUSTOMER }).to_string();
@@ -56,20 +25,6 @@ impl Listening {
         stream.write_all((head + &body).as_bytes()).await.unwrap();
         stream
     }
-}
-
-/// All that comes until the server closes, which may be as rude as the client was.
-async fn read_to_end(mut stream: TcpStream) -> String {
-    let mut answer = Vec::new();
-    let _ = stream.read_to_end(&mut answer).await;
-    answer.iter().map(|octet| char::from(*octet)).collect()
-}
-
-/// Status and body of a single answer.
-fn parse(answer: &str) -> (StatusCode, Value) {
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {answer:?}"));
-    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-    (status, serde_json::from_str(body).unwrap())
 }
 
 async fn wait_for_a_lock(pool: &PgPool) {
@@ -96,20 +51,38 @@ async fn who_sends_no_request_in_time_is_let_go(#[case] octets: &[u8]) {
 #[tokio::test]
 async fn a_body_that_does_not_come_is_408() {
     let listening = Listening::start(&["--body-timeout", "200ms"]).await;
-    let head =
-        "POST /api/v1/customer/create HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\nConnection: close\r\n\r\n{";
-    let (status, body) = parse(&listening.exchange(head.as_bytes()).await);
-    assert_eq!((status.as_u16(), &body["error"]["code"]), (408, &json!("INTERNAL_REQUEST_TIMEOUT")));
+    let head = "POST /api/v1/customer/create HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\n{";
+    parse(&listening.exchange(head.as_bytes()).await).assert_error(408, "INTERNAL_REQUEST_TIMEOUT");
 }
 
+/// Neither sent, nor waited for.
+#[rstest]
+#[case::as_soon_as_it_says_so("")]
+#[case::and_is_not_sent_at_all("Expect: 100-continue\r\n")]
 #[tokio::test]
-async fn headers_without_end_are_431() {
+async fn a_body_that_is_too_long_is_413(#[case] header: &str) {
     let listening = Listening::start(&[]).await;
-    let header = format!("GET /livez HTTP/1.1\r\nHost: h\r\nX-Long: {}", "a".repeat(100_000));
-    assert!(listening.exchange(header.as_bytes()).await.starts_with("HTTP/1.1 431 "));
-    let many = "a: b\r\n".repeat(101);
-    let header = format!("GET /livez HTTP/1.1\r\nHost: h\r\n{many}\r\n");
-    assert!(listening.exchange(header.as_bytes()).await.starts_with("HTTP/1.1 431 "));
+    for length in [256 * 1024 + 1, 1_u64 << 40] {
+        let head = format!(
+            "POST {MATCH}?apiKey={} HTTP/1.1\r\nHost: h\r\n{header}Content-Length: {length}\r\n\r\n",
+            listening.service.key
+        );
+        let answer = parse(&listening.exchange(head.as_bytes()).await);
+        answer.assert_error(413, "INTERNAL_PAYLOAD_TOO_LARGE");
+        assert_eq!(answer.headers["connection"], "close");
+    }
+}
+
+/// A client that sends all before it reads anything; what the server does not read would reset the connection.
+#[rstest]
+#[case::of_a_known_length("Content-Length: 8388608\r\n\r\n")]
+#[case::of_an_unknown_length("Transfer-Encoding: chunked\r\n\r\n800000\r\n")]
+#[tokio::test]
+async fn who_sends_a_body_that_is_too_long_can_read_its_413(#[case] header: &str) {
+    let listening = Listening::start(&[]).await;
+    let mut octets = format!("POST {MATCH} HTTP/1.1\r\nHost: h\r\n{header}").into_bytes();
+    octets.resize(octets.len() + (8 << 20), b' ');
+    parse(&listening.exchange(&octets).await).assert_error(413, "INTERNAL_PAYLOAD_TOO_LARGE");
 }
 
 #[tokio::test]
@@ -172,17 +145,16 @@ async fn more_requests_than_can_be_worked_on_are_503() {
     wait_for_a_lock(&service.pool).await;
 
     let second = listening.match_with_header("Connection: close\r\n").await;
-    let answer = read_to_end(second).await;
-    let (status, body) = parse(&answer);
-    assert_eq!((status.as_u16(), &body["error"]["code"]), (503, &json!("INTERNAL_SERVICE_UNAVAILABLE")));
-    assert!(answer.contains("retry-after: 1\r\n"), "{answer}");
+    let answer = parse(&read_to_end(second).await);
+    answer.assert_error(503, "INTERNAL_SERVICE_UNAVAILABLE");
+    assert_eq!(answer.headers["retry-after"], "1");
     let health = listening.exchange(b"GET /livez HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").await;
     assert!(health.starts_with("HTTP/1.1 200 "), "{health}");
 
     other.rollback().await.unwrap();
-    assert_eq!(parse(&read_to_end(first).await).0, 200);
+    assert_eq!(parse(&read_to_end(first).await).status, 200);
     let again = listening.match_with_header("Connection: close\r\n").await;
-    assert_eq!(parse(&read_to_end(again).await).0, 200);
+    assert_eq!(parse(&read_to_end(again).await).status, 200);
 }
 
 /// CVE-2023-44487.

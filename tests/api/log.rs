@@ -255,8 +255,11 @@ async fn no_secret_is_ever_in_it() {
         requests += 1;
     }
     // Not HTTP at all.
-    logged.send_raw(&format!("GET / HTTP/1.1\r\n{key}\r\n\r\n"));
-    logged.send_raw(&format!("{key}\0\r\n\r\n"));
+    for octets in [format!("GET / HTTP/1.1\r\n{key}\r\n\r\n"), format!("{key}\0\r\n\r\n")] {
+        let answer = logged.send_raw(&octets);
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+        requests += 1;
+    }
     logged.send_raw(&format!("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n{key}{key}"));
 
     let log = logged.stop();

@@ -39,4 +39,5 @@ mod tenants;
 mod terminal;
 mod tls;
 mod unmatching;
+mod unreadable;
 mod write_path;

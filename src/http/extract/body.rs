@@ -5,9 +5,12 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
+use axum::extract::Request;
 use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
-use http_body_util::BodyExt;
+use axum::http::request::Parts;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Body as _;
 use serde::de::{DeserializeOwned, Error, IgnoredAny};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
@@ -15,38 +18,39 @@ use serde_path_to_error::{Path, Segment};
 use tokio::time::timeout;
 
 use crate::error::{ApiError, ErrorCode};
+use crate::http::connection::Unread;
+use crate::http::slot::Slot;
 
 /// The longest notice fits however it is escaped: 10,000 characters at 12 octets each (`\ud83d\ude00`).
 const MAX_OCTETS: usize = 256 * 1024;
-/// How much more is read and thrown away so that the client has finished sending and can read its 413; a connection that
-/// is closed on unread data is reset, and the answer is lost.
-const MAX_DISCARDED_OCTETS: usize = 16 * 1024 * 1024;
-
-/// The whole body, if it comes within this time.
-pub(super) async fn read(body: Body, longest: Duration) -> Result<Bytes, ApiError> {
-    timeout(longest, collect(body)).await.unwrap_or_else(|_| Err(ErrorCode::RequestTimeout.into()))
+/// The whole body of a request, if it comes within this time. One that says that it is too long is not asked for, so a client
+/// that waits for `100 Continue` sends none of it.
+pub(super) async fn read(request: &Parts, body: Body, longest: Duration) -> Result<Bytes, ApiError> {
+    let collected = timeout(longest, collect(body)).await;
+    let result = collected.unwrap_or_else(|_| Err(ErrorCode::RequestTimeout.into()));
+    if result.is_err() {
+        Slot::fill(&request.extensions, Unread);
+    }
+    result
 }
 
-async fn collect(mut body: Body) -> Result<Bytes, ApiError> {
-    let mut bytes = Vec::new();
-    let mut length = 0;
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| ApiError::not_json("The body was cut off before its end."))?;
-        let Ok(data) = frame.into_data() else { continue };
-        length += data.len();
-        if length <= MAX_OCTETS {
-            bytes.extend_from_slice(&data);
-        } else if length > MAX_DISCARDED_OCTETS {
-            break;
-        }
+async fn collect(body: Body) -> Result<Bytes, ApiError> {
+    let declared = body.size_hint().lower();
+    if usize::try_from(declared).map_or(true, |octets| octets > MAX_OCTETS) {
+        return Err(ErrorCode::PayloadTooLarge.into());
     }
-    if length > MAX_OCTETS { Err(ErrorCode::PayloadTooLarge.into()) } else { Ok(bytes.into()) }
+    match Limited::new(body, MAX_OCTETS).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(ErrorCode::PayloadTooLarge.into()),
+        Err(_) => Err(ApiError::not_json("The body was cut off before its end.")),
+    }
 }
 
 /// Reads a body that nobody wants, so that its sender comes to read the answer.
-pub(in crate::http) async fn discard(body: Body, longest: Duration) {
+pub(in crate::http) async fn discard(request: Request, longest: Duration) {
+    let (parts, body) = request.into_parts();
     // Whatever is wrong with it, the answer is another.
-    let _ = read(body, longest).await;
+    let _ = read(&parts, body, longest).await;
 }
 
 /// `application/json`, whatever its parameters.

@@ -32,11 +32,11 @@ pub(super) struct JsonCall<B> {
 impl<B: DeserializeOwned> FromRequest<Arc<App>> for JsonCall<B> {
     type Rejection = ApiError;
 
-    /// The key is checked before anything is said about the body (contract §3). The body has been read by then: an answer
-    /// to a client that is still sending may be lost.
+    /// The key is checked before anything is said about the body (contract §3). The body has been read by then, as the
+    /// key may be in it.
     async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, ApiError> {
         let (parts, body) = request.into_parts();
-        let bytes = body::read(body, app.timeouts.body).await;
+        let bytes = body::read(&parts, body, app.timeouts.body).await;
         let (caller, bytes) = match caller::key_outside_body(&parts) {
             Some(key) => (Caller::check(app, &parts, Some(&key)).await?, bytes?),
             None => {

@@ -3,6 +3,7 @@
 pub mod binary;
 mod contract;
 pub mod import;
+pub mod listening;
 mod postgres;
 mod proxy;
 pub mod terminal;
