@@ -3,13 +3,13 @@
 use std::io::{IsTerminal, Write, stderr, stdin};
 
 use anyhow::bail;
-use clap::builder::FalseyValueParser;
+use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args};
 
 #[derive(Args)]
 pub(super) struct Confirm {
     /// Do it without asking.
-    #[arg(long, env = "CUSTOMER_MATCH_YES", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "CUSTOMER_MATCH_YES", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
     yes: bool,
 }
 

@@ -5,7 +5,7 @@ use std::io::{self, Read, Write, stderr};
 use std::path::PathBuf;
 
 use anyhow::{Context, anyhow, bail};
-use clap::builder::FalseyValueParser;
+use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
@@ -28,7 +28,7 @@ pub(super) struct ImportArgs {
     #[arg(long, value_name = "ID", env = "CUSTOMER_MATCH_ORGANISATION")]
     organisation: i64,
     /// Report the same and write nothing.
-    #[arg(long, env = "CUSTOMER_MATCH_DRY_RUN", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "CUSTOMER_MATCH_DRY_RUN", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
     dry_run: bool,
     #[command(flatten)]
     database: DatabaseArgs,

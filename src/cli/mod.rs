@@ -17,9 +17,10 @@ mod organisation;
 mod output;
 mod serve;
 
+use std::ffi::OsStr;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Command as Grammar, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::config::{ConfigError, Log};
 use crate::log;
@@ -58,6 +59,15 @@ enum Command {
 }
 
 impl Cli {
+    /// Reads the command line, and from the environment what is not on it. Ends the process with help or an error if that is
+    /// what there is to say.
+    pub fn read() -> Self {
+        let mut grammar = without_empty_variables(Self::command());
+        let read = grammar.try_get_matches_from_mut(std::env::args_os());
+        read.and_then(|matches| Self::from_arg_matches(&matches))
+            .unwrap_or_else(|error| error.format(&mut grammar).exit())
+    }
+
     /// Does what the command line says; the error is one line for whoever typed it.
     pub async fn run(self) -> anyhow::Result<()> {
         let _written_at_the_end = log::start(&self.log)?;
@@ -73,6 +83,14 @@ impl Cli {
             Command::OpenApi(command) => command.run(),
         }
     }
+}
+
+/// An empty variable is how many a tool unsets one.
+fn without_empty_variables(grammar: Grammar) -> Grammar {
+    let is_empty = |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
+    let grammar =
+        grammar.mut_args(|arg| if arg.get_env().is_some_and(is_empty) { arg.env(None::<&str>) } else { arg });
+    grammar.mut_subcommands(without_empty_variables)
 }
 
 /// What was typed cannot be meant, which clap could not know: a file that is not there, say. Nothing was done.

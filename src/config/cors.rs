@@ -3,6 +3,7 @@
 use std::str::FromStr;
 
 use axum::http::HeaderValue;
+use axum::http::uri::Authority;
 use clap::Args;
 
 /// See the fields.
@@ -22,15 +23,14 @@ pub struct Cors {
 impl Cors {
     /// Those that may call, none of them twice as a browser would send it; `None` for any.
     pub fn origins(&self) -> Option<Vec<HeaderValue>> {
-        // An empty variable is how many a tool unsets one.
-        let given: Vec<_> = self.origins.iter().filter_map(|Origin(origin)| origin.clone()).collect();
-        (!given.is_empty()).then_some(given)
+        let given = || self.origins.iter().map(|Origin(origin)| origin.clone()).collect();
+        (!self.origins.is_empty()).then(given)
     }
 }
 
-/// Scheme, host and port as browsers write them (RFC 6454, 6.2), for they are compared as text; empty for none.
+/// Scheme, host and port as browsers write them (RFC 6454, 6.2), for they are compared as text.
 #[derive(Debug, Clone)]
-struct Origin(Option<HeaderValue>);
+struct Origin(HeaderValue);
 
 impl FromStr for Origin {
     type Err = &'static str;
@@ -39,20 +39,58 @@ impl FromStr for Origin {
         const FORM: &str =
             "must be an origin as browsers send it, such as https://app.example or http://localhost:3000";
         let text = text.trim();
-        if text.is_empty() {
-            return Ok(Self(None));
-        }
         let (scheme, host) = text.split_once("://").ok_or(FORM)?;
-        let lower = |text: &str, more: &[u8]| {
-            let sane =
-                |octet: u8| octet.is_ascii_lowercase() || octet.is_ascii_digit() || more.contains(&octet);
-            !text.is_empty() && text.bytes().all(sane)
+        let authority: Authority = host.parse().map_err(|_| FORM)?;
+        let bare = match authority.port_u16() {
+            Some(port) => format!("{}:{port}", authority.host()),
+            None => authority.host().into(),
         };
-        let (default_port, sane) =
-            (if scheme == "https" { ":443" } else { ":80" }, lower(scheme, b"+-.") && lower(host, b"-.:[]"));
-        if !sane || (scheme.starts_with("http") && host.ends_with(default_port)) {
+        let implied_port =
+            matches!((scheme, authority.port_u16()), ("http", Some(80)) | ("https", Some(443)));
+        let as_written = !scheme.is_empty() && !authority.host().is_empty() && bare == host;
+        if !as_written || implied_port || text.contains(char::is_uppercase) {
             return Err(FORM);
         }
-        HeaderValue::from_str(text).map(|value| Self(Some(value))).map_err(|_| FORM)
+        HeaderValue::from_str(text).map(Self).map_err(|_| FORM)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case("https://app.example")]
+    #[case(" http://localhost:3000 ")]
+    #[case("http://[::1]:3000")]
+    #[case("https://xn--bcher-kva.example")]
+    #[case("capacitor://localhost")]
+    fn accepts(#[case] text: &str) {
+        assert_eq!(text.parse::<Origin>().unwrap().0, text.trim());
+    }
+
+    #[rstest]
+    #[case("*")]
+    #[case("")]
+    #[case("null")]
+    #[case("app.example")]
+    #[case("://app.example")]
+    #[case("https://")]
+    #[case("https://:8443")]
+    #[case("https://app.example/")]
+    #[case("https://app.example/path")]
+    #[case("https://app.example?query")]
+    #[case("https://user@app.example")]
+    #[case("https://App.example")]
+    #[case("https://app.example:443")]
+    #[case("http://app.example:80")]
+    #[case("https://app.example:")]
+    #[case("https://app.example:99999")]
+    #[case("https://app.example:08443")]
+    #[case("https://*.example, https://a b")]
+    fn refuses(#[case] text: &str) {
+        assert!(text.parse::<Origin>().is_err());
     }
 }

@@ -8,7 +8,10 @@ use clap::Args;
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::postgres::PgConnectOptions;
 
-use super::{ConfigError, require};
+use super::{ConfigError, require, variable};
+
+/// How the URL of a Postgres begins; the driver takes any scheme.
+const SCHEMES: [&str; 2] = ["postgres://", "postgresql://"];
 
 /// See the fields.
 #[derive(Args, Debug, Clone)]
@@ -37,22 +40,23 @@ impl Database {
     /// How to connect to the Postgres that is named; `None` for the private one.
     pub fn connect_options(&self) -> Result<Option<PgConnectOptions>, ConfigError> {
         let Some(url) = self.url()? else { return Ok(None) };
-        // The cause is left out: it may quote the URL, which holds a password.
-        let options = PgConnectOptions::from_str(url.expose_secret()).map_err(|_| {
-            ConfigError::new("the database URL is not of the form postgres://USER:PASSWORD@HOST/DATABASE")
+        require(self.data_dir.is_none(), || {
+            "--data-dir is for the private Postgres, and a database URL names another: leave out one of them"
+                .into()
         })?;
-        Ok(Some(options))
+        let url = url.expose_secret();
+        let is_postgres = SCHEMES.iter().any(|scheme| url.starts_with(scheme));
+        // The cause is left out: it may quote the URL, which holds a password.
+        let options = PgConnectOptions::from_str(url).ok().filter(|_| is_postgres);
+        let form = "the database URL is not of the form postgres://USER:PASSWORD@HOST/DATABASE";
+        options.map(Some).ok_or_else(|| ConfigError::new(form))
     }
 
     fn url(&self) -> Result<Option<SecretString>, ConfigError> {
-        // An empty variable is how many a tool unsets one.
-        let given = |url: &SecretString| !url.expose_secret().is_empty();
-        let url = self.url.clone().filter(given);
-        let Some(file) = self.url_file.as_ref().filter(|file| !file.as_os_str().is_empty()) else {
-            let usual = || std::env::var("DATABASE_URL").ok().map(SecretString::from).filter(given);
-            return Ok(url.or_else(usual));
+        let Some(file) = &self.url_file else {
+            return Ok(self.url.clone().or_else(|| variable("DATABASE_URL").map(SecretString::from)));
         };
-        require(url.is_none(), || "give --database-url or --database-url-file, not both".into())?;
+        require(self.url.is_none(), || "give --database-url or --database-url-file, not both".into())?;
         let content = std::fs::read_to_string(file).map_err(|error| {
             ConfigError::new(format!("--database-url-file: {} cannot be read: {error}", file.display()))
         })?;

@@ -2,6 +2,8 @@
 
 use clap::Args;
 
+use super::{ConfigError, require};
+
 /// Some 30 KB each while idle: 300 MB.
 const CONNECTIONS: u32 = 10_000;
 /// A tenth of all; far more than a browser, an office behind one address or a pool of a back end opens.
@@ -14,14 +16,31 @@ const REQUESTS: u32 = 1_024;
 pub struct Limits {
     /// Connections of clients; one more is closed at once.
     #[arg(id = "max-connections", long, value_name = "N", default_value_t = CONNECTIONS,
-          env = "CUSTOMER_MATCH_MAX_CONNECTIONS", value_parser = clap::value_parser!(u32).range(1..))]
+          env = "CUSTOMER_MATCH_MAX_CONNECTIONS", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub connections: u32,
     /// Connections from one client address (of IPv6: from one /64), trusted proxies excepted; one more is closed at once.
-    #[arg(id = "max-connections-per-address", long, value_name = "N", default_value_t = CONNECTIONS_PER_ADDRESS,
+    /// [default: 1000, or all there may be]
+    #[arg(id = "max-connections-per-address", long, value_name = "N",
           env = "CUSTOMER_MATCH_MAX_CONNECTIONS_PER_ADDRESS", value_parser = clap::value_parser!(u32).range(1..))]
-    pub connections_per_address: u32,
+    connections_per_address: Option<u32>,
     /// Requests that are worked on at the same time, once all of them has been received; one more is answered 503.
     #[arg(id = "max-concurrent-requests", long, value_name = "N", default_value_t = REQUESTS,
-          env = "CUSTOMER_MATCH_MAX_CONCURRENT_REQUESTS", value_parser = clap::value_parser!(u32).range(1..1_000_000))]
+          env = "CUSTOMER_MATCH_MAX_CONCURRENT_REQUESTS", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub requests: u32,
+}
+
+impl Limits {
+    /// Connections from one client address.
+    pub fn connections_per_address(&self) -> u32 {
+        self.connections_per_address.unwrap_or(CONNECTIONS_PER_ADDRESS.min(self.connections))
+    }
+
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        let [all, of_one] = [self.connections, self.connections_per_address()];
+        require(of_one <= all, || {
+            format!(
+                "--max-connections-per-address ({of_one}) must not be more than --max-connections ({all})"
+            )
+        })
+    }
 }

@@ -25,6 +25,13 @@ pub struct Address {
     pub port: u16,
 }
 
+impl Address {
+    /// Whether listeners on both would be on the same port of the same host.
+    pub(super) fn is_that_of(&self, other: &Self) -> bool {
+        self.port != 0 && self.port == other.port && self.host.eq_ignore_ascii_case(&other.host)
+    }
+}
+
 impl FromStr for Address {
     type Err = &'static str;
 

@@ -4,7 +4,7 @@ use clap::{Args, ValueEnum};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
-use super::ConfigError;
+use super::{ConfigError, variable};
 
 /// What is worth a line; the driver repeats every notice of Postgres.
 const FILTER: &str = "info,sqlx=warn";
@@ -49,13 +49,9 @@ fn directives(text: &str) -> Result<String, &'static str> {
 impl Log {
     /// What to log.
     pub fn filter(&self) -> Result<EnvFilter, ConfigError> {
-        // An empty variable is how many a tool unsets one.
-        let given = |text: &String| !text.trim().is_empty();
-        let (name, text) = match self.level.clone().filter(given) {
+        let (name, text) = match self.level.clone() {
             Some(text) => ("--log-level", text),
-            None => {
-                ("RUST_LOG", std::env::var("RUST_LOG").ok().filter(given).unwrap_or_else(|| FILTER.into()))
-            }
+            None => ("RUST_LOG", variable("RUST_LOG").unwrap_or_else(|| FILTER.into())),
         };
         EnvFilter::builder().parse(text.trim()).map_err(|error| {
             ConfigError::new(format!("{name} must be a level or a list of TARGET=LEVEL: {error}"))

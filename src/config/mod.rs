@@ -91,6 +91,11 @@ fn require(sense: bool, otherwise: impl FnOnce() -> String) -> Result<(), Config
     if sense { Ok(()) } else { Err(ConfigError(otherwise())) }
 }
 
+/// A variable that other programs know too; an empty one is not there.
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|text| !text.trim().is_empty())
+}
+
 impl Config {
     /// These flags and the defaults of all others, whatever the environment says.
     pub fn from_flags(flags: &[&str]) -> Result<Self, clap::Error> {
@@ -105,6 +110,11 @@ impl Config {
         require(private || !self.start.demo(private), || {
             "--demo is for the private Postgres: it would register a key that everybody knows in your database".into()
         })?;
+        let listen = &self.listen.address;
+        require(self.metrics.address.as_ref().is_none_or(|metrics| !metrics.is_that_of(listen)), || {
+            format!("--listen and --metrics-listen are both {listen}: metrics need a listener of their own")
+        })?;
+        self.limits.check()?;
         self.tls.server_config()?;
         self.timeouts.check()
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use clap::builder::FalseyValueParser;
+use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args};
 
 use super::timeouts;
@@ -15,16 +15,16 @@ const WAIT_FOR_DATABASE: &str = "30s";
 pub struct Start {
     /// Accept the documentation's sample key, for an organisation of its own. [default: true on the private Postgres]
     #[arg(long, value_name = "BOOL", env = "CUSTOMER_MATCH_DEMO", num_args = 0..=1, require_equals = true,
-          default_missing_value = "true", value_parser = FalseyValueParser::new())]
+          default_missing_value = "true", value_parser = BoolishValueParser::new())]
     demo: Option<bool>,
     /// Refuse the sample key, as every server with a database URL does. Wins over --demo.
-    #[arg(long, env = "CUSTOMER_MATCH_NO_DEMO", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "CUSTOMER_MATCH_NO_DEMO", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
     no_demo: bool,
     /// Apply pending migrations first; safe on many machines at once.
-    #[arg(long, env = "CUSTOMER_MATCH_MIGRATE", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "CUSTOMER_MATCH_MIGRATE", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
     pub migrate: bool,
     /// How long to wait for a database that cannot be reached yet; 0s does not wait.
-    #[arg(long, value_name = "TIME", default_value = WAIT_FOR_DATABASE, value_parser = timeouts::parse,
+    #[arg(long, value_name = "TIME", default_value = WAIT_FOR_DATABASE, value_parser = timeouts::patience,
           env = "CUSTOMER_MATCH_WAIT_FOR_DATABASE")]
     pub wait_for_database: Duration,
 }

@@ -47,8 +47,14 @@ pub struct Timeouts {
 const RANGE: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3600);
 
 /// A time as it is written everywhere.
-pub(super) fn parse(text: &str) -> Result<Duration, String> {
+fn parse(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|error| format!("{error}; write it as 500ms, 10s or 1m"))
+}
+
+/// How long to wait for something at the start: not at all, or up to a day.
+pub(super) fn patience(text: &str) -> Result<Duration, String> {
+    let time = parse(text)?;
+    if time <= Duration::from_secs(24 * 3600) { Ok(time) } else { Err("must not be more than 1day".into()) }
 }
 
 fn time(text: &str) -> Result<Duration, String> {

@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
-use clap::builder::{OsStringValueParser, TypedValueParser};
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -20,19 +19,17 @@ const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 pub struct Tls {
     /// Speak HTTPS: a PEM file with the server's certificate, then those that lead to a root. Without it a proxy in
     /// front may.
-    #[arg(id = "tls-certificate", long, value_name = "FILE", env = "CUSTOMER_MATCH_TLS_CERTIFICATE",
-          value_parser = OsStringValueParser::new().map(PathBuf::from))]
+    #[arg(id = "tls-certificate", long, value_name = "FILE", env = "CUSTOMER_MATCH_TLS_CERTIFICATE")]
     certificate: Option<PathBuf>,
     /// PEM file with the certificate's private key.
-    #[arg(id = "tls-key", long, value_name = "FILE", env = "CUSTOMER_MATCH_TLS_KEY",
-          value_parser = OsStringValueParser::new().map(PathBuf::from))]
+    #[arg(id = "tls-key", long, value_name = "FILE", env = "CUSTOMER_MATCH_TLS_KEY")]
     key: Option<PathBuf>,
 }
 
 impl Tls {
     /// Whether the server speaks HTTPS.
     pub fn is_on(&self) -> bool {
-        given(self.certificate.as_ref()).is_some()
+        self.certificate.is_some()
     }
 
     /// Of the server's URL.
@@ -42,9 +39,8 @@ impl Tls {
 
     /// The certificate as it is now in its files, read at each call; `None` for plain HTTP.
     pub fn server_config(&self) -> Result<Option<Arc<ServerConfig>>, ConfigError> {
-        let (certificate, key) = (given(self.certificate.as_ref()), given(self.key.as_ref()));
-        let (Some(certificate), Some(key)) = (certificate, key) else {
-            require(certificate.is_none() && key.is_none(), || {
+        let (Some(certificate), Some(key)) = (&self.certificate, &self.key) else {
+            require(self.certificate.is_none() && self.key.is_none(), || {
                 "--tls-certificate and --tls-key go together: give both or neither".into()
             })?;
             return Ok(None);
@@ -73,11 +69,6 @@ impl Tls {
         config.alpn_protocols = PROTOCOLS.map(Vec::from).into();
         Ok(Some(Arc::new(config)))
     }
-}
-
-/// An empty variable is how many a tool unsets one.
-fn given(file: Option<&PathBuf>) -> Option<&PathBuf> {
-    file.filter(|file| !file.as_os_str().is_empty())
 }
 
 /// Of what is in the file nothing is repeated: it may be a key.

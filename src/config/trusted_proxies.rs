@@ -21,7 +21,7 @@ impl TrustedProxies {
     }
 }
 
-/// Networks between commas, as a variable has them; an empty one has none.
+/// Networks between commas, as a variable has them.
 #[derive(Debug, Clone)]
 struct Networks(Vec<IpNet>);
 

@@ -78,6 +78,18 @@ fn help_prints_no_value_of_a_secret() {
 #[case(&["--database-url", "postgres://host/database", "--demo"])]
 #[case(&["--database-url", "postgres://host/database", "--database-url-file", "/dev/null"])]
 #[case(&["--database-url-file", "/nonexistent/hunter2"])]
+#[case(&["--database-url", "mysql://user:hunter2@host/database"])]
+#[case(&["--database-url", ""])]
+#[case(&["--database-url", "postgres://host/database", "--data-dir", "/tmp/nothing"])]
+#[case(&["--data-dir", "/tmp/nothing"])]
+#[case(&["--metrics-listen", "127.0.0.1:8080"])]
+#[case(&["--listen", "LOCALHOST:80", "--metrics-listen", "localhost:80"])]
+#[case(&["--max-connections", "0"])]
+#[case(&["--max-connections", "10000000"])]
+#[case(&["--max-connections-per-address", "0"])]
+#[case(&["--max-connections", "10", "--max-connections-per-address", "11"])]
+#[case(&["--demo=flase"])]
+#[case(&["--wait-for-database", "2days"])]
 #[case(&["--database-max-connections", "0"])]
 #[case(&["--dev-limit-per-minute", "0"])]
 #[case(&["--trusted-proxy", "10.0.0.0/33"])]
@@ -103,10 +115,47 @@ fn what_cannot_be_meant_is_refused_in_one_line(#[case] flags: &[&str]) {
     assert!(!said[0].contains("hunter2@"), "{line}");
 }
 
+#[rstest]
+#[case("CUSTOMER_MATCH_MIGRATE", "flase")]
+#[case("CUSTOMER_MATCH_NO_DEMO", "2")]
+#[case("CUSTOMER_MATCH_DEMO", "maybe")]
+#[case("CUSTOMER_MATCH_LISTEN", "nowhere")]
+#[case("CUSTOMER_MATCH_CORS_ORIGINS", "https://app.example,*")]
+#[case("CUSTOMER_MATCH_TRUSTED_PROXIES", "10.0.0.1,proxy.example")]
+fn what_cannot_be_meant_is_refused_in_a_variable_too(#[case] name: &str, #[case] value: &str) {
+    let mut check = command(&["config", "check"]);
+    check.env(name, value);
+    let refused = run_refused(check);
+    assert!(refused.starts_with("error: invalid value "), "{refused}");
+}
+
+#[rstest]
+#[case("off")]
+#[case("FALSE")]
+#[case("1")]
+#[case("yes")]
+fn what_can_be_switched_takes_these_words(#[case] value: &str) {
+    let mut check = command(&["config", "check"]);
+    check.env("CUSTOMER_MATCH_MIGRATE", value);
+    run(check);
+}
+
+/// As many tools unset one.
+#[test]
+fn an_empty_variable_is_not_there() {
+    let mut check = command(&["config", "check"]);
+    check.envs(options().iter().map(variable).filter(|name| !name.is_empty()).map(|name| (name, "")));
+    check.env("DATABASE_URL", "").env("RUST_LOG", "");
+    assert_eq!(run(check), "The settings are valid.\n");
+}
+
 #[test]
 fn settings_that_make_sense_are_told_so() {
     let check = ["config", "check", "--request-timeout", "15s", "--listen", "localhost:0"];
     assert_eq!(run(command(&check)), "The settings are valid.\n");
+    run(command(&["config", "check", "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0"]));
+    run(command(&["config", "check", "--max-connections", "10"]));
+    run(command(&["config", "check", "--database-url", "postgresql:///database?host=/run/postgresql"]));
     assert_eq!(run_json(command(&["config", "check", "--format", "json"])), json!({ "valid": true }));
 }
 

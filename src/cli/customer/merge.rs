@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::io::{Write as _, stderr};
 
-use clap::builder::FalseyValueParser;
+use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args};
 use serde_json::json;
 
@@ -25,7 +25,7 @@ pub(in crate::cli) struct Merge {
     #[arg(long, value_name = "ID", env = "CUSTOMER_MATCH_ORGANISATION")]
     organisation: i64,
     /// Only say what would happen.
-    #[arg(long, env = "CUSTOMER_MATCH_DRY_RUN", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "CUSTOMER_MATCH_DRY_RUN", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
     dry_run: bool,
     #[command(flatten)]
     confirm: Confirm,
