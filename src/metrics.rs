@@ -32,6 +32,51 @@ pub struct Metrics {
     under_way: Gauge,
     refusals: Family<RefusalLabels, Counter>,
     matches: Family<MatchLabels, Counter>,
+    connections: Connections,
+}
+
+/// What is counted of a listener's connections.
+#[derive(Clone, Default)]
+#[expect(missing_docs, reason = "docs/operations.md says what each means")]
+pub struct Connections {
+    pub open: Gauge,
+    refused: Family<LimitLabels, Counter>,
+    pub failed: Counter,
+}
+
+/// Why a connection is one too many.
+#[derive(Debug, Clone, Copy)]
+pub enum ConnectionLimit {
+    /// There are as many as there may be.
+    All,
+    /// Its address has as many as it may.
+    Address,
+}
+
+impl ConnectionLimit {
+    /// What sets it.
+    pub fn flag(self) -> &'static str {
+        match self {
+            Self::All => "--max-connections",
+            Self::Address => "--max-connections-per-address",
+        }
+    }
+}
+
+impl Connections {
+    /// One was closed because of this limit.
+    pub fn refuse(&self, limit: ConnectionLimit) {
+        let limit = match limit {
+            ConnectionLimit::All => "all",
+            ConnectionLimit::Address => "address",
+        };
+        self.refused.get_or_create(&LimitLabels { limit }).inc();
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LimitLabels {
+    limit: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -64,6 +109,7 @@ impl Default for Metrics {
             under_way: Gauge::default(),
             refusals: Family::default(),
             matches: Family::default(),
+            connections: Connections::default(),
         }
     }
 }
@@ -105,6 +151,11 @@ impl Metrics {
         self.matches.get_or_create(&MatchLabels { outcome }).inc();
     }
 
+    /// Those of the clients' listener.
+    pub fn connections(&self) -> Connections {
+        self.connections.clone()
+    }
+
     /// All of it now, in the format of OpenMetrics 1.0, which Prometheus reads.
     ///
     /// # Errors
@@ -120,6 +171,10 @@ impl Metrics {
         registry.register("requests_under_way", "Requests that have not ended", self.under_way.clone());
         registry.register("refusals", "Answers that are errors, by their code", self.refusals.clone());
         registry.register("matches", "Matches that were made, by what came of them", self.matches.clone());
+        let Connections { open, refused, failed } = self.connections();
+        registry.register("connections", "Of clients, that are open", open);
+        registry.register("connections_refused", "Those too many, by the limit", refused);
+        registry.register("connections_failed", "Those that could not be accepted", failed);
         let Counters { batch_sizes, retries } = matcher.counters().clone();
         registry.register("batch_size", "Matches in one commit", batch_sizes);
         registry.register("batch_retries", "Batches that were written again", retries);

@@ -20,6 +20,7 @@ use crate::demo;
 use crate::domain::ApiKey;
 use crate::http::tls::Certificate;
 use crate::http::{self, App, measure, server};
+use crate::metrics::Connections;
 
 /// As a shell reports a process that SIGINT ended.
 const EXIT_INTERRUPTED: i32 = 130;
@@ -37,6 +38,7 @@ impl Serve {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let config = &self.config;
         config.check()?;
+        server::allow_files(config.limits);
         let shutdown = shutdown_on_signal()?;
         let certificate = certificate(&config.tls)?;
         let listener = listen(&config.listen.address, "--listen").await?;
@@ -55,7 +57,9 @@ impl Serve {
                 let app = App::new(pool.clone(), config, self.demo(&database), shutdown.clone());
                 let keys = app.keys();
                 let measured = serve_metrics(metrics_listener, &app, config, &shutdown);
-                server::serve(listener, certificate, http::router(app), config, shutdown.clone()).await;
+                let connections = app.connections();
+                let router = http::router(app);
+                server::serve(listener, certificate, router, config, connections, shutdown.clone()).await;
                 if let Some(measured) = measured {
                     measured.await?;
                 }
@@ -103,7 +107,9 @@ fn serve_metrics(
 ) -> Option<JoinHandle<()>> {
     let (router, config, shutdown) = (measure::router(app), config.clone(), shutdown.clone());
     listener.map(|listener| {
-        tokio::spawn(async move { server::serve(listener, None, router, &config, shutdown).await })
+        tokio::spawn(async move {
+            server::serve(listener, None, router, &config, Connections::default(), shutdown).await;
+        })
     })
 }
 

@@ -54,7 +54,7 @@ use crate::db;
 use crate::db::migration::Schema;
 use crate::keys::{KeyRegistry, Pace};
 use crate::matching::Matcher;
-use crate::metrics::Metrics;
+use crate::metrics::{Connections, Metrics};
 
 /// What the endpoints work with.
 pub struct App {
@@ -94,6 +94,11 @@ impl App {
             schema: Schema::default(),
             draining,
         }
+    }
+
+    /// What is counted of the connections that requests come over.
+    pub fn connections(&self) -> Connections {
+        self.metrics.connections()
     }
 
     /// The keys, to be closed when the server has stopped.

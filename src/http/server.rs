@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::io;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
+use prometheus_client::metrics::gauge::Gauge;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
@@ -17,9 +18,12 @@ use super::tls::Certificate;
 use super::{connection, tls};
 use crate::config::{Config, Limits, TrustedProxies};
 use crate::keys::network;
+use crate::metrics::{ConnectionLimit, Connections};
 
 /// A pause after an accept that failed, for want of file descriptors as a rule.
 const ACCEPT_BACK_OFF: Duration = Duration::from_millis(50);
+/// Between two lines of the log about connections that are refused, or that cannot be accepted.
+const SAY_EVERY: Duration = Duration::from_secs(10);
 /// File descriptors for everything but clients.
 const OTHER_FILES: u64 = 256;
 
@@ -30,25 +34,39 @@ pub async fn serve(
     certificate: Option<Certificate>,
     router: Router,
     config: &Config,
+    counters: Connections,
     shutdown: CancellationToken,
 ) {
-    allow_files(config.limits);
-    let places =
-        Places { taken: Arc::default(), limits: config.limits, proxies: config.trusted_proxies.clone() };
+    let places = Places {
+        taken: Arc::default(),
+        limits: config.limits,
+        proxies: config.trusted_proxies.clone(),
+        open: counters.open.clone(),
+    };
+    let (mut failures, mut refusals) = (Seldom::default(), Seldom::default());
     let protocol = connection::protocol();
     let connections = TaskTracker::new();
     while let Some(accepted) = shutdown.run_until_cancelled(accept(&listener)).await {
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted");
+                counters.failed.inc();
+                if let Some(times) = failures.happens(Instant::now()) {
+                    tracing::warn!(%error, times, "connections cannot be accepted");
+                }
                 tokio::time::sleep(ACCEPT_BACK_OFF).await;
                 continue;
             }
         };
-        let Some(place) = places.take(peer) else {
-            tracing::debug!("a connection too many was closed");
-            continue;
+        let place = match places.take(peer) {
+            Ok(place) => place,
+            Err(limit) => {
+                counters.refuse(limit);
+                if let Some(times) = refusals.happens(Instant::now()) {
+                    tracing::warn!(limit = limit.flag(), client = %peer, times, "connections too many were closed");
+                }
+                continue;
+            }
         };
         let tls = certificate.as_ref().map(|certificate| Arc::clone(&certificate.borrow()));
         let peer = Peer { address: peer, tls: tls.is_some() };
@@ -70,12 +88,14 @@ pub async fn serve(
 
 async fn accept(listener: &TcpListener) -> io::Result<(TcpStream, IpAddr)> {
     let (stream, peer) = listener.accept().await?;
-    stream.set_nodelay(true)?;
+    // It fails on a connection that has ended already, which will be noticed.
+    let _ = stream.set_nodelay(true);
     Ok((stream, peer.ip().to_canonical()))
 }
 
-/// Each connection is a file, and most systems allow 1,024 of them to who does not ask for more.
-fn allow_files(limits: Limits) {
+/// Allows as many files as the system lets us have: each connection is one, and most systems allow 1,024 of them to who does
+/// not ask for more.
+pub fn allow_files(limits: Limits) {
     let mut files = getrlimit(Resource::Nofile);
     files.current = files.maximum;
     let wanted = u64::from(limits.connections) + OTHER_FILES;
@@ -88,11 +108,32 @@ fn allow_files(limits: Limits) {
     }
 }
 
+/// Something that may happen thousands of times a second, and is worth a line of the log now and then.
+#[derive(Default)]
+struct Seldom {
+    said: Option<Instant>,
+    times: u64,
+}
+
+impl Seldom {
+    /// How often it has happened since that was last said, if it is to be said: at once, then after [`SAY_EVERY`].
+    fn happens(&mut self, now: Instant) -> Option<u64> {
+        self.times += 1;
+        let said_lately = self.said.is_some_and(|at| now.saturating_duration_since(at) < SAY_EVERY);
+        if said_lately {
+            return None;
+        }
+        self.said = Some(now);
+        Some(std::mem::take(&mut self.times))
+    }
+}
+
 /// Who is connected.
 struct Places {
     taken: Arc<Mutex<Taken>>,
     limits: Limits,
     proxies: TrustedProxies,
+    open: Gauge,
 }
 
 #[derive(Default)]
@@ -105,25 +146,31 @@ struct Taken {
 struct Place {
     taken: Arc<Mutex<Taken>>,
     client: IpAddr,
+    open: Gauge,
 }
 
 impl Places {
-    /// `None`: all are taken, or all that one client may have.
-    fn take(&self, peer: IpAddr) -> Option<Place> {
+    /// The error is the limit that is reached.
+    fn take(&self, peer: IpAddr) -> Result<Place, ConnectionLimit> {
         let client = network(peer);
         let mut taken = lock(&self.taken);
-        let full = |number: u32| number >= self.limits.connections_per_address && !self.proxies.contain(peer);
-        if taken.all >= self.limits.connections || taken.by_client.get(&client).copied().is_some_and(full) {
-            return None;
+        if taken.all >= self.limits.connections {
+            return Err(ConnectionLimit::All);
+        }
+        let of_client = taken.by_client.get(&client).copied().unwrap_or_default();
+        if of_client >= self.limits.connections_per_address() && !self.proxies.contain(peer) {
+            return Err(ConnectionLimit::Address);
         }
         taken.all += 1;
         *taken.by_client.entry(client).or_default() += 1;
-        Some(Place { taken: Arc::clone(&self.taken), client })
+        self.open.inc();
+        Ok(Place { taken: Arc::clone(&self.taken), client, open: self.open.clone() })
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
+        self.open.dec();
         let mut taken = lock(&self.taken);
         taken.all -= 1;
         if let Some(of_client) = taken.by_client.get_mut(&self.client) {
@@ -138,4 +185,18 @@ impl Drop for Place {
 fn lock(taken: &Mutex<Taken>) -> MutexGuard<'_, Taken> {
     // The counts are right whatever panicked: nothing between two of them does.
     taken.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_happens_often_is_said_seldom() {
+        let mut seldom = Seldom::default();
+        let start = Instant::now();
+        let said: Vec<_> = (0..300).map(|tenth| seldom.happens(start + SAY_EVERY * tenth / 100)).collect();
+        assert_eq!(said.iter().flatten().collect::<Vec<_>>(), [&1, &100, &100]);
+        assert_eq!(said[100], Some(100));
+    }
 }

@@ -1,13 +1,16 @@
 //! Real connections, and clients that mean no good.
 
 use rstest::rstest;
+use rustix::process::{Resource, Rlimit, prlimit};
 use serde_json::json;
 use sqlx::PgPool;
+use tempfile::NamedTempFile;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::support::binary::{Server, on};
 use crate::support::listening::{Listening, parse, read_to_end};
-use crate::support::{CUSTOMER, MANAGER, MATCH};
+use crate::support::{CUSTOMER, MANAGER, MATCH, Service};
 
 /// How HTTP/2 begins, and the client's settings, of which there are none.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
@@ -115,10 +118,53 @@ async fn one_address_has_so_many_connections() {
         served.push(stream);
     }
     assert_eq!(listening.exchange(request).await, "", "closed at once");
+    let counted = || listening.service.samples(&["connections"]);
+    insta::assert_snapshot!(counted().await.join("\n"), @r#"
+    customer_match_connections 2
+    customer_match_connections_failed_total 0
+    customer_match_connections_refused_total{limit="address"} 1
+    "#);
     served.pop();
     // As soon as the server has seen that one is gone.
     let closing = b"GET /livez HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
     while listening.exchange(closing).await.is_empty() {}
+    drop(served);
+    while counted().await[0] != "customer_match_connections 0" {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn there_are_so_many_connections() {
+    let listening = Listening::start(&["--max-connections", "1", "--trusted-proxy", "127.0.0.0/8"]).await;
+    let _idle = listening.connect().await;
+    assert_eq!(listening.exchange(b"GET /livez HTTP/1.1\r\nHost: h\r\n\r\n").await, "");
+    let refused = listening.service.samples(&["connections_refused"]).await;
+    assert_eq!(refused, [r#"customer_match_connections_refused_total{limit="all"} 1"#]);
+}
+
+/// The real binary, which may not have as many files as clients connect: one line, not twenty a second.
+#[tokio::test]
+async fn what_cannot_be_accepted_is_said_once() {
+    let service = Service::start().await;
+    let mut command = on(&service.database, &["serve", "--listen", "127.0.0.1:0"]);
+    let log = NamedTempFile::new().unwrap();
+    command.stderr(log.reopen().unwrap());
+    let server = Server::start(command);
+    let files = Rlimit { current: Some(48), maximum: Some(48) };
+    prlimit(Some(server.process()), Resource::Nofile, files).unwrap();
+    let address = server.url.strip_prefix("http://").unwrap();
+    let mut clients = Vec::new();
+    for _ in 0..64 {
+        clients.push(TcpStream::connect(address).await.unwrap());
+    }
+    let said =
+        || std::fs::read_to_string(log.path()).unwrap().matches("connections cannot be accepted").count();
+    while said() == 0 {}
+    drop(clients);
+    assert_eq!(reqwest::get(format!("{}/livez", server.url)).await.unwrap().status(), 200);
+    server.stop();
+    assert_eq!(said(), 1);
 }
 
 #[tokio::test]

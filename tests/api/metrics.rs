@@ -2,29 +2,10 @@
 
 use axum::body::Body;
 use axum::http::{Method, Request};
-use http_body_util::BodyExt;
 use serde_json::json;
-use tower::ServiceExt;
 
 use crate::support::binary::{Server, on};
 use crate::support::{CUSTOMER, MANAGER, MATCH, Service};
-
-/// The samples of these metrics, in their order.
-async fn samples(service: &Service, names: &[&str]) -> Vec<String> {
-    let request = Request::get("/metrics").body(Body::empty()).unwrap();
-    let response = service.metrics.clone().oneshot(request).await.unwrap();
-    assert_eq!(
-        response.headers()["content-type"],
-        "application/openmetrics-text; version=1.0.0; charset=utf-8"
-    );
-    let text = response.into_body().collect().await.unwrap().to_bytes();
-    let text = String::from_utf8(text.to_vec()).unwrap();
-    assert!(text.ends_with("# EOF\n"), "{text}");
-    let wanted = |line: &&str| names.iter().any(|name| line.starts_with(&format!("customer_match_{name}")));
-    let mut samples: Vec<_> = text.lines().filter(wanted).map(str::to_owned).collect();
-    samples.sort();
-    samples
-}
 
 #[tokio::test]
 async fn requests_are_counted_and_nothing_that_a_client_made_up() {
@@ -40,7 +21,7 @@ async fn requests_are_counted_and_nothing_that_a_client_made_up() {
         service.call(request).await;
     }
     let names = ["build_info", "requests", "refusals", "matches", "request_duration_seconds_count"];
-    insta::assert_snapshot!(samples(&service, &names).await.join("\n"), @r#"
+    insta::assert_snapshot!(service.samples(&names).await.join("\n"), @r#"
     customer_match_build_info{version="0.1.0"} 1
     customer_match_matches_total{outcome="created"} 1
     customer_match_matches_total{outcome="unchanged"} 1
@@ -66,16 +47,16 @@ async fn batches_are_measured() {
     let body = json!({ "managerCuRefNo": MANAGER, "customerCuRefNo": CUSTOMER });
     let depth = ["queue_depth"];
     let (answer, waiting) = tokio::join!(service.post_match(body), async {
-        while samples(&service, &depth).await == ["customer_match_queue_depth 0"] {
+        while service.samples(&depth).await == ["customer_match_queue_depth 0"] {
             tokio::task::yield_now().await;
         }
-        let waiting = samples(&service, &depth).await;
+        let waiting = service.samples(&depth).await;
         other.rollback().await.unwrap();
         waiting
     });
     answer.assert_success();
     assert_eq!(waiting, ["customer_match_queue_depth 1"]);
-    let batches = samples(&service, &["batch_size_sum", "batch_size_count", "batch_retries"]).await;
+    let batches = service.samples(&["batch_size_sum", "batch_size_count", "batch_retries"]).await;
     insta::assert_snapshot!(batches.join("\n"), @r"
     customer_match_batch_retries_total 0
     customer_match_batch_size_count 1
@@ -87,11 +68,11 @@ async fn batches_are_measured() {
 async fn the_state_of_the_pool_is_measured() {
     let service = Service::start_configured(&["--database-max-connections", "5"]).await;
     let held = service.pool.acquire().await.unwrap();
-    let pool = samples(&service, &["pool_max_connections", "pool_idle"]).await;
+    let pool = service.samples(&["pool_max_connections", "pool_idle"]).await;
     assert!(pool.contains(&"customer_match_pool_max_connections 5".into()), "{pool:?}");
     drop(held);
     service.get(&format!("/ping/v1?apiKey={}", service.key)).await;
-    let waits = samples(&service, &["pool_wait_seconds_bucket"]).await;
+    let waits = service.samples(&["pool_wait_seconds_bucket"]).await;
     assert!(waits.iter().any(|sample| !sample.ends_with(" 0")), "{waits:?}");
 }
 

@@ -119,9 +119,10 @@ impl Listening {
         let address = listener.local_addr().unwrap();
         let (_, certificate) = watch::channel(config.tls.server_config().unwrap().unwrap());
         let (router, draining) = (service.router.clone(), service.draining.clone());
-        tokio::spawn(
-            async move { server::serve(listener, Some(certificate), router, &config, draining).await },
-        );
+        let connections = service.connections.clone();
+        tokio::spawn(async move {
+            server::serve(listener, Some(certificate), router, &config, connections, draining).await;
+        });
         Self { service, address, files }
     }
 

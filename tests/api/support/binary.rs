@@ -108,8 +108,11 @@ impl Server {
     }
 
     pub fn signal(&self, signal: Signal) {
-        let id = Pid::from_raw(self.child.id().try_into().unwrap()).unwrap();
-        kill_process(id, signal).unwrap();
+        kill_process(self.process(), signal).unwrap();
+    }
+
+    pub fn process(&self) -> Pid {
+        Pid::from_raw(self.child.id().try_into().unwrap()).unwrap()
     }
 
     /// Stops the server and returns what it has printed since its first line.

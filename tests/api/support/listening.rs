@@ -25,7 +25,10 @@ impl Listening {
         let address = listener.local_addr().unwrap();
         let config = Config::from_flags(flags).unwrap();
         let (router, draining) = (service.router.clone(), service.draining.clone());
-        tokio::spawn(async move { server::serve(listener, None, router, &config, draining).await });
+        let connections = service.connections.clone();
+        tokio::spawn(async move {
+            server::serve(listener, None, router, &config, connections, draining).await;
+        });
         Self { service, address }
     }
 

@@ -21,6 +21,7 @@ use customer_match::db::customer::Profile;
 use customer_match::db::{self, api_key, customer, organisation};
 use customer_match::domain::{ApiKey, CuRefNo, Email, KeyKind};
 use customer_match::http::{App, measure, router};
+use customer_match::metrics::Connections;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -44,6 +45,7 @@ pub struct Service {
     pub router: Router,
     /// What Prometheus reads.
     pub metrics: Router,
+    pub connections: Connections,
     pub pool: PgPool,
     pub organisation: i64,
     pub key: String,
@@ -100,6 +102,7 @@ impl Service {
         let app = App::new(pool.clone(), &config, demo, draining.clone());
         Self {
             metrics: measure::router(&app),
+            connections: app.connections(),
             router: router(app),
             pool,
             organisation: 0,
@@ -189,6 +192,24 @@ impl Service {
         let answer = Answer { status: status.as_u16(), headers, body };
         contract::assert_documented(&method, &path, &answer);
         answer
+    }
+
+    /// The samples of these metrics, in their order.
+    pub async fn samples(&self, names: &[&str]) -> Vec<String> {
+        let request = Request::get("/metrics").body(Body::empty()).unwrap();
+        let response = self.metrics.clone().oneshot(request).await.unwrap();
+        assert_eq!(
+            response.headers()["content-type"],
+            "application/openmetrics-text; version=1.0.0; charset=utf-8"
+        );
+        let text = response.into_body().collect().await.unwrap().to_bytes();
+        let text = String::from_utf8(text.to_vec()).unwrap();
+        assert!(text.ends_with("# EOF\n"), "{text}");
+        let wanted =
+            |line: &&str| names.iter().any(|name| line.starts_with(&format!("customer_match_{name}")));
+        let mut samples: Vec<_> = text.lines().filter(wanted).map(str::to_owned).collect();
+        samples.sort();
+        samples
     }
 
     /// How many rows of the organisation a table has.
