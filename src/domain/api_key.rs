@@ -9,6 +9,9 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::SecretHash;
 
+/// What a key that has scopes needs for this family of endpoints, the only one there is.
+pub const CUSTOMER_MATCH_SCOPE: &str = "customer.match";
+
 static FORMAT: LazyLock<Regex> = LazyLock::new(|| {
     #[expect(clippy::expect_used, reason = "a constant, compiled by every test")]
     Regex::new(ApiKey::PATTERN).expect("the pattern is valid")

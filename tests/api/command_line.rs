@@ -171,6 +171,16 @@ async fn mistakes_are_told_in_one_line() {
     "#);
 }
 
+#[test]
+fn a_scope_that_is_none_is_refused_with_those_there_are() {
+    let create = ["key", "create", "--organisation", "1", "--kind", "prod", "--scope", "bogus"];
+    let refused = run_refused(command(&create));
+    assert!(
+        refused.contains("'bogus'") && refused.contains("[possible values: customer.match]"),
+        "{refused}"
+    );
+}
+
 #[tokio::test]
 async fn an_idle_connection_does_not_hold_up_the_shutdown() {
     let database = TestDatabase::create().await;

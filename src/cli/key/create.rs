@@ -1,10 +1,8 @@
 //! `customer-match key create`
 
-use std::str::FromStr;
-
 use anyhow::{Context, bail};
 use chrono::{Days, Utc};
-use clap::builder::{FalseyValueParser, PossibleValuesParser, TypedValueParser};
+use clap::builder::{BoolishValueParser, PossibleValuesParser, TypedValueParser};
 use clap::{ArgAction, Args};
 use serde_json::json;
 
@@ -13,7 +11,7 @@ use crate::cli::output::Output;
 use crate::config::limit;
 use crate::db;
 use crate::db::api_key::{self, NewKey};
-use crate::domain::{ApiKey, KeyKind, Timestamp};
+use crate::domain::{ApiKey, CUSTOMER_MATCH_SCOPE, KeyKind, Timestamp};
 
 /// The documented life of a key whose creator says nothing else.
 const DEFAULT_DAYS: u64 = 90;
@@ -36,11 +34,12 @@ pub(in crate::cli) struct Create {
     expires_in_days: Option<u64>,
     /// The key does not expire.
     #[arg(long, env = "CUSTOMER_MATCH_KEY_NEVER_EXPIRES", action = ArgAction::SetTrue,
-          value_parser = FalseyValueParser::new())]
+          value_parser = BoolishValueParser::new())]
     never_expires: bool,
-    /// What the key may do, e.g. customer.match; repeat it for more. Without any it may do everything.
-    #[arg(long = "scope", value_name = "SCOPE", env = "CUSTOMER_MATCH_KEY_SCOPES", value_delimiter = ',')]
-    scopes: Vec<Scope>,
+    /// What the key may do; repeat it for more. Without any it may do everything.
+    #[arg(long = "scope", value_name = "SCOPE", env = "CUSTOMER_MATCH_KEY_SCOPES", value_delimiter = ',',
+          value_parser = PossibleValuesParser::new([CUSTOMER_MATCH_SCOPE]))]
+    scopes: Vec<String>,
     /// Calls within any minute. Without it as many as the server allows keys of this kind; keys of the kind root are not
     /// limited.
     #[arg(long, value_name = "N", env = "CUSTOMER_MATCH_KEY_LIMIT_PER_MINUTE", value_parser = limit())]
@@ -49,23 +48,6 @@ pub(in crate::cli) struct Create {
     database: DatabaseArgs,
     #[command(flatten)]
     output: Output,
-}
-
-/// Words of lower-case letters joined by dots.
-#[derive(Clone)]
-struct Scope(String);
-
-impl FromStr for Scope {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let word = |word: &str| !word.is_empty() && word.bytes().all(|octet| octet.is_ascii_lowercase());
-        if text.split('.').all(word) {
-            Ok(Self(text.into()))
-        } else {
-            Err("must be words of lower-case letters joined by dots, such as customer.match")
-        }
-    }
 }
 
 fn kind_parser() -> impl TypedValueParser<Value = KeyKind> {
@@ -87,10 +69,9 @@ impl Create {
                 "a key of the kind root is not limited: leave out --limit-per-minute, or choose another kind"
             );
         }
-        let scopes: Vec<_> = self.scopes.into_iter().map(|Scope(text)| text).collect();
         let new = NewKey {
             description: &self.description,
-            scopes: &scopes,
+            scopes: &self.scopes,
             expires_at,
             limit_per_minute: self.limit_per_minute,
         };

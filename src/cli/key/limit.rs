@@ -1,6 +1,7 @@
 //! `customer-match key limit`
 
 use anyhow::bail;
+use chrono::Utc;
 use clap::Args;
 use serde_json::json;
 
@@ -26,18 +27,23 @@ pub(in crate::cli) struct Limit {
 impl Limit {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let Self { id, limit_per_minute, .. } = self;
-        let found = with_pool(&self.database, async |pool| {
+        with_pool(&self.database, async |pool| {
+            let states = api_key::find_many(&mut *pool.acquire().await?, &[id]).await?;
+            let Some(state) = states.get(&id) else { bail!("there is no key {id}") };
+            if state.deleted_at.is_some() {
+                bail!("key {id} was revoked, for ever: it makes no calls");
+            }
+            if state.expires_at.is_some_and(|at| at <= Utc::now()) {
+                bail!("key {id} has expired: it makes no calls");
+            }
             match api_key::set_limit(pool, id, limit_per_minute).await {
                 Err(error) if db::violates(&error, api_key::ROOT_IS_UNLIMITED) => {
                     bail!("key {id} is of the kind root, which is not limited")
                 }
-                result => Ok(result?),
+                result => result.map(drop).map_err(Into::into),
             }
         })
         .await?;
-        if !found {
-            bail!("there is no key {id}");
-        }
         self.output.print(&json!({ "id": id, "limitPerMinute": limit_per_minute }), || match limit_per_minute
         {
             Some(limit) => format!("Key {id} may make {limit} calls a minute."),

@@ -9,13 +9,10 @@ use axum::http::request::Parts;
 use chrono::Utc;
 
 use crate::db::api_key::KeyState;
-use crate::domain::ApiKey;
+use crate::domain::{ApiKey, CUSTOMER_MATCH_SCOPE};
 use crate::error::{ApiError, ErrorCode};
 use crate::http::{App, client_address, rate_limit, trace};
 use crate::keys::FindError;
-
-/// What a key with scopes needs for this family of endpoints.
-const SCOPE: &str = "customer.match";
 
 /// Whoever holds the key.
 pub(in crate::http) struct Caller {
@@ -32,7 +29,7 @@ impl Caller {
     /// Whoever has a good key that is good for this family of endpoints: the last check.
     pub(super) async fn check(app: &App, parts: &Parts, key: Option<&str>) -> Result<Self, ApiError> {
         let state = authenticate(app, parts, key).await?;
-        if !state.scopes.is_empty() && !state.scopes.iter().any(|scope| scope == SCOPE) {
+        if !state.scopes.is_empty() && !state.scopes.iter().any(|scope| scope == CUSTOMER_MATCH_SCOPE) {
             return Err(ErrorCode::ApiKeyScopeNotAllowed.into());
         }
         Ok(Self { organisation_id: state.organisation_id })
