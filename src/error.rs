@@ -242,6 +242,11 @@ impl ApiError {
         self.status
     }
 
+    /// What broke a rule: a JSON pointer into the body, or a query parameter's name.
+    pub fn field(&self) -> Option<&str> {
+        self.field.as_deref()
+    }
+
     /// Its row of the registry.
     pub fn entry(&self) -> Entry {
         self.code.entry()
@@ -250,9 +255,7 @@ impl ApiError {
     /// The body that it is answered with.
     pub fn envelope(&self) -> Envelope<'_> {
         let Entry { code, message, .. } = self.entry();
-        Envelope {
-            error: Detail { code, message, description: &self.description, field: self.field.as_deref() },
-        }
+        Envelope { error: Detail { code, message, description: &self.description, field: self.field() } }
     }
 
     /// Where the code is explained.

@@ -1,25 +1,25 @@
 //! Answers to requests that reach no endpoint, or whose endpoint broke.
 
 use std::any::Any;
+use std::convert::identity;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 
 use super::App;
-use super::extract::discard;
+use super::extract::count;
 use crate::error::{ApiError, ErrorCode};
 
 /// No route. The path is not repeated: with a `&` in the place of the `?` it holds a key.
 pub(super) async fn not_found(State(app): State<Arc<App>>, request: Request) -> ApiError {
-    discard(request, app.timeouts.body).await;
-    ApiError::not_found("The requested path")
+    let there_is_none = |()| ApiError::not_found("The requested path");
+    count(&app, request).await.map_or_else(identity, there_is_none)
 }
 
 /// A route, but not for this method; the router adds `Allow`.
 pub(super) async fn method_not_allowed(State(app): State<Arc<App>>, request: Request) -> ApiError {
-    discard(request, app.timeouts.body).await;
-    ErrorCode::MethodNotAllowed.into()
+    count(&app, request).await.map_or_else(identity, |()| ErrorCode::MethodNotAllowed.into())
 }
 
 /// A defect. The panic hook has logged where it happened; its message may hold anything and stays unsaid.

@@ -56,6 +56,21 @@ async fn the_first_one_present_decides() {
     post(&service, Some(""), Some(key), None).await.assert_success();
 }
 
+/// Whoever sent a member twice may have meant either; parameters and headers have an order.
+#[tokio::test]
+async fn given_twice_in_one_place() {
+    let service = Service::start().await;
+    let key = service.key.as_str();
+    post(&service, Some(&format!("{key}&apiKey={UNKNOWN}")), None, None).await.assert_success();
+    let unknown = post(&service, Some(&format!("{UNKNOWN}&apiKey={key}")), None, None).await;
+    unknown.assert_error(404, "PUBLIC_API_KEY_DOES_NOT_EXIST");
+    post(&service, Some(&format!("&apiKey={key}")), None, None).await.assert_success();
+    let body = format!(r#"{{"apiKey":"{key}","managerCuRefNo":"{MANAGER}","apiKey":"{key}"}}"#);
+    let refused = service.call(json_request(MATCH).body(Body::from(body)).unwrap()).await;
+    refused.assert_invalid("/apiKey");
+    assert_eq!(refused.body["error"]["description"], "Field \"apiKey\" is given twice.");
+}
+
 #[tokio::test]
 async fn the_scheme_is_not_case_sensitive_and_must_be_bearer() {
     let service = Service::start().await;

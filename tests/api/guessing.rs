@@ -37,6 +37,20 @@ async fn too_many_guesses_are_refused() {
     ping(&service, "").await.assert_error(404, "PUBLIC_API_KEY_IS_EMPTY");
 }
 
+/// The limit's headers would tell a good key there.
+#[tokio::test]
+async fn guesses_count_where_there_is_nothing_too() {
+    let service = Service::start_configured(&["--unknown-key-limit-per-minute", "2"]).await;
+    let nowhere = async |key: &str| service.get(&uri("/nowhere", key, &[])).await;
+    nowhere(UNKNOWN).await.assert_error(404, "INTERNAL_RESOURCE_NOT_FOUND");
+    nowhere("YOUR_API_KEY").await.assert_error(404, "INTERNAL_RESOURCE_NOT_FOUND");
+    nowhere(UNKNOWN).await.assert_error(429, "PUBLIC_API_KEY_TOO_MANY_REQUEST");
+    let good = nowhere(&service.key).await;
+    good.assert_error(429, "PUBLIC_API_KEY_TOO_MANY_REQUEST");
+    assert!(!good.headers.contains_key("x-ratelimit-limit"), "it is not even looked up");
+    service.get("/nowhere").await.assert_error(404, "INTERNAL_RESOURCE_NOT_FOUND");
+}
+
 #[tokio::test]
 async fn guesses_of_others_do_not_disturb_a_key_in_use() {
     let service = Service::start_configured(&["--unknown-key-limit-per-minute", "1"]).await;

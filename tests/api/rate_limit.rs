@@ -71,6 +71,34 @@ async fn every_answer_to_a_known_key_says_what_is_left() {
     assert_eq!(told(&service.get_from("/ping/v1", &[]).await), Some((500_000, 499_996)), "503");
 }
 
+/// Where there is nothing to call a key has its limit all the same.
+#[tokio::test]
+async fn calls_that_reach_no_endpoint_count_too() {
+    let service = Service::start_configured(&["--prod-limit-per-minute", "4"]).await;
+    let nowhere = service.get_from("/nowhere", &[]).await;
+    nowhere.assert_error(404, "INTERNAL_RESOURCE_NOT_FOUND");
+    assert_eq!(told(&nowhere), Some((4, 3)));
+    let in_body = service.post("/nowhere", json!({ "apiKey": service.key })).await;
+    in_body.assert_error(404, "INTERNAL_RESOURCE_NOT_FOUND");
+    assert_eq!(told(&in_body), Some((4, 2)));
+    let wrong_method = service.get_from(MATCH, &[]).await;
+    wrong_method.assert_error(405, "INTERNAL_METHOD_NOT_ALLOWED");
+    assert_eq!(wrong_method.headers["allow"], "POST");
+    assert_eq!(told(&wrong_method), Some((4, 1)));
+    service.get_from("/ping/v1", &[]).await.assert_success();
+    for path in ["/nowhere", MATCH] {
+        let refused = service.get_from(path, &[]).await;
+        refused.assert_error(429, "PUBLIC_API_KEY_TOO_MANY_REQUEST");
+        assert_eq!(told(&refused), Some((4, 0)));
+    }
+    // Without a good key there is nothing to count.
+    for key in ["", "YOUR_API_KEY", "PROD0000000000000000000000000000"] {
+        let answer = service.get(&uri("/nowhere", key, &[])).await;
+        answer.assert_error(404, "INTERNAL_RESOURCE_NOT_FOUND");
+        assert_eq!(told(&answer), None);
+    }
+}
+
 #[rstest]
 #[case::prod(KeyKind::Prod, None, Some(500_000))]
 #[case::dev(KeyKind::Dev, None, Some(1_000))]

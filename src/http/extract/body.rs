@@ -5,7 +5,6 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::extract::Request;
 use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
@@ -46,13 +45,6 @@ async fn collect(body: Body) -> Result<Bytes, ApiError> {
     }
 }
 
-/// Reads a body that nobody wants, so that its sender comes to read the answer.
-pub(in crate::http) async fn discard(request: Request, longest: Duration) {
-    let (parts, body) = request.into_parts();
-    // Whatever is wrong with it, the answer is another.
-    let _ = read(&parts, body, longest).await;
-}
-
 /// `application/json`, whatever its parameters.
 pub(super) fn require_json(headers: &HeaderMap) -> Result<(), ApiError> {
     let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
@@ -66,15 +58,24 @@ pub(super) fn require_json(headers: &HeaderMap) -> Result<(), ApiError> {
 
 /// The member `apiKey`, if there is a body to have one. What is not a text is not a key either: it is given back as it
 /// is written, for the check of its format to refuse.
-pub(super) fn api_key(bytes: &[u8]) -> Option<String> {
+///
+/// # Errors
+///
+/// It is given twice: whoever sent it may have meant either.
+pub(super) fn api_key(bytes: &[u8]) -> Result<Option<String>, ApiError> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct KeyInBody {
         api_key: Option<Value>,
     }
-    match parse::<KeyInBody>(bytes).ok()?.api_key? {
-        Value::String(text) => Some(text).filter(|text| !text.is_empty()),
-        other => Some(other.to_string()),
+    match parse::<KeyInBody>(bytes) {
+        Ok(KeyInBody { api_key }) => Ok(match api_key {
+            Some(Value::String(text)) => Some(text).filter(|text| !text.is_empty()),
+            other => other.map(|value| value.to_string()),
+        }),
+        Err(error) if error.field() == Some("/apiKey") => Err(error),
+        // There is no body to have one.
+        Err(_) => Ok(None),
     }
 }
 

@@ -6,14 +6,16 @@ mod caller;
 mod prefer;
 mod query;
 
-pub(super) use body::{blank_is_absent, discard};
+pub(super) use body::blank_is_absent;
 pub(super) use caller::Caller;
 pub(super) use prefer::Prefer;
 pub(super) use query::{Parameters, Query};
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::StatusCode;
 use axum::http::request::Parts;
 use serde::de::DeserializeOwned;
 
@@ -41,7 +43,7 @@ impl<B: DeserializeOwned> FromRequest<Arc<App>> for JsonCall<B> {
             Some(key) => (Caller::check(app, &parts, Some(&key)).await?, bytes?),
             None => {
                 let bytes = bytes?;
-                let key = body::api_key(&bytes);
+                let key = body::api_key(&bytes)?;
                 (Caller::check(app, &parts, key.as_deref()).await?, bytes)
             }
         };
@@ -59,6 +61,26 @@ impl<B: Refuses> Refuses for JsonCall<B> {
             body::not_json("EOF while parsing a value at line 1 column 0"),
         ];
         Caller::refusals().into_iter().chain(body).chain(B::examples()).collect()
+    }
+}
+
+/// Counts a call that reaches no endpoint as one of its key: a limit counts all that a key does, and to guess keys is no
+/// cheaper where there is nothing. The body has been read by then.
+///
+/// # Errors
+///
+/// There were too many, of the key or of guesses. What else is wrong with the key matters less than that there is
+/// nothing to call.
+pub(super) async fn count(app: &App, request: Request) -> Result<(), ApiError> {
+    let (parts, body) = request.into_parts();
+    let bytes = body::read(&parts, body, app.timeouts.body).await.unwrap_or_default();
+    let key = caller::key_outside_body(&parts).or_else(|| body::api_key(&bytes).ok()?.map(Cow::Owned));
+    match key {
+        Some(key) => match caller::authenticate(app, &parts, Some(&key)).await {
+            Err(error) if error.status() == StatusCode::TOO_MANY_REQUESTS => Err(error),
+            _ => Ok(()),
+        },
+        None => Ok(()),
     }
 }
 
