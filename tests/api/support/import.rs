@@ -21,7 +21,7 @@ pub struct Import {
 
 impl Import {
     fn of(mut command: Command) -> Self {
-        Self::from(command.output().unwrap())
+        Self::from(quiet(&mut command).output().unwrap())
     }
 
     fn from(output: std::process::Output) -> Self {
@@ -37,6 +37,11 @@ impl Import {
     pub fn counts<const N: usize>(&self, names: [&str; N]) -> [u64; N] {
         names.map(|name| self.summary[name].as_u64().unwrap_or_else(|| panic!("{name}: {self:?}")))
     }
+}
+
+/// What it says is about the file, and not that a busy machine was slow.
+fn quiet(command: &mut Command) -> &mut Command {
+    command.env("CUSTOMER_MATCH_LOG_LEVEL", "error")
 }
 
 /// A file with this content, which goes with the value.
@@ -60,7 +65,7 @@ pub fn import(database: &TestDatabase, what: &str, csv: impl AsRef<[u8]>, more: 
 #[track_caller]
 pub fn import_stdin(database: &TestDatabase, what: &str, csv: &str) -> Import {
     let mut command = on(database, &[what, "import", "-", "--organisation", "1", "--format", "json"]);
-    let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+    let mut child = quiet(&mut command).stdin(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(csv.as_bytes()).unwrap();
     Import::from(child.wait_with_output().unwrap())
 }
