@@ -1,10 +1,13 @@
 //! Outages of the database: 200, 503, and 200 again without a restart.
 
+use std::cell::{Cell, RefCell};
 use std::io::{BufRead, BufReader};
 use std::process::Child;
 
 use axum::body::Body;
 use axum::http::header;
+use customer_match::db::migration;
+use customer_match::private_postgres::PrivatePostgres;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
@@ -13,7 +16,7 @@ use tower::ServiceExt;
 use crate::support::binary::{Server, command, run_refused};
 use crate::support::{
     Answer, CREATE, CUSTOMER, DETAIL, LIST, LOGOUT, MAGIC_AUTH, MANAGER, MATCH, Mode, Proxy, Service,
-    TestDatabase, UNMATCH, json_request,
+    Standby, TestDatabase, UNMATCH, json_request, kill,
 };
 
 /// No bound but those of the database keeps a request from waiting, and whatever is lost of two connections is missed.
@@ -161,6 +164,47 @@ async fn it_fails_over_to_another_machine() {
     let first = match_with(&outage.service, CUSTOMER).await;
     assert!(first.status == 200 || first.status == 503, "{first:?}");
     outage.assert_works().await;
+}
+
+/// To a standby that follows it, when it is killed under load: what was acknowledged is there.
+#[tokio::test]
+async fn it_fails_over_to_a_standby() {
+    let first = PrivatePostgres::start_throw_away().await.unwrap();
+    migration::run(&first.connect_options()).await.unwrap();
+    let standby = Standby::of(&first.connect_options()).await;
+    let (service, proxy) = Service::start_elsewhere(first.connect_options()).await;
+    let (acknowledged, over) = (RefCell::new(Vec::new()), Cell::new(false));
+    let client = async |client: usize| {
+        for number in 0.. {
+            if over.get() {
+                break;
+            }
+            let email = format!("{client}-{number}@example.com");
+            let body = json!({ "managerCuRefNo": MANAGER, "customerEmail": email });
+            match service.post_match(body).await.status {
+                200 => acknowledged.borrow_mut().push(email),
+                status => assert_eq!(status, 503),
+            }
+        }
+    };
+    let operator = async {
+        while acknowledged.borrow().len() < 50 {
+            tokio::task::yield_now().await;
+        }
+        kill(&first.connect_options()).await.unwrap();
+        service.get("/readyz").await.assert_error(503, "INTERNAL_SERVICE_UNAVAILABLE");
+        match_with(&service, CUSTOMER).await.assert_error(503, "INTERNAL_SERVICE_UNAVAILABLE");
+        proxy.lead_to(standby.promote().await);
+        while match_with(&service, CUSTOMER).await.status != 200 {}
+        over.set(true);
+    };
+    futures_util::join!(operator, client(0), client(1), client(2), client(3));
+    let matched = "select email from customer c
+                   where exists (select from customer_match m where c.id in (m.low_id, m.high_id))";
+    let matched: Vec<Option<String>> = sqlx::query_scalar(matched).fetch_all(&service.pool).await.unwrap();
+    for email in acknowledged.into_inner() {
+        assert!(matched.contains(&Some(email)), "an acknowledged match is missing");
+    }
 }
 
 #[tokio::test]

@@ -6,11 +6,13 @@ pub mod import;
 pub mod listening;
 mod postgres;
 mod proxy;
+mod standby;
 pub mod terminal;
 
 pub use contract::DOCUMENT;
 pub use postgres::{TestDatabase, url};
 pub use proxy::{Mode, Proxy};
+pub use standby::{Standby, kill};
 
 use axum::Router;
 use axum::body::Body;
@@ -73,6 +75,14 @@ impl Service {
         let proxy = Proxy::before(database.options());
         let options = proxy.options(database.options());
         (Self::start_on(database, options, flags, false).await, proxy)
+    }
+
+    /// On a server that is not shared with other tests, which is reached through a proxy. The service's own database stays
+    /// unused.
+    pub async fn start_elsewhere(target: PgConnectOptions) -> (Self, Proxy) {
+        let proxy = Proxy::before(target.clone());
+        let options = proxy.options(target);
+        (Self::start_on(TestDatabase::create().await, options, &[], false).await, proxy)
     }
 
     async fn start_with(flags: &[&str], demo: bool) -> Self {

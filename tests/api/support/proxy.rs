@@ -29,6 +29,8 @@ pub enum Mode {
 pub struct Proxy {
     folder: TempDir,
     port: u16,
+    /// Of the connections from now on.
+    target: Arc<Mutex<PgConnectOptions>>,
     /// Of the connections from now on; those before have kept theirs.
     mode: Arc<Mutex<watch::Sender<Mode>>>,
     abandoned: Mutex<Vec<watch::Sender<Mode>>>,
@@ -38,13 +40,20 @@ impl Proxy {
     pub fn before(target: PgConnectOptions) -> Self {
         let folder = TempDir::new().unwrap();
         let listener = UnixListener::bind(socket(folder.path(), target.get_port())).unwrap();
+        let port = target.get_port();
+        let target = Arc::new(Mutex::new(target));
         let mode = Arc::new(Mutex::new(watch::Sender::new(Mode::Pass)));
-        let proxy =
-            Self { folder, port: target.get_port(), mode: Arc::clone(&mode), abandoned: Mutex::default() };
+        let proxy = Self {
+            folder,
+            port,
+            target: Arc::clone(&target),
+            mode: Arc::clone(&mode),
+            abandoned: Mutex::default(),
+        };
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                let mode = mode.lock().unwrap().clone();
-                tokio::spawn(carry(client, target.clone(), mode));
+                let (target, mode) = (target.lock().unwrap().clone(), mode.lock().unwrap().clone());
+                tokio::spawn(carry(client, target, mode));
             }
         });
         proxy
@@ -58,6 +67,11 @@ impl Proxy {
 
     pub fn set(&self, mode: Mode) {
         self.mode.lock().unwrap().send_replace(mode);
+    }
+
+    /// The address leads to another server from now on.
+    pub fn lead_to(&self, target: PgConnectOptions) {
+        *self.target.lock().unwrap() = target;
     }
 
     /// The address leads to another machine from now on, and the old one does not even close its connections.
