@@ -42,18 +42,21 @@ fn check<T: Record>(octets: &[u8]) {
 
 /// The rows with their refusals, and at the end the error if there is one.
 fn read<T: Record>(input: impl Read + Send + 'static) -> Vec<Result<(u64, Option<String>), String>> {
-    let mut batches = match File::<T>::open(input) {
-        Ok(file) => file.read(),
+    let mut file = match File::<T>::open(input) {
+        Ok(file) => file,
         Err(error) => return vec![Err(error.to_string())],
     };
     let mut rows = Vec::new();
-    while let Some(batch) = batches.blocking_recv() {
-        match batch {
-            Ok(batch) => rows.extend(batch.rows.into_iter().map(|row| Ok((row.line, row.record.err())))),
-            Err(error) => rows.push(Err(error.to_string())),
+    loop {
+        match file.next_row() {
+            Ok(Some(row)) => rows.push(Ok((row.line, row.record.err()))),
+            Ok(None) => return rows,
+            Err(error) => {
+                rows.push(Err(error.to_string()));
+                return rows;
+            }
         }
     }
-    rows
 }
 
 /// Gives one octet at a time.

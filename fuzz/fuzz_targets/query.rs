@@ -12,7 +12,7 @@ use serde_json::Value;
 
 static SERVER: LazyLock<Server> = LazyLock::new(Server::start);
 
-fuzz_target!(|query: &str| -> Corpus {
+fuzz_target!(init: LazyLock::force(&SERVER), |query: &str| -> Corpus {
     for path in ["/api/v1/customer/matched-customer-list", "/api/v1/customer/detail"] {
         let uri = format!("{path}?apiKey={}&{query}", ApiKey::SAMPLE);
         let Ok(request) = Request::get(uri).body(Body::empty()) else { return Corpus::Reject };

@@ -10,7 +10,7 @@ use libfuzzer_sys::{Corpus, fuzz_target};
 
 static SERVER: LazyLock<Server> = LazyLock::new(Server::start);
 
-fuzz_target!(|octets: &[u8]| -> Corpus {
+fuzz_target!(init: LazyLock::force(&SERVER), |octets: &[u8]| -> Corpus {
     match parse(octets) {
         Some(request) => {
             SERVER.call(request);

@@ -113,7 +113,7 @@ impl<T: Record> File<T> {
                 let mut rows = Vec::with_capacity(BATCH);
                 let mut failure = None;
                 while going && rows.len() < BATCH {
-                    match self.next() {
+                    match self.next_row() {
                         Ok(Some(row)) => rows.push(row),
                         Ok(None) => going = false,
                         Err(error) => {
@@ -132,7 +132,8 @@ impl<T: Record> File<T> {
         receiver
     }
 
-    fn next(&mut self) -> Result<Option<Row<T>>, FileError> {
+    /// The next row, on this thread.
+    pub fn next_row(&mut self) -> Result<Option<Row<T>>, FileError> {
         let mut record = ByteRecord::new();
         let Some(line) = self.next_record(&mut record)? else { return Ok(None) };
         let record = match StringRecord::from_byte_record(record) {
@@ -287,7 +288,7 @@ mod tests {
         };
         let mut rows = Vec::new();
         loop {
-            match file.next() {
+            match file.next_row() {
                 Ok(None) => return rows,
                 Ok(Some(Row { line, record: Ok(Pair(a, b)) })) => {
                     let b = b.as_ref().map_or("-", Notice::as_str);

@@ -1,4 +1,4 @@
-//! The real binary, with nothing in its environment but `PATH`.
+//! The real binary, with nothing in its environment but `PATH` and, when coverage is measured, where to write that.
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
@@ -13,7 +13,7 @@ use super::TestDatabase;
 pub fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_customer-match"));
     command.args(arguments).env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command.envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
+    command.envs(std::env::vars_os().filter(|(name, _)| name == "PATH" || name == "LLVM_PROFILE_FILE"));
     command
 }
 
