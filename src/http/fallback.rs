@@ -26,3 +26,20 @@ pub(super) async fn method_not_allowed(State(app): State<Arc<App>>, request: Req
 pub(super) fn panicked(_message: Box<dyn Any + Send>) -> Response {
     ApiError::from(ErrorCode::InternalError).into_response()
 }
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_keeps_its_message() {
+        let response = panicked(Box::new("the key PROD…"));
+        assert_eq!(response.status(), 500);
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(body["error"]["code"], "INTERNAL_ERROR");
+        assert!(!body.to_string().contains("PROD"), "{body}");
+    }
+}

@@ -1,5 +1,6 @@
 //! The binary as it is started from a shell.
 
+use customer_match::demo;
 use reqwest::Client;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
@@ -7,7 +8,7 @@ use sqlx::{Connection, PgConnection};
 use tempfile::TempDir;
 
 use crate::support::binary::{Server, command, on, run, run_json, run_refused};
-use crate::support::{CUSTOMER, MANAGER, MATCH, TestDatabase};
+use crate::support::{CUSTOMER, MANAGER, MATCH, Service, TestDatabase};
 
 fn serve_on(database: &TestDatabase, arguments: &[&str]) -> std::process::Command {
     on(database, &[&["serve", "--listen", "127.0.0.1:0"], arguments].concat())
@@ -134,6 +135,41 @@ async fn an_operator_creates_what_a_call_needs() {
         answer = server.post(&uri, call.clone()).await;
     }
     assert_eq!(answer.1["error"]["code"], "PUBLIC_API_KEY_HAS_BEEN_DELETED");
+}
+
+#[tokio::test]
+async fn keys_are_listed_with_what_they_are_good_for() {
+    let service = Service::start().await;
+    let create = |more: &[&str]| {
+        let arguments = ["key", "create", "--organisation", "1", "--kind", "dev"];
+        on(&service.database, &[&arguments, more].concat())
+    };
+    let shown = run(create(&["--never-expires", "--limit-per-minute", "7"]));
+    assert!(shown.starts_with("DEV_") && shown.contains("Key 2, never expires."), "{shown}");
+    assert!(run(create(&["--expires-in-days", "2"])).contains("Key 3, expires 20"));
+    let refused = run_refused(create(&["--never-expires", "--expires-in-days", "2"]));
+    assert!(refused.contains("give one or the other"), "{refused}");
+    let refused = run_refused(create(&["--scope", "Customer.*"]));
+    assert!(refused.contains("lower-case letters joined by dots"), "{refused}");
+
+    run(create(&[]));
+    run(on(&service.database, &["key", "revoke", "1"]));
+    service.execute("update api_key set active = false where id = 2").await;
+    service.execute("update api_key set expires_at = now() where id = 3").await;
+    let listed = run_json(on(&service.database, &["key", "list", "--organisation", "1", "--format", "json"]));
+    let states: Vec<_> =
+        listed.as_array().unwrap().iter().map(|key| key["state"].as_str().unwrap()).collect();
+    assert_eq!(states, ["revoked", "inactive", "expired", "active"]);
+}
+
+/// The name would be taken for the demo's, and the key that everybody knows would open its data.
+#[tokio::test]
+async fn somebodys_own_demo_is_left_alone() {
+    let service = Service::start().await;
+    service.add_organisation("Demo").await;
+    let error = demo::set_up(&service.pool).await.unwrap_err();
+    assert!(error.to_string().contains("--no-demo"), "{error}");
+    assert_eq!(service.count("api_key").await, 1);
 }
 
 #[tokio::test]

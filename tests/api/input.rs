@@ -1,8 +1,13 @@
 //! Input that is refused: with its field, and without a trace.
 
+use std::convert::Infallible;
+
 use axum::body::{Body, Bytes};
 use axum::http::{Request, header};
+use futures_util::stream;
+use http_body_util::StreamBody;
 use http_body_util::channel::Channel;
+use hyper::body::Frame;
 use rstest::rstest;
 use serde_json::{Value, json};
 
@@ -160,6 +165,11 @@ async fn a_body_over_the_limit_is_413() {
     post_raw(&service, blank(256 * 1024)).await.assert_invalid("/managerCuRefNo");
     post_raw(&service, blank(256 * 1024 + 1)).await.assert_error(413, "INTERNAL_PAYLOAD_TOO_LARGE");
     post_raw(&service, vec![b' '; 1024 * 1024]).await.assert_error(413, "INTERNAL_PAYLOAD_TOO_LARGE");
+    // The rest is not waited for when there is too much of it.
+    let blanks =
+        stream::repeat_with(|| Ok::<_, Infallible>(Frame::data(Bytes::from_static(&[b' '; 64 * 1024]))));
+    let endless = Body::new(StreamBody::new(blanks));
+    post_raw(&service, endless).await.assert_error(413, "INTERNAL_PAYLOAD_TOO_LARGE");
 }
 
 #[rstest]

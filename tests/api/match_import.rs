@@ -168,3 +168,13 @@ async fn a_header_that_is_wrong_is_refused() {
     ]
     "#);
 }
+
+#[tokio::test]
+async fn its_summary_is_for_people_unless_json_is_asked_for() {
+    let service = Service::start().await;
+    let csv =
+        format!("{ALL}\n{MANAGER},{CUSTOMER},,\n{MANAGER},,guest@example.com,\n{MANAGER},{MANAGER},,\n");
+    let done = import_file(&service.database, "match", csv, &["--format", "text"]);
+    let summary = done.summary.as_str().unwrap();
+    assert!(summary.contains("2 created, 0 updated, 0 unchanged, 0 reactivated, 1 new guest(s)"), "{done:?}");
+}
