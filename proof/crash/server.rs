@@ -4,7 +4,7 @@ use std::fs::File;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use rustix::process::{Pid, Signal, kill_process};
@@ -15,6 +15,8 @@ use tokio::time::timeout;
 
 /// Longer than a server waits for its database.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
+/// As systemd waits (`RestartSec`).
+const RESTART_PAUSE: Duration = Duration::from_millis(100);
 /// Longer than a server takes for requests under way.
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -66,6 +68,20 @@ impl Server {
         let (_, address) = line.trim_end().rsplit_once("http://").context("the server did not start")?;
         self.running = Some((child, output));
         Ok(address.parse()?)
+    }
+
+    /// After a kill: a start that fails, as the database may be gone too, is repeated.
+    pub async fn restart(&mut self) -> anyhow::Result<SocketAddr> {
+        let begun = Instant::now();
+        loop {
+            match self.start().await {
+                Err(error) if begun.elapsed() < START_TIMEOUT => {
+                    println!("a start of the server failed and is repeated: {error:#}");
+                    tokio::time::sleep(RESTART_PAUSE).await;
+                }
+                started => return started,
+            }
+        }
     }
 
     /// `kill -9`.

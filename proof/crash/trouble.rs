@@ -141,7 +141,7 @@ impl Rig {
                 tokio::time::sleep(delay).await;
                 server.kill().await?;
                 dealt.add_permits(1);
-                self.address.send_replace(server.start().await?);
+                self.address.send_replace(server.restart().await?);
             }
             anyhow::Ok(())
         };
