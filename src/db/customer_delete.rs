@@ -103,7 +103,8 @@ async fn write(
         customer.id,
         reason.as_str(),
     )
-    .execute(transaction)
+    .execute(&mut *transaction)
     .await?;
+    organisation::customer_goes(transaction, organisation_id).await?;
     Ok(relations)
 }

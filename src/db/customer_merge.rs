@@ -311,9 +311,9 @@ async fn delete_legacy(
         format!("merged into {}", wanted.survivor),
         survivor_id,
     )
-    .execute(transaction)
+    .execute(&mut *transaction)
     .await?;
-    Ok(())
+    organisation::customer_goes(transaction, wanted.organisation_id).await
 }
 
 /// After the legacy customer is deleted: its address is free then.

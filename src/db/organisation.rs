@@ -45,3 +45,11 @@ pub(super) async fn take_turn(transaction: &mut PgConnection, id: i64) -> sqlx::
         .await?;
     Ok(())
 }
+
+/// Tells the writers of matches that a customer of theirs has been deleted or merged.
+pub(super) async fn customer_goes(transaction: &mut PgConnection, id: i64) -> sqlx::Result<()> {
+    sqlx::query!("update organisation set customers_gone = customers_gone + 1 where id = $1", id)
+        .execute(transaction)
+        .await?;
+    Ok(())
+}

@@ -28,7 +28,9 @@ pub use counters::Counters;
 pub use rehearsal::rehearse;
 pub use unmatch::{Unmatch, UnmatchError, unmatch};
 
+use std::num::NonZero;
 use std::sync::Arc;
+use std::thread;
 
 use sqlx::postgres::PgConnectOptions;
 use tokio::sync::{Semaphore, oneshot};
@@ -140,9 +142,15 @@ pub enum MatchError {
 
 /// Tasks that can write. Most are there for when one waits for something, a locked customer as a rule.
 const WRITERS: usize = 8;
-/// Of them at work at the same time, while no batch is stuck: what one waits for the disk with, the other uses. More would
-/// make smaller batches.
-const AT_WORK: usize = 2;
+/// Of them at work at the same time, at most, while no batch is stuck.
+const MAX_AT_WORK: usize = 4;
+
+/// How many writers are at work at the same time: one for each two processors. On two, a second one made batches half as
+/// large and matches dearer by a quarter (docs/performance.md).
+fn at_work() -> usize {
+    let processors = thread::available_parallelism().map_or(1, NonZero::get);
+    (processors / 2).clamp(1, MAX_AT_WORK)
+}
 
 /// The door of the write path. Clones share everything; with the last of them the writers end.
 #[derive(Clone)]
@@ -156,7 +164,7 @@ impl Matcher {
     /// Starts the writers, each of which connects when its first match comes.
     pub fn start(options: &PgConnectOptions) -> Self {
         let queue = Arc::new(Queue::default());
-        let turns = Arc::new(Semaphore::new(AT_WORK));
+        let turns = Arc::new(Semaphore::new(at_work()));
         let closed = CancellationToken::new();
         let counters = Counters::default();
         for _ in 0..WRITERS {

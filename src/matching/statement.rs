@@ -1,5 +1,7 @@
 //! The statement that makes matches: all that wait at the same moment.
 
+use std::collections::{HashMap, HashSet};
+use std::iter;
 use std::time::Duration;
 
 use sqlx::PgConnection;
@@ -39,19 +41,24 @@ impl Patience {
 /// Far longer than a match holds a lock, far shorter than a caller waits.
 const SHORT_LOCK_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// A row of the answer.
-struct Row {
-    manager_id: Option<i64>,
-    customer_id: Option<i64>,
-    customer_created: bool,
-    turn: i64,
-    version: Option<i64>,
-    matched_now: Option<bool>,
+/// The answer of the statement.
+struct Answer {
+    /// Of each match.
+    manager_ids: Vec<Option<i64>>,
+    customer_ids: Vec<Option<i64>>,
+    /// Empty: none was.
+    customers_created: Vec<bool>,
+    /// Of each relation that was created or changed.
+    written_organisation_ids: Vec<i64>,
+    low_ids: Vec<i64>,
+    high_ids: Vec<i64>,
+    /// Letters, as the function has them.
+    changes: Vec<i8>,
 }
 
 /// Resolves every customer, creates the guests and writes the relations, in one round trip and one implicit transaction:
-/// the function of the migration `match_customers`. Matches of one organisation stand together. The verdicts come in the
-/// order of the matches, which is the order in which those of an organisation take effect.
+/// the function of the migration `write_matches`. Matches of one organisation stand in the order in which they take effect;
+/// the verdicts are in that of all.
 pub(super) async fn execute(
     connection: &mut PgConnection,
     matches: &[&Match],
@@ -66,12 +73,18 @@ pub(super) async fn execute(
         emails.iter().map(|email| email.map(|_| CuRefNo::generate().to_string())).collect();
     let notices: Vec<Option<&str>> =
         matches.iter().map(|wanted| wanted.notice.as_ref().map(Notice::as_str)).collect();
-    let rows = sqlx::query_as!(
-        Row,
+    let answer = sqlx::query_as!(
+        Answer,
         r#"
         select
-            manager_id, customer_id, customer_created as "customer_created!", turn as "turn!", version, matched_now
-        from match_customers($1, $2, $3, $4, $5, $6, $7)
+            manager_ids as "manager_ids!: Vec<Option<i64>>",
+            customer_ids as "customer_ids!: Vec<Option<i64>>",
+            customers_created as "customers_created!",
+            written_organisation_ids as "written_organisation_ids!",
+            low_ids as "low_ids!",
+            high_ids as "high_ids!",
+            changes as "changes!"
+        from write_matches($1, $2, $3, $4, $5, $6, $7)
         "#,
         &organisation_ids,
         &managers as &[&str],
@@ -81,31 +94,59 @@ pub(super) async fn execute(
         &notices as &[Option<&str>],
         patience.as_setting(),
     )
-    .fetch_all(connection)
+    .fetch_one(connection)
     .await?;
-    Ok(matches.iter().zip(rows).map(|(wanted, row)| verdict(wanted, &row)).collect())
+    Ok(answer.verdicts(matches))
 }
 
-fn verdict(wanted: &Match, row: &Row) -> Verdict {
+/// An organisation and two customers, the lower id first.
+type Pair = (i64, i64, i64);
+
+impl Answer {
+    fn verdicts(self, matches: &[&Match]) -> Vec<Verdict> {
+        let changes = self.changes();
+        let mut pairs = HashSet::with_capacity(matches.len());
+        let created = self.customers_created.into_iter().chain(iter::repeat(false));
+        let found = self.manager_ids.into_iter().zip(self.customer_ids).zip(created);
+        let verdict = |(wanted, ((manager_id, customer_id), customer_created)): (&&Match, _)| {
+            let (manager_id, customer_id) = match both(wanted, manager_id, customer_id) {
+                Ok(ids) => ids,
+                Err(verdict) => return verdict,
+            };
+            let pair = (wanted.organisation_id, manager_id.min(customer_id), manager_id.max(customer_id));
+            if !pairs.insert(pair) {
+                return Verdict::Deferred;
+            }
+            let change = changes.get(&pair).copied().unwrap_or(Change::Unchanged);
+            Verdict::Done(Ok(Outcome { change, customer_created, manager_id, customer_id }))
+        };
+        matches.iter().zip(found).map(verdict).collect()
+    }
+
+    /// What happened to each relation that was created or changed.
+    fn changes(&self) -> HashMap<Pair, Change> {
+        let pairs = self.written_organisation_ids.iter().zip(&self.low_ids).zip(&self.high_ids);
+        let pairs = pairs.map(|((&organisation_id, &low_id), &high_id)| (organisation_id, low_id, high_id));
+        let changes = self.changes.iter().map(|change| match u8::try_from(*change) {
+            Ok(b'c') => Change::Created,
+            Ok(b'r') => Change::Reactivated,
+            _ => Change::Updated,
+        });
+        pairs.zip(changes).collect()
+    }
+}
+
+/// The two customers of a match, if they are there and two.
+fn both(wanted: &Match, manager_id: Option<i64>, customer_id: Option<i64>) -> Result<(i64, i64), Verdict> {
     let not_found = |cu_ref_no: &CuRefNo| Verdict::Done(Err(MatchError::CustomerNotFound(cu_ref_no.clone())));
-    let Some(manager_id) = row.manager_id else { return not_found(&wanted.manager) };
-    let customer_id = match (row.customer_id, &wanted.customer) {
-        (Some(id), _) => id,
-        (None, Customer::CuRefNo(cu_ref_no)) => return not_found(cu_ref_no),
+    let manager_id = manager_id.ok_or_else(|| not_found(&wanted.manager))?;
+    let customer_id = customer_id.ok_or_else(|| match &wanted.customer {
+        Customer::CuRefNo(cu_ref_no) => not_found(cu_ref_no),
         // Nobody has the address although it was just seen or given: the next statement tells.
-        (None, Customer::Email(_)) => return Verdict::Deferred,
-    };
+        Customer::Email(_) => Verdict::Deferred,
+    })?;
     if manager_id == customer_id {
-        return Verdict::Done(Err(MatchError::SameCustomer));
+        return Err(Verdict::Done(Err(MatchError::SameCustomer)));
     }
-    if row.turn > 1 {
-        return Verdict::Deferred;
-    }
-    let change = match (row.version, row.matched_now) {
-        (None, _) => Change::Unchanged,
-        (Some(1), _) => Change::Created,
-        (Some(_), Some(true)) => Change::Reactivated,
-        (Some(_), _) => Change::Updated,
-    };
-    Verdict::Done(Ok(Outcome { change, customer_created: row.customer_created, manager_id, customer_id }))
+    Ok((manager_id, customer_id))
 }

@@ -15,8 +15,8 @@ use tokio_util::sync::CancellationToken;
 use super::queue::Queue;
 use super::statement::{self, Patience, Verdict};
 use super::{Counters, Match, MatchError, Outcome};
-use crate::db::is_lock_timeout;
 use crate::db::retry::is_worth_another;
+use crate::db::{customer_has_gone, is_lock_timeout};
 
 /// How long a match may wait for its turn. Together with one last attempt this is less than a request may take.
 const MAX_WAIT: Duration = Duration::from_secs(4);
@@ -132,6 +132,10 @@ impl Writer {
                 }
                 Err(error) => error,
             };
+            let gone = customer_has_gone(&error);
+            if gone && !shared(&batch) {
+                continue;
+            }
             // It may be lost, or in the middle of an answer.
             self.connection = None;
             let locked = is_lock_timeout(&error) && matches!(patience, Patience::Short);
@@ -139,7 +143,7 @@ impl Writer {
                 left.locked.extend(batch);
                 return;
             }
-            if locked || !is_worth_another(&error) {
+            if gone || locked || !is_worth_another(&error) {
                 self.write_apart(batch, patience, error, left).await;
                 return;
             }

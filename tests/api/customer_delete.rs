@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use customer_match::db::customer_delete;
 use customer_match::domain::{CuRefNo, ProfileText};
+use rstest::rstest;
 use serde_json::json;
 use tokio::task::JoinSet;
 
@@ -112,30 +113,38 @@ async fn living(service: &Service) -> i64 {
         .unwrap()
 }
 
-/// Every match that was acknowledged before the deletion is deactivated by it, every later one refused.
+/// Every match that was acknowledged before the deletion is deactivated by it, every later one refused: those of new
+/// relations, and those of relations that were there and had ended.
+#[rstest]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn matches_that_race_with_a_deletion_leave_nothing_active() {
+async fn matches_that_race_with_a_deletion_leave_nothing_active(#[values(false, true)] ended: bool) {
     let service = Arc::new(Service::start().await);
+    let manager = |i: u32| format!("customer{i:08}");
     for i in 0..100 {
-        service.add_customer(&format!("customer{i:08}"), None).await;
+        service.add_customer(&manager(i), None).await;
+        if ended {
+            let body = json!({ "managerCuRefNo": manager(i), "customerCuRefNo": CUSTOMER });
+            service.post_match(body).await.assert_success();
+        }
     }
+    service.execute("update customer_match set deactivated_at = now()").await;
     let mut matches = JoinSet::new();
     for i in 0..100 {
-        let body = json!({ "managerCuRefNo": format!("customer{i:08}"), "customerCuRefNo": CUSTOMER });
+        let body = json!({ "managerCuRefNo": manager(i), "customerCuRefNo": CUSTOMER });
         let service = Arc::clone(&service);
         matches.spawn(async move { service.post_match(body).await.status });
     }
     let (cu_ref_no, reason) = (CuRefNo::parse(CUSTOMER).unwrap(), ProfileText::parse("race").unwrap());
     // Somewhere in the middle.
+    let mut statuses = Vec::new();
     while matches.len() > 60 {
-        assert!([200, 404].contains(&matches.join_next().await.unwrap().unwrap()));
+        statuses.push(matches.join_next().await.unwrap().unwrap());
     }
     let relations =
         customer_delete::delete(&service.pool, service.organisation, &cu_ref_no, &reason).await.unwrap();
-    assert!(relations >= 40, "what was acknowledged before is deactivated: {relations}");
-    for status in matches.join_all().await {
-        assert!([200, 404].contains(&status), "{status}");
-    }
-    assert_eq!(service.count("customer_match").await, relations, "nothing came after");
+    statuses.extend(matches.join_all().await);
+    let made = statuses.iter().filter(|status| **status == 200).count() as i64;
+    assert_eq!(made, relations, "what was acknowledged before is deactivated, and nothing came after");
+    assert!(made >= 40 && statuses.iter().all(|status| [200, 404].contains(status)), "{statuses:?}");
     assert!(service.relations().await.iter().all(|relation| relation.ends_with("(inactive)")));
 }

@@ -2,10 +2,11 @@
 
 use std::pin::Pin;
 
-use customer_match::db;
-use customer_match::domain::{CuRefNo, Email, Notice};
+use customer_match::db::{self, customer_delete};
+use customer_match::domain::{CuRefNo, Email, Notice, ProfileText};
 use customer_match::matching::{Change, Customer, Match, MatchError, Matcher, Outcome, rehearse};
 use futures_util::future::{join, join_all};
+use rstest::rstest;
 use sqlx::{Connection, PgConnection, PgPool};
 
 use crate::support::{CUSTOMER, MANAGER, Service};
@@ -49,11 +50,16 @@ impl Stall {
 
     /// Comes back when a writer has run into it, with that writer's process id.
     async fn until_a_writer_waits(&self) -> i32 {
+        self.until_waits("customer-match writer").await
+    }
+
+    /// Comes back when a connection of this name has run into it, with its process id.
+    async fn until_waits(&self, application: &str) -> i32 {
         let sql = "select pid from pg_stat_activity
-                   where datname = current_database() and application_name = 'customer-match writer'
-                     and wait_event_type = 'Lock'";
+                   where datname = current_database() and application_name = $1 and wait_event_type = 'Lock'";
         loop {
-            if let Some(pid) = sqlx::query_scalar(sql).fetch_optional(&self.pool).await.unwrap() {
+            let waiting = sqlx::query_scalar(sql).bind(application).fetch_optional(&self.pool).await;
+            if let Some(pid) = waiting.unwrap() {
                 return pid;
             }
         }
@@ -168,6 +174,37 @@ async fn a_connection_lost_in_the_middle_is_not_noticed_outside() {
     .await;
     assert_eq!(change(&outcome), Change::Created);
     assert_eq!(service.relations().await, ["1cGIHvFoQDGLAbcA>5CmsaVNgAQqRqoen kept"]);
+}
+
+/// Whether its relation is new or has ended before: what it locks then differs.
+#[rstest]
+#[tokio::test]
+async fn a_customer_that_is_deleted_between_look_and_write_is_not_matched(
+    #[values(false, true)] ended: bool,
+) {
+    let service = Service::start().await;
+    let matcher = matcher(&service);
+    let call = || matcher.submit(wanted(&service, MANAGER, by_cu_ref_no(CUSTOMER), None));
+    if ended {
+        call().await.unwrap();
+        service.execute("update customer_match set deactivated_at = now()").await;
+    }
+    let (cu_ref_no, reason) = (CuRefNo::parse(CUSTOMER).unwrap(), ProfileText::parse("left").unwrap());
+    let stall = Stall::begin(&service).await;
+    let (outcome, (deactivated, ())) = join(call(), async {
+        stall.until_a_writer_waits().await;
+        let deletion = customer_delete::delete(&service.pool, service.organisation, &cu_ref_no, &reason);
+        join(deletion, async {
+            // It has locked the customer and comes after the match, which has looked and is about to write.
+            stall.until_waits("customer-match").await;
+            stall.release().await;
+        })
+        .await
+    })
+    .await;
+    assert!(matches!(outcome, Err(MatchError::CustomerNotFound(_))), "{outcome:?}");
+    assert_eq!(deactivated.unwrap(), 0);
+    assert!(service.relations().await.iter().all(|relation| relation.ends_with("(inactive)")));
 }
 
 #[tokio::test]
