@@ -2,7 +2,8 @@ FROM rust:1.95-slim-bookworm AS build
 WORKDIR /build
 # The dependencies in a layer of their own: it is built again only when one of them changes.
 COPY Cargo.toml Cargo.lock build.rs ./
-RUN mkdir src && echo '//! Empty.' > src/lib.rs && echo '//! Empty.\nfn main() {}' > src/main.rs \
+RUN mkdir -p src proof/history proof/crash && touch proof/history/main.rs proof/crash/main.rs \
+ && echo '//! Empty.' > src/lib.rs && echo '//! Empty.\nfn main() {}' > src/main.rs \
  && cargo build --release --locked
 COPY .cargo .cargo
 COPY .sqlx .sqlx
