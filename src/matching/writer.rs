@@ -25,8 +25,9 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(5500);
 /// The longest pause before the second attempt at a batch; it doubles with each, up to [`MAX_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const MAX_PAUSE: Duration = Duration::from_millis(500);
-/// A batch that takes longer waits for something, and another writer goes on with what has come meanwhile.
-const STUCK_AFTER: Duration = Duration::from_millis(50);
+/// A batch that takes longer waits for something, a lock or the disk, and another writer goes on with what has come
+/// meanwhile. A batch that waits for nothing takes a tenth of a millisecond for each match.
+const STUCK_AFTER: Duration = Duration::from_millis(10);
 
 /// A match that waits, and who waits for it.
 pub(super) struct Job {
