@@ -159,10 +159,10 @@ async fn it_hangs_and_comes_back() {
 async fn it_fails_over_to_another_machine() {
     let mut outage = Outage::prepare().await;
     outage.proxy.fail_over();
-    assert_statuses(&outage.read().await, 200);
-    // The match that finds out may be late, and is told so.
-    let first = match_with(&outage.service, CUSTOMER).await;
-    assert!(first.status == 200 || first.status == 503, "{first:?}");
+    // Whoever finds out may be late, and is told so.
+    let mut first = outage.read().await;
+    first.push(match_with(&outage.service, CUSTOMER).await);
+    assert!(first.iter().all(|answer| [200, 503].contains(&answer.status)), "{first:#?}");
     outage.assert_works().await;
 }
 
