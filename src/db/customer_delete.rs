@@ -65,8 +65,9 @@ async fn write(
     super::allow_long_statements(transaction).await?;
     // A merge of the other side of a relation may hold what this needs, and need what this holds.
     organisation::take_turn(transaction, organisation_id).await?;
-    // A match holds its customers `for key share` until its commit. So it is waited for here and its relation seen by the
-    // next statement, which has a snapshot of its own; or it comes later, waits, and finds the customer deleted.
+    super::customer_match::lock_all_of(transaction, organisation_id, &[cu_ref_no.as_str()]).await?;
+    // A match that writes holds its customers `for key share` until its commit. So it is waited for here and its relation
+    // seen by the next statement, which has a snapshot of its own; or it comes later, waits, and finds the customer deleted.
     let found = sqlx::query!(
         r#"select id, deleted_at is not null as "deleted!"
            from customer where organisation_id = $1 and cu_ref_no = $2 for update"#,

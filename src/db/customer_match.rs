@@ -2,7 +2,7 @@
 //! [`crate::matching`].
 
 use chrono::{DateTime, Utc};
-use sqlx::PgExecutor;
+use sqlx::{PgConnection, PgExecutor};
 
 /// A relation, seen as one of its two directions.
 #[derive(Debug)]
@@ -48,4 +48,29 @@ pub async fn find(
     )
     .fetch_optional(db)
     .await
+}
+
+/// Locks the active relations of these customers, in the order in which matches lock theirs, until the transaction ends.
+/// Whoever is to lock the customers as well does this first, as matches do: else each would wait for the other.
+pub(super) async fn lock_all_of(
+    transaction: &mut PgConnection,
+    organisation_id: i64,
+    cu_ref_nos: &[&str],
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        r#"select count(*) from (
+               select version from customer_match
+               where organisation_id = $1 and deactivated_at is null and (
+                   low_id = any (array(select id from customer where organisation_id = $1 and cu_ref_no = any ($2)))
+                   or high_id = any (array(select id from customer where organisation_id = $1 and cu_ref_no = any ($2)))
+               )
+               order by low_id, high_id
+               for no key update
+           ) as locked"#,
+        organisation_id,
+        cu_ref_nos as &[&str],
+    )
+    .fetch_one(transaction)
+    .await?;
+    Ok(())
 }

@@ -141,7 +141,8 @@ struct Party {
 /// Nothing is read before: a match of either is committed by now and seen by the statements that follow, each with a
 /// snapshot of its own, or it waits and finds what this leaves behind.
 async fn lock(transaction: &mut PgConnection, wanted: Merge<'_>) -> Result<(Party, Party), MergeError> {
-    let names = [wanted.legacy.as_str().to_owned(), wanted.survivor.as_str().to_owned()];
+    let names = [wanted.legacy.as_str(), wanted.survivor.as_str()];
+    super::customer_match::lock_all_of(transaction, wanted.organisation_id, &names).await?;
     let mut parties = sqlx::query_as!(
         Party,
         r#"select
@@ -155,7 +156,7 @@ async fn lock(transaction: &mut PgConnection, wanted: Merge<'_>) -> Result<(Part
            order by c.id
            for update of c"#,
         wanted.organisation_id,
-        &names,
+        &names as &[&str],
     )
     .fetch_all(&mut *transaction)
     .await?;
