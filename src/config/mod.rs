@@ -91,9 +91,10 @@ fn require(sense: bool, otherwise: impl FnOnce() -> String) -> Result<(), Config
     if sense { Ok(()) } else { Err(ConfigError(otherwise())) }
 }
 
-/// A variable that other programs know too; an empty one is not there.
+/// A variable that other programs know too; an empty one is not there. One that is no text is wrong, and not absent.
 fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|text| !text.trim().is_empty())
+    let value = std::env::var_os(name)?;
+    Some(value.to_string_lossy().into_owned()).filter(|text| !text.trim().is_empty())
 }
 
 impl Config {
