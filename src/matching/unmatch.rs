@@ -44,8 +44,8 @@ pub async fn unmatch(pool: &PgPool, unwanted: &Unmatch) -> Result<(), UnmatchErr
     retry(|| db::run(pool, async |db| execute(db, unwanted).await)).await
 }
 
-/// Resolves both customers and deactivates their relation, in one round trip and one implicit transaction, under the
-/// same locks as [`super::statement`]: the customers in share mode, then the one pair.
+/// Resolves both customers and deactivates their relation, in one round trip and one implicit transaction, with
+/// the customers locked in share mode and then the one pair.
 async fn execute(db: impl PgExecutor<'_>, unwanted: &Unmatch) -> Result<(), UnmatchError> {
     let row = sqlx::query!(
         r#"
