@@ -16,7 +16,7 @@ use std::io::{IsTerminal, stderr};
 use std::panic::{self, PanicHookInfo};
 
 use tracing::Level;
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt};
@@ -40,7 +40,11 @@ pub fn lost_lines() -> u64 {
 
 /// From here on this process logs as it is told. May be called once. When the guard is dropped, all is written.
 pub fn start(log: &Log) -> anyhow::Result<Guard> {
-    let cap = Targets::new().with_target(env!("CARGO_CRATE_NAME"), Level::TRACE).with_default(OTHERS);
+    let cap = Targets::new()
+        .with_target(env!("CARGO_CRATE_NAME"), Level::TRACE)
+        // Quotes what it does not know in a database URL, which may be a misspelt password.
+        .with_target("sqlx_postgres::options", LevelFilter::OFF)
+        .with_default(OTHERS);
     let filter = log.filter()?;
     let terminal = stderr().is_terminal();
     let text = match log.format {

@@ -1,6 +1,8 @@
 //! Settings: what may be set, where it is documented, and what is refused before anything starts.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 
 use clap::{Arg, CommandFactory};
 use customer_match::cli::Cli;
@@ -180,4 +182,19 @@ async fn a_request_that_the_server_is_late_with_is_503() {
     let answer = service.post_match(json!({ "managerCuRefNo": MANAGER, "customerCuRefNo": CUSTOMER })).await;
     answer.assert_error(503, "INTERNAL_SERVICE_UNAVAILABLE");
     assert_eq!(answer.headers["retry-after"], "1");
+}
+
+#[test]
+fn a_misspelt_parameter_of_the_database_url_is_not_quoted() {
+    let url = "postgres://user@localhost/database?pasword=s3cret";
+    let output = command(&["config", "check", "--database-url", url]).output().unwrap();
+    let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    assert!(!said.contains("s3cret"), "{said}");
+}
+
+#[test]
+fn a_database_url_that_is_no_text_is_refused() {
+    let mut check = command(&["config", "check"]);
+    check.env("DATABASE_URL", OsStr::from_bytes(b"postgre\xff://user@localhost/database"));
+    assert!(run_refused(check).contains("the database URL is not of the form"));
 }
