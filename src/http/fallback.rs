@@ -9,10 +9,14 @@ use axum::response::{IntoResponse, Response};
 
 use super::App;
 use super::extract::count;
+use super::unreadable;
 use crate::error::{ApiError, ErrorCode};
 
-/// No route. The path is not repeated: with a `&` in the place of the `?` it holds a key.
+/// No route, or nothing that could be read. The path is not repeated: with a `&` in the place of the `?` it holds a key.
 pub(super) async fn not_found(State(app): State<Arc<App>>, request: Request) -> ApiError {
+    if let Some(refusal) = unreadable::refusal(&request) {
+        return refusal;
+    }
     let there_is_none = |()| ApiError::not_found("The requested path");
     count(&app, request).await.map_or_else(identity, there_is_none)
 }

@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::header::CONTENT_TYPE;
-use axum::middleware::from_fn;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use sqlx::PgPool;
@@ -21,10 +20,13 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 pub fn router(app: &App) -> Router {
     Router::new()
         .route("/metrics", get(metrics))
-        .fallback(async || ApiError::not_found("The requested path"))
+        .fallback(not_found)
         .method_not_allowed_fallback(async || ApiError::from(ErrorCode::MethodNotAllowed))
-        .layer(from_fn(unreadable::refuse))
         .with_state((Arc::clone(&app.metrics), app.pool.clone(), app.matcher.clone()))
+}
+
+async fn not_found(request: Request) -> ApiError {
+    unreadable::refusal(&request).unwrap_or_else(|| ApiError::not_found("The requested path"))
 }
 
 type Measured = (Arc<Metrics>, PgPool, Matcher);

@@ -137,8 +137,7 @@ pub fn router(app: App) -> Router {
                 .layer(from_fn(rate_limit::announce))
                 .layer(from_fn(concurrency::hold))
                 .layer(CatchPanicLayer::custom(fallback::panicked))
-                .layer(from_fn_with_state(app.timeouts.request, timeout::limit))
-                .layer(from_fn(unreadable::refuse)),
+                .layer(from_fn_with_state(app.timeouts.request, timeout::limit)),
         )
         .with_state(Arc::new(app))
 }

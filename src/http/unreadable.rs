@@ -12,8 +12,6 @@ use std::task::{Context, Poll};
 use axum::Router;
 use axum::extract::Request;
 use axum::http::StatusCode;
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -32,12 +30,11 @@ const IN_ITS_PLACE: &[u8] = b"UNREADABLE /unreadable HTTP/1.1\r\nConnection: clo
 #[derive(Clone, Copy)]
 struct Unreadable(StatusCode);
 
-/// The innermost layer: answers what could not be read.
-pub(super) async fn refuse(request: Request, next: Next) -> Response {
-    match request.extensions().get() {
-        Some(Unreadable(status)) => ApiError::unreadable(*status).into_response(),
-        None => next.run(request).await,
-    }
+/// What is said of the request if it stands for one that could not be read. No route has its path, so that only the
+/// fallback need ask.
+pub(super) fn refusal(request: &Request) -> Option<ApiError> {
+    let Unreadable(status) = request.extensions().get()?;
+    Some(ApiError::unreadable(*status))
 }
 
 /// Has the router answer, and gives the stream back for the rest.
