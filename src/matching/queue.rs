@@ -16,9 +16,11 @@ use super::writer::Job;
 const PLACES: usize = 2048;
 /// Those of one organisation.
 const PLACES_OF_ONE: usize = PLACES / 2;
-/// Matches in one batch. Batches form by themselves and are as large as what has come in during the last one; this bounds
-/// how long whoever comes next waits.
+/// Matches in one batch. Batches form by themselves, of what has come in during the last one; this bounds how long whoever
+/// comes next waits.
 const MAX_BATCH: usize = 256;
+/// So many are taken together in any case: what is saved by a smaller batch would be less than what another one costs.
+const SMALL_BATCH: usize = 16;
 
 /// All that waits.
 #[derive(Default)]
@@ -34,6 +36,8 @@ struct State {
     turns: VecDeque<i64>,
     /// In all lines, what is being written included.
     jobs: usize,
+    /// In the last batch that has left.
+    left: usize,
 }
 
 #[derive(Default)]
@@ -42,6 +46,15 @@ struct Line {
     being_written: usize,
     /// Has a batch to itself next time.
     alone: bool,
+}
+
+impl State {
+    /// How many matches the next batch may have: half of all that are called for at present, as whoever was answered last
+    /// may call again. While these are written, the others are answered and asked for; were all written together, the
+    /// database would have nothing to do meanwhile, and the server nothing after.
+    fn next_batch(&self) -> usize {
+        (self.jobs + self.left).div_ceil(2).clamp(SMALL_BATCH, MAX_BATCH)
+    }
 }
 
 impl Queue {
@@ -84,9 +97,10 @@ impl Queue {
 
     fn take_now(&self) -> Option<Batch<'_>> {
         let mut state = self.lock();
+        let most = state.next_batch();
         let State { lines, turns, .. } = &mut *state;
         let alone = |id: &i64| lines.get(id).is_some_and(|line| line.alone);
-        let together = turns.iter().take(MAX_BATCH).take_while(|id| !alone(id)).count();
+        let together = turns.iter().take(most).take_while(|id| !alone(id)).count();
         let mut organisations: Vec<_> = turns.drain(..together.max(1).min(turns.len())).collect();
         if organisations.is_empty() {
             return None;
@@ -95,7 +109,7 @@ impl Queue {
         organisations.sort_by_key(|id| lines.get(id).map(|line| line.waiting.len()));
         let mut jobs = Vec::new();
         for (served, id) in organisations.iter().enumerate() {
-            let share = (MAX_BATCH - jobs.len()) / (organisations.len() - served);
+            let share = (most - jobs.len()) / (organisations.len() - served);
             if let Some(line) = lines.get_mut(id) {
                 line.alone = false;
                 line.being_written = share.min(line.waiting.len());
@@ -149,9 +163,11 @@ impl Batch<'_> {
 impl Drop for Batch<'_> {
     fn drop(&mut self) {
         let mut state = self.queue.lock();
-        let State { lines, turns, jobs } = &mut *state;
+        let State { lines, turns, jobs, left } = &mut *state;
+        *left = 0;
         for id in &self.organisations {
             let Some(line) = lines.get_mut(id) else { continue };
+            *left += line.being_written;
             *jobs -= line.being_written;
             line.being_written = 0;
             if line.waiting.is_empty() {
@@ -205,15 +221,30 @@ mod tests {
     }
 
     #[test]
+    fn half_of_those_who_call_are_written_while_the_others_come() {
+        let queue = queue((0..64).map(|organisation_id| job(organisation_id, 0)));
+        let first = queue.take_now().unwrap();
+        assert_eq!(first.jobs.len(), 32);
+        drop(first);
+        let second = queue.take_now().unwrap();
+        assert_eq!(second.jobs.len(), 32, "those who were answered first may call again");
+        for organisation_id in 64..74 {
+            assert!(queue.enter(job(organisation_id, 0)).is_ok());
+        }
+        drop(second);
+        assert_eq!(queue.take_now().unwrap().jobs.len(), 10, "nobody waits for them");
+    }
+
+    #[test]
     fn an_organisation_is_in_one_batch_at_a_time_and_keeps_its_order() {
         let queue = queue((0..300).map(|customer| job(1, customer)));
         let mut batch = queue.take_now().unwrap();
+        assert_eq!(batch.jobs.len(), 150);
         assert!(queue.take_now().is_none());
         let last = batch.jobs.pop().unwrap();
         batch.put_back([last].into_iter(), Vec::new());
         let next = of(&queue.take_now().unwrap(), 1);
-        assert_eq!(next.first().unwrap(), "255@example.com");
-        assert_eq!(next.len(), 1 + 300 - 256);
+        assert_eq!(next.first().unwrap(), "149@example.com");
     }
 
     #[test]
