@@ -5,10 +5,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::Request;
 use axum::http::Extensions;
-use axum::middleware::Next;
-use axum::response::Response;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::slot::Slot;
@@ -34,8 +31,7 @@ impl Places {
     }
 }
 
-/// Gives the place back when the request has been answered, or its client has left.
-pub(super) async fn hold(mut request: Request, next: Next) -> Response {
-    let _place = Slot::<OwnedSemaphorePermit>::open(request.extensions_mut());
-    next.run(request).await
+/// Where a request's place is kept; it is given back with this.
+pub(super) fn open(extensions: &mut Extensions) -> Slot<OwnedSemaphorePermit> {
+    Slot::open(extensions)
 }

@@ -1,15 +1,16 @@
 //! Web front ends may call, of any origin unless an operator names some (contract §3: the key is what counts, no cookie
 //! is).
 
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::header::{ACCESS_CONTROL_REQUEST_METHOD, LINK, RETRY_AFTER};
 use axum::http::{HeaderName, Method};
-use axum::middleware::Next;
 use axum::response::Response;
-use tower::{Layer, ServiceExt};
-use tower_http::cors::{AllowHeaders, AllowOrigin, Any, CorsLayer};
+use futures_util::future::Either;
+use tower::{Layer, Service};
+use tower_http::cors::{self, AllowHeaders, AllowOrigin, Any, CorsLayer};
 
 use super::extract::Prefer;
 use super::{rate_limit, trace};
@@ -19,32 +20,59 @@ use crate::config::Cors;
 const PREFLIGHT_MAX_AGE: Duration = Duration::from_secs(2 * 60 * 60);
 
 /// What answers preflights and marks every other answer.
-pub(super) fn layer(config: &Cors) -> CorsLayer {
-    let origins = config.origins().map_or_else(|| AllowOrigin::from(Any), AllowOrigin::list);
-    CorsLayer::new()
-        .allow_origin(origins)
-        .allow_methods([Method::GET, Method::POST])
-        .allow_headers(AllowHeaders::mirror_request())
-        .expose_headers([
-            HeaderName::from_static(trace::REQUEST_ID),
-            rate_limit::LIMIT,
-            rate_limit::REMAINING,
-            rate_limit::RESET,
-            RETRY_AFTER,
-            LINK,
-            Prefer::APPLIED,
-        ])
-        .max_age(PREFLIGHT_MAX_AGE)
+#[derive(Clone)]
+pub(super) struct Allow(CorsLayer);
+
+impl Allow {
+    pub(super) fn new(config: &Cors) -> Self {
+        let origins = config.origins().map_or_else(|| AllowOrigin::from(Any), AllowOrigin::list);
+        Self(
+            CorsLayer::new()
+                .allow_origin(origins)
+                .allow_methods([Method::GET, Method::POST])
+                .allow_headers(AllowHeaders::mirror_request())
+                .expose_headers([
+                    HeaderName::from_static(trace::REQUEST_ID),
+                    rate_limit::LIMIT,
+                    rate_limit::REMAINING,
+                    rate_limit::RESET,
+                    RETRY_AFTER,
+                    LINK,
+                    Prefer::APPLIED,
+                ])
+                .max_age(PREFLIGHT_MAX_AGE),
+        )
+    }
 }
 
-/// The layer takes any OPTIONS for a preflight; one that is none goes on, to be refused like every other wrong method.
-pub(super) async fn allow(State(layer): State<CorsLayer>, request: Request, next: Next) -> Response {
-    let preflight = request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD);
-    if request.method() == Method::OPTIONS && !preflight {
-        return next.run(request).await;
+impl<S> Layer<S> for Allow {
+    type Service = Allowed<S>;
+
+    fn layer(&self, inner: S) -> Allowed<S> {
+        Allowed(self.0.layer(inner))
     }
-    match layer.layer(next).oneshot(request).await {
-        Ok(response) => response,
-        Err(never) => match never {},
+}
+
+/// tower-http's service takes any OPTIONS for a preflight; one that is none goes on, to be refused like every other wrong
+/// method.
+#[derive(Clone)]
+pub(super) struct Allowed<S>(cors::Cors<S>);
+
+impl<S: Service<Request, Response = Response>> Service<Request> for Allowed<S> {
+    type Response = Response;
+    type Error = S::Error;
+    type Future = Either<<cors::Cors<S> as Service<Request>>::Future, S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let preflight = request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD);
+        if request.method() == Method::OPTIONS && !preflight {
+            Either::Right(self.0.get_mut().call(request))
+        } else {
+            Either::Left(self.0.call(request))
+        }
     }
 }

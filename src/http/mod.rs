@@ -1,10 +1,10 @@
 //! The HTTP side: every route and every layer is in this file, each endpoint in one of its own.
 //!
-//! A request passes [`trace`] (id, span, log event, metrics), [`cors`], [`security`] (headers), [`rate_limit`] (headers),
-//! [`concurrency`], a net for panics, [`timeout`] and then its endpoint, whose extractor ([`extract`]) checks the key before
-//! anything else is looked at. What is no request that can be read passes the same layers ([`unreadable`]).
+//! A request passes [`trace`] (id, span, log event, metrics), [`cors`], [`security`] (headers), its [`bounds`], a net for panics
+//! and then its endpoint, whose extractor ([`extract`]) checks the key before anything else is looked at. What is no request that can be read passes the same layers ([`unreadable`]).
 
 mod asset;
+mod bounds;
 mod client_address;
 mod concurrency;
 mod connection;
@@ -29,7 +29,6 @@ mod security;
 pub mod server;
 mod slot;
 mod success;
-mod timeout;
 pub mod tls;
 mod trace;
 mod unreadable;
@@ -39,12 +38,11 @@ pub use openapi::document;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::middleware::{from_fn, from_fn_with_state};
+use axum::middleware::from_fn_with_state;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::cors::CorsLayer;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -63,7 +61,7 @@ pub struct App {
     matcher: Matcher,
     demo: bool,
     trusted_proxies: TrustedProxies,
-    cors: CorsLayer,
+    cors: cors::Allow,
     places: Places,
     metrics: Arc<Metrics>,
     timeouts: Timeouts,
@@ -79,7 +77,7 @@ impl App {
         let Config { rate_limits, timeouts, .. } = *config;
         let keys = Arc::new(KeyRegistry::start(pool.clone(), rate_limits, Pace::default()));
         let trusted_proxies = config.trusted_proxies.clone();
-        let cors = cors::layer(&config.cors);
+        let cors = cors::Allow::new(&config.cors);
         let places = Places::new(config.limits.requests);
         Self {
             pool,
@@ -132,12 +130,10 @@ pub fn router(app: App) -> Router {
         .layer(
             ServiceBuilder::new()
                 .layer(from_fn_with_state(Arc::clone(&app.metrics), trace::observe))
-                .layer(from_fn_with_state(app.cors.clone(), cors::allow))
-                .layer(from_fn(security::restrict))
-                .layer(from_fn(rate_limit::announce))
-                .layer(from_fn(concurrency::hold))
-                .layer(CatchPanicLayer::custom(fallback::panicked))
-                .layer(from_fn_with_state(app.timeouts.request, timeout::limit)),
+                .layer(app.cors.clone())
+                .map_response(security::restrict)
+                .layer(from_fn_with_state(app.timeouts.request, bounds::keep))
+                .layer(CatchPanicLayer::custom(fallback::panicked)),
         )
         .with_state(Arc::new(app))
 }

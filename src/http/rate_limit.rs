@@ -2,10 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use axum::extract::Request;
-use axum::http::{Extensions, HeaderName, HeaderValue};
-use axum::middleware::Next;
-use axum::response::Response;
+use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue};
 
 use super::slot::Slot;
 use crate::error::whole_seconds;
@@ -20,17 +17,16 @@ pub(super) fn record(extensions: &Extensions, allowance: Allowance) {
     Slot::fill(extensions, allowance);
 }
 
-/// Puts the headers on every answer to a known key that is limited, refusals and timeouts included.
-pub(super) async fn announce(mut request: Request, next: Next) -> Response {
-    let slot = Slot::<Allowance>::open(request.extensions_mut());
-    let mut response = next.run(request).await;
-    if let Some(allowance) = slot.get() {
-        let headers = response.headers_mut();
-        headers.insert(LIMIT, allowance.limit.into());
-        headers.insert(REMAINING, allowance.remaining.into());
-        headers.insert(RESET, at(allowance.reset));
-    }
-    response
+/// Where it is noted.
+pub(super) fn open(extensions: &mut Extensions) -> Slot<Allowance> {
+    Slot::open(extensions)
+}
+
+/// Puts the headers on an answer: on every one to a known key that is limited, refusals and timeouts included.
+pub(super) fn announce(headers: &mut HeaderMap, allowance: Allowance) {
+    headers.insert(LIMIT, allowance.limit.into());
+    headers.insert(REMAINING, allowance.remaining.into());
+    headers.insert(RESET, at(allowance.reset));
 }
 
 /// A moment this far from now in Unix seconds, rounded up: whoever waits for it has waited long enough.
