@@ -4,6 +4,11 @@ use std::io::{Write, stderr};
 use std::process::ExitCode;
 
 use customer_match::cli::{self, Cli};
+use mimalloc::MiMalloc;
+
+/// See Cargo.toml for why.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 #[tokio::main]
 async fn main() -> ExitCode {
