@@ -25,6 +25,8 @@ class Run:
     relations: int
     warm_up: float
     seconds: float
+    # On a Postgres with buffers for its tables, not on what initdb makes.
+    sized: bool = False
 
 
 def measure(run, cluster, seed, best_cpu_ms):

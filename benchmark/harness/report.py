@@ -19,19 +19,20 @@ LINES = [
 
 
 def write(data, out):
-    summary = Summary(data["results"])
+    summary, sized = Summary(data["results"]), Summary(data["results"], sized=True)
     pictures = [
         ("throughput", "Durable matches a second", "a second", PER_SECOND, 1),
         ("p99", "The slowest of a hundred answers (p99)", "milliseconds", P99, 1000),
     ]
-    sections = [heading(data), target_table(summary)]
+    sections = [heading(data), target_table(summary, sized)]
     for name, title, unit, value, divisor in pictures:
         lines = [(label, line(summary, names, value, divisor)) for label, names in LINES]
         # One number of connections, as in quick mode, makes no line.
         if any(len(points) > 1 for _, points in lines):
             (out / f"{name}.svg").write_text(chart.draw(title, unit, lines, "customer-match"))
             sections.append(f"![{title}, by connections]({name}.svg)\n")
-    sections += [throughput(summary), latency(summary), sizes(summary), resources(summary), trust(data)]
+    sections += [throughput(summary), latency(summary), sizes(summary, "as initdb makes it")]
+    sections += [sizes(sized, "with 2 GB of buffers"), resources(summary), trust(data)]
     sections += [circumstances(data), all_rounds(data)]
     (out / "README.md").write_text("\n".join(section for section in sections if section))
 
@@ -55,9 +56,9 @@ def heading(data):
     )
 
 
-def target_table(summary):
+def target_table(summary, sized):
     rows = []
-    for target in targets(summary):
+    for target in targets(summary, sized):
         sign = "≤" if target.at_most else "≥"
         rows.append([target.label, spread(target.figure, "{:.2f}"), f"{sign} {target.floor:g}", f"{sign} {target.stretch:g}", target.met()])
     return table("customer-match against the figures to reach (at 64 connections unless said)",
@@ -85,13 +86,13 @@ def by_connections(summary, title, value, pattern, divisor, names):
     return table(f"{title}, by connections", ["", *columns], rows)
 
 
-def sizes(summary):
+def sizes(summary, postgres):
     columns = sorted({key[2] for key in summary.by_key})
     if len(columns) < 2:
         return ""
     names = [name for name in CONTENDERS if any(key[0] == name and key[2] > 0 for key in summary.by_key)]
     rows = [[CONTENDERS[n].label] + [cell(summary, (n, 64, size), PER_SECOND, "{:,.0f}") for size in columns] for n in names]
-    return table("A second at 64 connections, by relations in the table before", ["", *(f"{c:,}" for c in columns)], rows)
+    return table(f"A second at 64 connections, by relations in the table before; Postgres {postgres}", ["", *(f"{c:,}" for c in columns)], rows)
 
 
 def resources(summary):
@@ -152,14 +153,14 @@ def all_rounds(data):
             times = [f"{result[name] / 1000:.2f}" if name in result else "" for name in ("p50_us", "p99_us", "max_us")]
             figures = [f"{result['per_second']:,.0f}", *times]
         remark = "failed" if result["failed"] else "repeated" if result["repeated"] else "noisy" if result["noisy"] else ""
-        who = [result["contender"], result["connections"], f"{result['relations']:,}"]
+        who = [result["contender"], result["connections"], f"{result['relations']:,}" + (", sized" if result["sized"] else "")]
         rows.append([result["round"], *who, *figures, result["cpu_ms"], result["sync_us"], remark])
     head = ["round", "contender", "connections", "rows before", "a second", "p50 ms", "p99 ms", "max ms", "CPU ms", "sync µs", ""]
     return "<details><summary>All runs</summary>\n\n" + table("", head, rows) + "\n</details>\n"
 
 
 def label(result):
-    return f"round {result['round']}, {result['contender']} at {result['connections']}, {result['relations']:,} rows"
+    return f"round {result['round']}, {result['contender']} at {result['connections']}, {result['relations']:,} rows" + (", sized" if result["sized"] else "")
 
 
 def cell(summary, key, value, pattern, divisor=1):

@@ -27,11 +27,13 @@ class Plan:
     runs: list
 
     def sizes(self):
-        return sorted({0} | {run.relations for run in self.runs})
+        """Of the tables, for each kind of Postgres, the one that is sized and the one that is not."""
+        kinds = {run.sized for run in self.runs}
+        return {kind: sorted({0} | {run.relations for run in self.runs if run.sized == kind}) for kind in kinds}
 
     def minutes(self):
         a_round = sum(run.warm_up + run.seconds + OVERHEAD[run.relations] for run in self.runs)
-        return (self.rounds * a_round + sum(SEEDING[size] for size in self.sizes())) / 60
+        return (self.rounds * a_round + sum(SEEDING[size] for sizes in self.sizes().values() for size in sizes)) / 60
 
 
 def quick(rounds, seconds):
@@ -50,14 +52,20 @@ def full(rounds, seconds):
         for name in ("customer-match", "one-statement", "naive")
         for relations in (1_000_000, 5_000_000)
     ]
+    runs += [
+        Run(name, 64, relations, LONG_WARM_UP, seconds, sized=True)
+        for name in ("customer-match", "one-statement")
+        for relations in (0, 5_000_000)
+    ]
     return Plan("full", rounds or 4, runs)
 
 
-def carry_out(plan, cluster, save):
+def carry_out(plan, clusters, save):
     """Returns the results, in the order of the runs; `save` gets them after each round. A run that was repeated because of
     noise stays in them, marked."""
     results = []
-    best = min(machine.calibrate(cluster.folder)["cpu_ms"] for _ in range(5))
+    folder = next(iter(clusters.values())).folder
+    best = min(machine.calibrate(folder)["cpu_ms"] for _ in range(5))
     repeats = round(REPEATS * plan.rounds * len(plan.runs))
     for number in range(1, plan.rounds + 1):
         order = list(plan.runs)
@@ -65,7 +73,7 @@ def carry_out(plan, cluster, save):
         for run in order:
             for attempt in range(1, ATTEMPTS + 1):
                 # The pairs depend on the round only: every contender of a round is asked for the same.
-                result = measure(run, cluster, number, best) | {"round": number, "attempt": attempt, "repeated": False}
+                result = measure(run, clusters[run.sized], number, best) | {"round": number, "attempt": attempt, "repeated": False}
                 results.append(result)
                 best = min(best, result["cpu_ms"])
                 say(result, plan.rounds)
@@ -79,6 +87,7 @@ def carry_out(plan, cluster, save):
 
 def say(result, rounds):
     where = f"{result['round']}/{rounds} {result['contender']} at {result['connections']}, {result['relations']:,} rows"
+    where += ", sized" if result["sized"] else ""
     if result["failed"]:
         text = "FAILED: " + "; ".join(result["failed"])
     else:
