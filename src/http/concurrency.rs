@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use axum::http::Extensions;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 
 use super::slot::Slot;
 use crate::error::{ApiError, ErrorCode};
@@ -19,7 +19,7 @@ impl Places {
         Self(Arc::new(Semaphore::new(number as usize)))
     }
 
-    /// Takes a place for this request.
+    /// Takes a place for this request, which is given back when the slot for it goes.
     ///
     /// # Errors
     ///
@@ -29,9 +29,4 @@ impl Places {
         Slot::fill(extensions, place);
         Ok(())
     }
-}
-
-/// Where a request's place is kept; it is given back with this.
-pub(super) fn open(extensions: &mut Extensions) -> Slot<OwnedSemaphorePermit> {
-    Slot::open(extensions)
 }

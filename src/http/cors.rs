@@ -19,11 +19,11 @@ use crate::config::Cors;
 /// How long a browser may remember the answer to a preflight; browsers cap it at two hours or less.
 const PREFLIGHT_MAX_AGE: Duration = Duration::from_secs(2 * 60 * 60);
 
-/// What answers preflights and marks every other answer.
+/// The layer that answers preflights and marks every other answer, but those to an OPTIONS that is no preflight.
 #[derive(Clone)]
-pub(super) struct Allow(CorsLayer);
+pub(super) struct CrossOrigin(CorsLayer);
 
-impl Allow {
+impl CrossOrigin {
     pub(super) fn new(config: &Cors) -> Self {
         let origins = config.origins().map_or_else(|| AllowOrigin::from(Any), AllowOrigin::list);
         Self(
@@ -45,20 +45,20 @@ impl Allow {
     }
 }
 
-impl<S> Layer<S> for Allow {
-    type Service = Allowed<S>;
+impl<S> Layer<S> for CrossOrigin {
+    type Service = CrossOriginService<S>;
 
-    fn layer(&self, inner: S) -> Allowed<S> {
-        Allowed(self.0.layer(inner))
+    fn layer(&self, inner: S) -> CrossOriginService<S> {
+        CrossOriginService(self.0.layer(inner))
     }
 }
 
 /// tower-http's service takes any OPTIONS for a preflight; one that is none goes on, to be refused like every other wrong
 /// method.
 #[derive(Clone)]
-pub(super) struct Allowed<S>(cors::Cors<S>);
+pub(super) struct CrossOriginService<S>(cors::Cors<S>);
 
-impl<S: Service<Request, Response = Response>> Service<Request> for Allowed<S> {
+impl<S: Service<Request, Response = Response>> Service<Request> for CrossOriginService<S> {
     type Response = Response;
     type Error = S::Error;
     type Future = Either<<cors::Cors<S> as Service<Request>>::Future, S::Future>;

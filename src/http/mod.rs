@@ -1,7 +1,8 @@
 //! The HTTP side: every route and every layer is in this file, each endpoint in one of its own.
 //!
 //! A request passes [`trace`] (id, span, log event, metrics), [`cors`], [`security`] (headers), its [`bounds`], a net for panics
-//! and then its endpoint, whose extractor ([`extract`]) checks the key before anything else is looked at. What is no request that can be read passes the same layers ([`unreadable`]).
+//! and then its endpoint, whose extractor ([`extract`]) checks the key before anything else is looked at. What is no request
+//! that can be read passes the same layers ([`unreadable`]).
 
 mod asset;
 mod bounds;
@@ -61,7 +62,7 @@ pub struct App {
     matcher: Matcher,
     demo: bool,
     trusted_proxies: TrustedProxies,
-    cors: cors::Allow,
+    cors: cors::CrossOrigin,
     places: Places,
     metrics: Arc<Metrics>,
     timeouts: Timeouts,
@@ -77,7 +78,7 @@ impl App {
         let Config { rate_limits, timeouts, .. } = *config;
         let keys = Arc::new(KeyRegistry::start(pool.clone(), rate_limits, Pace::default()));
         let trusted_proxies = config.trusted_proxies.clone();
-        let cors = cors::Allow::new(&config.cors);
+        let cors = cors::CrossOrigin::new(&config.cors);
         let places = Places::new(config.limits.requests);
         Self {
             pool,

@@ -17,11 +17,6 @@ pub(super) fn record(extensions: &Extensions, allowance: Allowance) {
     Slot::fill(extensions, allowance);
 }
 
-/// Where it is noted.
-pub(super) fn open(extensions: &mut Extensions) -> Slot<Allowance> {
-    Slot::open(extensions)
-}
-
 /// Puts the headers on an answer: on every one to a known key that is limited, refusals and timeouts included.
 pub(super) fn announce(headers: &mut HeaderMap, allowance: Allowance) {
     headers.insert(LIMIT, allowance.limit.into());

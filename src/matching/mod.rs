@@ -15,7 +15,7 @@
 //! - **Apart**: what cannot be written fails alone, and what waits for a lock leaves its neighbours ([`writer`]). Matches
 //!   are idempotent: when the database lost a connection or a race, the batch is written again before anybody is answered.
 //! - **Fair**: a batch takes from all organisations as evenly as they allow ([`queue`]).
-//! - **In step**: it takes half of those who call, so that the server works while the database does ([`queue`]).
+//! - **In step**: when many call it takes half of them, so that the server works while the database does ([`queue`]).
 //! - **Bounded**: a full queue refuses; a match that waited too long is refused, one whose caller has gone is forgotten.
 
 mod counters;

@@ -36,8 +36,8 @@ struct State {
     turns: VecDeque<i64>,
     /// In all lines, what is being written included.
     jobs: usize,
-    /// In the last batch that has left.
-    left: usize,
+    /// In the batch that was answered last.
+    just_answered: usize,
 }
 
 #[derive(Default)]
@@ -49,11 +49,11 @@ struct Line {
 }
 
 impl State {
-    /// How many matches the next batch may have: half of all that are called for at present, as whoever was answered last
-    /// may call again. While these are written, the others are answered and asked for; were all written together, the
-    /// database would have nothing to do meanwhile, and the server nothing after.
+    /// How many matches the next batch may have: half of all who call at present, as whoever was answered last may call again.
+    /// While these are written, the others are answered and come back. Were all written together, the server would have nothing to
+    /// do meanwhile, and then the database nothing. With several writers, or one that waits for a lock, it may be more than half.
     fn next_batch(&self) -> usize {
-        (self.jobs + self.left).div_ceil(2).clamp(SMALL_BATCH, MAX_BATCH)
+        (self.jobs + self.just_answered).div_ceil(2).clamp(SMALL_BATCH, MAX_BATCH)
     }
 }
 
@@ -163,11 +163,11 @@ impl Batch<'_> {
 impl Drop for Batch<'_> {
     fn drop(&mut self) {
         let mut state = self.queue.lock();
-        let State { lines, turns, jobs, left } = &mut *state;
-        *left = 0;
+        let State { lines, turns, jobs, just_answered } = &mut *state;
+        *just_answered = 0;
         for id in &self.organisations {
             let Some(line) = lines.get_mut(id) else { continue };
-            *left += line.being_written;
+            *just_answered += line.being_written;
             *jobs -= line.being_written;
             line.being_written = 0;
             if line.waiting.is_empty() {
@@ -236,6 +236,12 @@ mod tests {
     }
 
     #[test]
+    fn a_few_are_not_divided() {
+        let queue = queue((0..16).map(|organisation_id| job(organisation_id, 0)));
+        assert_eq!(queue.take_now().unwrap().jobs.len(), 16);
+    }
+
+    #[test]
     fn an_organisation_is_in_one_batch_at_a_time_and_keeps_its_order() {
         let queue = queue((0..300).map(|customer| job(1, customer)));
         let mut batch = queue.take_now().unwrap();
@@ -245,6 +251,7 @@ mod tests {
         batch.put_back([last].into_iter(), Vec::new());
         let next = of(&queue.take_now().unwrap(), 1);
         assert_eq!(next.first().unwrap(), "149@example.com");
+        assert_eq!(next.len(), 150, "151 wait and 149 were answered");
     }
 
     #[test]

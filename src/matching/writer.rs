@@ -45,8 +45,8 @@ impl Job {
 
 /// Works until the queue is closed and every match in it is answered.
 ///
-/// Of all writers as many as `turns` has permits are at work, which makes the largest batches: another one takes over when
-/// a batch is stuck.
+/// Of all writers as many as `turns` has permits are at work, as few batches are cheaper than many: another one takes over
+/// when a batch is stuck.
 pub(super) async fn run(
     options: PgConnectOptions,
     queue: Arc<Queue>,
