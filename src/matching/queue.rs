@@ -19,8 +19,8 @@ const PLACES_OF_ONE: usize = PLACES / 2;
 /// Matches in one batch. Batches form by themselves, of what has come in during the last one; this bounds how long whoever
 /// comes next waits.
 const MAX_BATCH: usize = 256;
-/// So many are taken together in any case: what is saved by a smaller batch would be less than what another one costs.
-const SMALL_BATCH: usize = 16;
+/// So many are taken together in any case: smaller batches cost more than working in step saves (docs/performance.md).
+const SMALL_BATCH: usize = 24;
 
 /// All that waits.
 #[derive(Default)]
@@ -237,8 +237,8 @@ mod tests {
 
     #[test]
     fn a_few_are_not_divided() {
-        let queue = queue((0..16).map(|organisation_id| job(organisation_id, 0)));
-        assert_eq!(queue.take_now().unwrap().jobs.len(), 16);
+        let queue = queue((0..24).map(|organisation_id| job(organisation_id, 0)));
+        assert_eq!(queue.take_now().unwrap().jobs.len(), 24);
     }
 
     #[test]
