@@ -29,6 +29,11 @@ class Run:
     sized: bool = False
 
 
+def table_before(result):
+    """What a run finds, for the reader."""
+    return f"{result['relations']:,} rows" + (", sized" if result["sized"] else "")
+
+
 def measure(run, cluster, seed, best_cpu_ms):
     """The figures of a run with all that is known about it. `failed` says why there are none, `noisy` why they are doubtful."""
     contender = CONTENDERS[run.contender]

@@ -4,6 +4,7 @@ import statistics
 
 from . import chart
 from .contenders import CONTENDERS
+from .measure import table_before
 from .summary import FASTIFY, MEMORY, P50, P99, PER_SECOND, Summary, targets
 
 # One line of the pictures each. Of Fastify's two the better one counts.
@@ -153,14 +154,14 @@ def all_rounds(data):
             times = [f"{result[name] / 1000:.2f}" if name in result else "" for name in ("p50_us", "p99_us", "max_us")]
             figures = [f"{result['per_second']:,.0f}", *times]
         remark = "failed" if result["failed"] else "repeated" if result["repeated"] else "noisy" if result["noisy"] else ""
-        who = [result["contender"], result["connections"], f"{result['relations']:,}" + (", sized" if result["sized"] else "")]
+        who = [result["contender"], result["connections"], table_before(result)]
         rows.append([result["round"], *who, *figures, result["cpu_ms"], result["sync_us"], remark])
-    head = ["round", "contender", "connections", "rows before", "a second", "p50 ms", "p99 ms", "max ms", "CPU ms", "sync µs", ""]
+    head = ["round", "contender", "connections", "table before", "a second", "p50 ms", "p99 ms", "max ms", "CPU ms", "sync µs", ""]
     return "<details><summary>All runs</summary>\n\n" + table("", head, rows) + "\n</details>\n"
 
 
 def label(result):
-    return f"round {result['round']}, {result['contender']} at {result['connections']}, {result['relations']:,} rows" + (", sized" if result["sized"] else "")
+    return f"round {result['round']}, {result['contender']} at {result['connections']}, {table_before(result)}"
 
 
 def cell(summary, key, value, pattern, divisor=1):

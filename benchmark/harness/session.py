@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from . import machine
 from .contenders import CONTENDERS
-from .measure import Run, measure
+from .measure import Run, measure, table_before
 
 # Repeats of noisy runs in all, as a share of the runs: a machine that is never quiet must come to an end too.
 REPEATS = 0.15
@@ -86,8 +86,7 @@ def carry_out(plan, clusters, save):
 
 
 def say(result, rounds):
-    where = f"{result['round']}/{rounds} {result['contender']} at {result['connections']}, {result['relations']:,} rows"
-    where += ", sized" if result["sized"] else ""
+    where = f"{result['round']}/{rounds} {result['contender']} at {result['connections']}, {table_before(result)}"
     if result["failed"]:
         text = "FAILED: " + "; ".join(result["failed"])
     else:

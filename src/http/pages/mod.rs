@@ -9,13 +9,12 @@ mod front;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::Request;
 use axum::http::HeaderValue;
 use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
-use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use maud::{DOCTYPE, Markup, html};
+use tower::util::MapResponseLayer;
 
 use super::{App, asset, openapi};
 
@@ -34,11 +33,10 @@ pub(super) fn routes() -> Router<Arc<App>> {
         .route("/openapi.json", asset::file("application/json", openapi::document()))
         .merge(docs::routes())
         .merge(errors::routes())
-        .layer(from_fn(restrict))
+        .layer(MapResponseLayer::new(restrict))
 }
 
-async fn restrict(request: Request, next: Next) -> Response {
-    let mut response = next.run(request).await;
+fn restrict(mut response: Response) -> Response {
     response.headers_mut().insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
     response
 }
