@@ -4,9 +4,8 @@ use anyhow::Context;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
-use crate::db::customer::Profile;
 use crate::db::{self, api_key, customer, customer_identity, organisation};
-use crate::domain::{ApiKey, CuRefNo, Email, IdentityId};
+use crate::domain::{ApiKey, CuRefNo, Email, IdentityId, Profile, Registration};
 
 const ORGANISATION: &str = "Demo";
 /// The owner of the relation in the documented example.
@@ -43,7 +42,8 @@ pub async fn set_up(pool: &PgPool) -> anyhow::Result<()> {
         }
     }
     let (identity, email) = (IdentityId::parse(IDENTITY)?, Email::parse(CUSTOMER_EMAIL)?);
-    customer_identity::create(pool, organisation_id, &identity, &email, None, None).await?;
+    let registration = Registration::new(email, Profile::default());
+    customer_identity::open(pool, organisation_id, &identity, &registration).await?;
     Ok(())
 }
 

@@ -16,6 +16,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::db::Failure;
+use crate::group_commit::WriteError;
 
 /// How long a client is asked to wait when the server is short of something.
 const RETRY_LATER: Duration = Duration::from_secs(1);
@@ -292,6 +293,24 @@ impl From<&sqlx::Error> for ApiError {
         } else {
             tracing::error!(%error, "the database refused a statement");
             ErrorCode::InternalError.into()
+        }
+    }
+}
+
+impl From<WriteError> for ApiError {
+    fn from(error: WriteError) -> Self {
+        match &error {
+            WriteError::CustomerNotFound(cu_ref_no) => Self::not_found(format!("Customer {cu_ref_no}")),
+            WriteError::RelationNotFound => Self::not_found("Relation"),
+            WriteError::SameCustomer => {
+                Self::invalid("/customerCuRefNo", "A customer cannot be matched with itself.")
+            }
+            WriteError::Overloaded | WriteError::TimedOut => ErrorCode::ServiceUnavailable.into(),
+            WriteError::Rejected(_) => {
+                tracing::error!(%error, "the database rejected a write");
+                ErrorCode::InternalError.into()
+            }
+            WriteError::Database(error) => Self::from(&**error),
         }
     }
 }

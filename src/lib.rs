@@ -1,4 +1,4 @@
-//! The map of the house. A request goes [`http`] → [`domain`] → [`matching`] → [`db`]; none of these knows of one before
+//! The map of the house. A request goes [`http`] → [`domain`] → [`group_commit`] → [`db`]; none of these knows of one before
 //! it.
 
 pub mod cli;
@@ -7,11 +7,11 @@ pub mod db;
 pub mod demo;
 pub mod domain;
 pub mod error;
+pub mod group_commit;
 pub mod http;
 pub mod import;
 pub mod keys;
 pub mod log;
-pub mod matching;
 pub mod metrics;
 pub mod private_postgres;
 pub mod rate_limit;

@@ -18,9 +18,10 @@ use prometheus_client::registry::{Metric, Registry, Unit};
 use sqlx::PgPool;
 
 use crate::db;
+use crate::domain::Change;
 use crate::error::ErrorCode;
+use crate::group_commit::{Counters, GroupCommit};
 use crate::log;
-use crate::matching::{Change, Counters, Matcher};
 
 /// From an answer out of memory to the longest that a request may take, in seconds.
 const BUCKETS: [f64; 13] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 20.0];
@@ -161,7 +162,7 @@ impl Metrics {
     /// # Errors
     ///
     /// None; a `String` takes everything.
-    pub fn text(&self, pool: &PgPool, matcher: &Matcher) -> Result<String, fmt::Error> {
+    pub fn text(&self, pool: &PgPool, group_commit: &GroupCommit) -> Result<String, fmt::Error> {
         let mut registry = Registry::with_prefix("customer_match");
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "Which server this is", build);
@@ -175,11 +176,18 @@ impl Metrics {
         registry.register("connections", "Of clients, that are open", open);
         registry.register("connections_refused", "Those too many, by the limit", refused);
         registry.register("connections_failed", "Those that could not be accepted", failed);
-        let Counters { batch_sizes, retries } = matcher.counters().clone();
-        registry.register("batch_size", "Matches in one commit", batch_sizes);
-        registry.register("batch_retries", "Batches that were written again", retries);
-        let depth = gauge(u32::try_from(matcher.depth()).unwrap_or(u32::MAX));
-        registry.register("queue_depth", "Matches that wait or are being written", depth);
+        let Counters { batch_sizes, retries, isolated, lost_answers } = group_commit.counters().clone();
+        registry.register("match_batch_size", "Writes in one commit", batch_sizes);
+        registry.register("match_batch_retries", "Batches that were attempted again", retries);
+        let text = "Batches written one write at a time, for a lock or an error of one of them";
+        registry.register("match_batches_isolated", text, isolated);
+        let text = "Attempts at a batch whose answer was lost and looked up";
+        registry.register("match_batch_answers_lost", text, lost_answers);
+        let count = |writes| gauge(u32::try_from(writes).unwrap_or(u32::MAX));
+        let depth = count(group_commit.depth());
+        registry.register("match_queue_depth", "Writes that are queued or in flight", depth);
+        let blocked = count(group_commit.blocked());
+        registry.register("match_writes_blocked", "Writes that wait for the end of a lock", blocked);
         registry.register("pool_connections", "Connections to the database", gauge(pool.size()));
         let idle = u32::try_from(pool.num_idle()).unwrap_or(u32::MAX);
         registry.register("pool_idle_connections", "Those that nobody uses", gauge(idle));

@@ -4,9 +4,9 @@ use clap::{Args, Subcommand};
 
 use super::import::{Import as Work, ImportArgs};
 use crate::db;
-use crate::db::rehearsal::Rehearsal;
+use crate::db::dry_run::DryRun;
+use crate::group_commit::GroupCommit;
 use crate::import::matches::{self, Target};
-use crate::matching::Matcher;
 
 /// Relations of two customers.
 #[derive(Subcommand)]
@@ -38,9 +38,9 @@ impl Import {
         self.arguments
             .run(async |Work { pool, organisation, dry_run, rows, bar }, summary| {
                 let target = if dry_run {
-                    Target::Rehearsal(Rehearsal::open(pool).await?)
+                    Target::DryRun(DryRun::open(pool).await?)
                 } else {
-                    Target::Matcher(Matcher::start(&db::writer_options(pool)))
+                    Target::GroupCommit(GroupCommit::start(&db::writer_options(pool)))
                 };
                 matches::import(target, organisation, rows, summary, bar).await
             })

@@ -13,6 +13,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, PgConnection, PgPool, Postgres};
 use tokio::time::timeout;
 
+use super::connect::{self, Session};
 use super::{LOCK_TIMEOUT, is_transient, was_rolled_back};
 
 /// Longer than any statement of ours takes on a healthy database, shorter than a request may take.
@@ -24,6 +25,14 @@ const PING_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a connection may be at work: a little longer than the database allows a statement.
 const WORK_TIMEOUT: Duration = Duration::from_millis(5500);
 
+/// What the pool's connections are for: reads, and what operators write.
+const SESSION: Session = Session {
+    application_name: "customer-match",
+    statement_timeout: STATEMENT_TIMEOUT,
+    lock_timeout: LOCK_TIMEOUT,
+    generic_plans: false,
+};
+
 /// From a connection that is idle to one that was not to be had in [`ACQUIRE_TIMEOUT`], in seconds.
 const WAIT_BUCKETS: [f64; 8] = [0.0005, 0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 2.0];
 
@@ -32,14 +41,11 @@ pub static POOL_WAITS: LazyLock<Histogram> = LazyLock::new(|| Histogram::new(WAI
 
 /// A pool that opens connections as they are needed; nothing is connected yet when this returns.
 pub fn pool(options: PgConnectOptions, max_connections: u32) -> PgPool {
-    let milliseconds = |timeout: Duration| timeout.as_millis().to_string();
-    let options = options.application_name("customer-match").options([
-        ("statement_timeout", milliseconds(STATEMENT_TIMEOUT)),
-        ("lock_timeout", milliseconds(LOCK_TIMEOUT)),
-    ]);
+    let options = options.application_name(SESSION.application_name);
     PgPoolOptions::new()
         .max_connections(max_connections)
         .acquire_timeout(ACQUIRE_TIMEOUT)
+        .after_connect(|connection, _| Box::pin(connect::configure(connection, SESSION)))
         // sqlx' own test waits for as long as a connection may be waited for, and leaves no time for a new one.
         .test_before_acquire(false)
         .before_acquire(|connection, _| {

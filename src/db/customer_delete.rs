@@ -64,12 +64,12 @@ async fn write(
 ) -> Result<i64, DeleteError> {
     super::allow_long_statements(transaction).await?;
     // A merge of the other side of a relation may hold what this needs, and need what this holds.
-    organisation::take_turn(transaction, organisation_id).await?;
+    organisation::lock_for_deletion(transaction, organisation_id).await?;
     super::customer_match::lock_all_of(transaction, organisation_id, &[cu_ref_no.as_str()]).await?;
-    // A match that writes holds its customers `for key share` until its commit. So it is waited for here and its relation
-    // seen by the next statement, which has a snapshot of its own; or it comes later, waits, and finds the customer deleted.
+    // A match in flight holds its customers `for key share` until its commit. This statement waits for it, and the next one,
+    // with a snapshot of its own, sees its relation. A later match finds the customer locked or deleted.
     let found = sqlx::query!(
-        r#"select id, deleted_at is not null as "deleted!"
+        r#"select deleted_at is not null as "deleted!"
            from customer where organisation_id = $1 and cu_ref_no = $2 for update"#,
         organisation_id,
         cu_ref_no.as_str(),
@@ -85,27 +85,26 @@ async fn write(
     let relations = sqlx::query_scalar!(
         r#"with deactivated as (
                update customer_match set
-                   deactivated_at = statement_timestamp(),
-                   updated_at = statement_timestamp(),
+                   deactivated_at = greatest(next_microsecond(updated_at), statement_timestamp()),
+                   updated_at = greatest(next_microsecond(updated_at), statement_timestamp()),
                    version = version + 1
-               where organisation_id = $1 and (low_id = $2 or high_id = $2) and deactivated_at is null
+               where organisation_id = $1 and (low_cu_ref_no = $2 or high_cu_ref_no = $2) and active is not null
                returning version
            )
            select count(*) as "count!" from deactivated"#,
         organisation_id,
-        customer.id,
+        cu_ref_no.as_str(),
     )
     .fetch_one(&mut *transaction)
     .await?;
     sqlx::query!(
         "update customer set deleted_at = statement_timestamp(), deletion_reason = $3
-         where organisation_id = $1 and id = $2",
+         where organisation_id = $1 and cu_ref_no = $2",
         organisation_id,
-        customer.id,
+        cu_ref_no.as_str(),
         reason.as_str(),
     )
     .execute(&mut *transaction)
     .await?;
-    organisation::customer_goes(transaction, organisation_id).await?;
     Ok(relations)
 }

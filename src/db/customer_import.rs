@@ -5,8 +5,8 @@ use sqlx::PgExecutor;
 /// A customer as an import sees it.
 #[derive(Debug, Clone)]
 pub struct Record {
-    /// `None`: it is not in the table yet.
-    pub id: Option<i64>,
+    /// Whether it is in the table.
+    pub stored: bool,
     /// Its reference.
     pub cu_ref_no: String,
     /// Its address in the normal form.
@@ -37,7 +37,7 @@ pub async fn find(
         // the look-ups from becoming a join, and does nothing else.
         r#"
         select
-            id as "id?", found.cu_ref_no as "cu_ref_no!", email, first_name, last_name, company_name, phone,
+            true as "stored!", found.cu_ref_no as "cu_ref_no!", email, first_name, last_name, company_name, phone,
             deleted_at is not null as "deleted!"
         from unnest($2::text[]) as named (cu_ref_no)
         cross join lateral (
@@ -46,7 +46,7 @@ pub async fn find(
             limit 1
         ) as found
         union
-        select id, cu_ref_no, found.email, first_name, last_name, company_name, phone, false
+        select true, cu_ref_no, found.email, first_name, last_name, company_name, phone, false
         from unnest($3::text[]) as named (email)
         cross join lateral (
             select * from customer
@@ -93,23 +93,30 @@ pub async fn insert(
 }
 
 /// Fills what these customers lack, and nothing else, whatever they have got by now. Returns how many are still there and
-/// have not got another address.
+/// have not got another e-mail address.
 pub async fn fill(db: impl PgExecutor<'_>, organisation_id: i64, records: &[&Record]) -> sqlx::Result<usize> {
     let columns = Columns::of(records);
     let filled = sqlx::query_scalar!(
-        "update customer c set
-             email = coalesce(c.email, record.email),
-             first_name = coalesce(c.first_name, record.first_name),
-             last_name = coalesce(c.last_name, record.last_name),
-             company_name = coalesce(c.company_name, record.company_name),
-             phone = coalesce(c.phone, record.phone)
-         from unnest($2::int8[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[])
-             as record (id, email, first_name, last_name, company_name, phone)
-         where c.organisation_id = $1 and c.id = record.id and c.deleted_at is null
-           and coalesce(c.email = record.email, true)
-         returning c.id",
+        "with locked as (
+             select cu_ref_no from customer
+             where organisation_id = $1 and cu_ref_no = any ($2) and living
+             order by cu_ref_no
+             for no key update
+         )
+         update customer set
+             email = coalesce(customer.email, record.email),
+             first_name = coalesce(customer.first_name, record.first_name),
+             last_name = coalesce(customer.last_name, record.last_name),
+             company_name = coalesce(customer.company_name, record.company_name),
+             phone = coalesce(customer.phone, record.phone)
+         from unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[])
+             as record (cu_ref_no, email, first_name, last_name, company_name, phone)
+         join locked on locked.cu_ref_no = record.cu_ref_no
+         where customer.organisation_id = $1 and customer.cu_ref_no = record.cu_ref_no and customer.living
+           and coalesce(customer.email = record.email, true)
+         returning customer.cu_ref_no",
         organisation_id,
-        &columns.id as &[Option<i64>],
+        &columns.cu_ref_no as &[&str],
         &columns.email as &[Option<&str>],
         &columns.first_name as &[Option<&str>],
         &columns.last_name as &[Option<&str>],
@@ -123,7 +130,6 @@ pub async fn fill(db: impl PgExecutor<'_>, organisation_id: i64, records: &[&Rec
 
 /// Records turned on their side, as `unnest` takes them.
 struct Columns<'a> {
-    id: Vec<Option<i64>>,
     cu_ref_no: Vec<&'a str>,
     email: Vec<Option<&'a str>>,
     first_name: Vec<Option<&'a str>>,
@@ -138,7 +144,6 @@ impl<'a> Columns<'a> {
             records.iter().map(|record| field(record).as_deref()).collect()
         };
         Self {
-            id: records.iter().map(|record| record.id).collect(),
             cu_ref_no: records.iter().map(|record| record.cu_ref_no.as_str()).collect(),
             email: text(|record| &record.email),
             first_name: text(|record| &record.first_name),

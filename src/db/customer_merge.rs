@@ -111,18 +111,17 @@ async fn run(
 async fn write(transaction: &mut PgConnection, wanted: Merge<'_>) -> Result<Merged, MergeError> {
     super::allow_long_statements(transaction).await?;
     // The other side of a relation may be merged at the same time, and hold what this one needs.
-    organisation::take_turn(transaction, wanted.organisation_id).await?;
+    organisation::lock_for_deletion(transaction, wanted.organisation_id).await?;
     let (legacy, survivor) = lock(transaction, wanted).await?;
-    let joined = joined(transaction, wanted, legacy.id, survivor.id).await?;
-    let moved = move_relations(transaction, wanted.organisation_id, legacy.id, survivor.id).await?;
-    delete_legacy(transaction, wanted, legacy.id, survivor.id).await?;
+    let joined = joined(transaction, wanted).await?;
+    let moved = move_relations(transaction, wanted).await?;
+    delete_legacy(transaction, wanted).await?;
     let filled = fill_survivor(transaction, wanted.organisation_id, &legacy, &survivor).await?;
     Ok(Merged { relations: moved.relations, joined, self_relation: moved.self_relation, filled })
 }
 
 /// One of the two, locked.
-struct Party {
-    id: i64,
+struct LockedCustomer {
     cu_ref_no: String,
     email: Option<String>,
     first_name: Option<String>,
@@ -136,39 +135,40 @@ struct Party {
     merged_into: Option<String>,
 }
 
-/// Locks both, in the order of their ids as everybody does.
+/// Locks their relations and then both, in the one lock order.
 ///
 /// Nothing is read before: a match of either is committed by now and seen by the statements that follow, each with a
 /// snapshot of its own, or it waits and finds what this leaves behind.
-async fn lock(transaction: &mut PgConnection, wanted: Merge<'_>) -> Result<(Party, Party), MergeError> {
+async fn lock(
+    transaction: &mut PgConnection,
+    wanted: Merge<'_>,
+) -> Result<(LockedCustomer, LockedCustomer), MergeError> {
     let names = [wanted.legacy.as_str(), wanted.survivor.as_str()];
     super::customer_match::lock_all_of(transaction, wanted.organisation_id, &names).await?;
-    let mut parties = sqlx::query_as!(
-        Party,
+    let mut customers = sqlx::query_as!(
+        LockedCustomer,
         r#"select
-               c.id, c.cu_ref_no, c.email, c.first_name, c.last_name, c.company_name, c.phone,
+               c.cu_ref_no, c.email, c.first_name, c.last_name, c.company_name, c.phone,
                c.company_registration_number, c.tax_identification_number, host(c.real_ip) as real_ip,
-               c.deleted_at is not null as "deleted!",
-               (select o.cu_ref_no from customer o
-                where o.organisation_id = $1 and o.id = c.merged_into_id) as merged_into
+               c.deleted_at is not null as "deleted!", c.merged_into_cu_ref_no as merged_into
            from customer c
            where c.organisation_id = $1 and c.cu_ref_no = any($2)
-           order by c.id
-           for update of c"#,
+           order by c.cu_ref_no
+           for update"#,
         wanted.organisation_id,
         &names as &[&str],
     )
     .fetch_all(&mut *transaction)
     .await?;
     let mut take = |cu_ref_no: &CuRefNo| {
-        let found = parties.iter().position(|party| party.cu_ref_no == cu_ref_no.as_str());
-        let party = parties.swap_remove(
+        let found = customers.iter().position(|customer| customer.cu_ref_no == cu_ref_no.as_str());
+        let customer = customers.swap_remove(
             found.ok_or_else(|| MergeError::NotFound(cu_ref_no.clone(), wanted.organisation_id))?,
         );
-        match party.merged_into {
+        match customer.merged_into {
             Some(other) => Err(MergeError::MergedBefore(cu_ref_no.clone(), other)),
-            None if party.deleted => Err(MergeError::Deleted(cu_ref_no.clone())),
-            None => Ok(party),
+            None if customer.deleted => Err(MergeError::Deleted(cu_ref_no.clone())),
+            None => Ok(customer),
         }
     };
     Ok((take(wanted.legacy)?, take(wanted.survivor)?))
@@ -176,48 +176,40 @@ async fn lock(transaction: &mut PgConnection, wanted: Merge<'_>) -> Result<(Part
 
 /// Who has a relation with both. Refuses when two notices do not fit into one, before the table's constraint does, which
 /// could not say whose they are.
-async fn joined(
-    transaction: &mut PgConnection,
-    wanted: Merge<'_>,
-    legacy_id: i64,
-    survivor_id: i64,
-) -> Result<Vec<String>, MergeError> {
+async fn joined(transaction: &mut PgConnection, wanted: Merge<'_>) -> Result<Vec<String>, MergeError> {
     let pairs = sqlx::query!(
         r#"
         with legacy as (
-            select case when low_id = $2 then high_id else low_id end as other_id, notice
-            from customer_match where organisation_id = $1 and (low_id = $2 or high_id = $2)
+            select case when low_cu_ref_no = $2 then high_cu_ref_no else low_cu_ref_no end as other, notice
+            from customer_match where organisation_id = $1 and (low_cu_ref_no = $2 or high_cu_ref_no = $2)
         ),
         survivor as (
-            select case when low_id = $3 then high_id else low_id end as other_id, notice
-            from customer_match where organisation_id = $1 and (low_id = $3 or high_id = $3)
+            select case when low_cu_ref_no = $3 then high_cu_ref_no else low_cu_ref_no end as other, notice
+            from customer_match where organisation_id = $1 and (low_cu_ref_no = $3 or high_cu_ref_no = $3)
         )
         select
-            c.cu_ref_no,
+            legacy.other as "other!",
             coalesce(
-                s.notice <> '' and l.notice <> '' and s.notice <> l.notice
-                    and char_length(s.notice) + 2 + char_length(l.notice) > $4,
+                survivor.notice <> '' and legacy.notice <> '' and survivor.notice <> legacy.notice
+                    and char_length(survivor.notice) + 2 + char_length(legacy.notice) > $4,
                 false
             ) as "too_long!"
-        from legacy l
-        join survivor s on s.other_id = l.other_id
-        join customer c on c.organisation_id = $1 and c.id = l.other_id
-        order by c.cu_ref_no
+        from legacy join survivor using (other)
+        order by legacy.other
         "#,
         wanted.organisation_id,
-        legacy_id,
-        survivor_id,
+        wanted.legacy.as_str(),
+        wanted.survivor.as_str(),
         Notice::MAX_CHARACTERS as i64,
     )
     .fetch_all(transaction)
     .await?;
-    let others: Vec<_> =
-        pairs.iter().filter(|pair| pair.too_long).map(|pair| pair.cu_ref_no.clone()).collect();
+    let others: Vec<_> = pairs.iter().filter(|pair| pair.too_long).map(|pair| pair.other.clone()).collect();
     if !others.is_empty() {
         let (legacy, survivor) = (wanted.legacy.clone(), wanted.survivor.clone());
         return Err(MergeError::NoticeTooLong { legacy, survivor, others });
     }
-    Ok(pairs.into_iter().map(|pair| pair.cu_ref_no).collect())
+    Ok(pairs.into_iter().map(|pair| pair.other).collect())
 }
 
 struct Moved {
@@ -227,40 +219,36 @@ struct Moved {
 
 /// Takes the legacy customer's relations away and writes them as the survivor's. `delete … returning` and not a select
 /// first: it gives the row as it is when it goes, though somebody may have just deactivated it.
-async fn move_relations(
-    transaction: &mut PgConnection,
-    organisation_id: i64,
-    legacy_id: i64,
-    survivor_id: i64,
-) -> sqlx::Result<Moved> {
+async fn move_relations(transaction: &mut PgConnection, wanted: Merge<'_>) -> sqlx::Result<Moved> {
     sqlx::query_as!(
         Moved,
         r#"
         with legacy as (
             delete from customer_match
-            where organisation_id = $1 and (low_id = $2 or high_id = $2)
+            where organisation_id = $1 and (low_cu_ref_no = $2 or high_cu_ref_no = $2)
             returning
-                case when low_id = $2 then high_id else low_id end as other_id,
-                case when low_id = $2 then low_is_manager else high_is_manager end as is_manager,
-                case when low_id = $2 then high_is_manager else low_is_manager end as other_is_manager,
-                notice, created_at, matched_at, deactivated_at, version
+                case when low_cu_ref_no = $2 then high_cu_ref_no else low_cu_ref_no end as other,
+                case when low_cu_ref_no = $2 then low_is_manager else high_is_manager end as is_manager,
+                case when low_cu_ref_no = $2 then high_is_manager else low_is_manager end as other_is_manager,
+                notice, created_at, matched_at, updated_at, deactivated_at, version
         ),
         moved as (
             insert into customer_match (
-                organisation_id, low_id, high_id, low_is_manager, high_is_manager, notice,
+                organisation_id, low_cu_ref_no, high_cu_ref_no, low_is_manager, high_is_manager, notice,
                 created_at, matched_at, updated_at, deactivated_at, version
             )
             select
-                $1, least($3, other_id), greatest($3, other_id),
-                case when $3 < other_id then is_manager else other_is_manager end,
-                case when $3 < other_id then other_is_manager else is_manager end,
-                notice, created_at, matched_at, statement_timestamp(), deactivated_at,
+                $1, least($3, other), greatest($3, other),
+                case when $3 < other then is_manager else other_is_manager end,
+                case when $3 < other then other_is_manager else is_manager end,
+                notice, created_at, matched_at,
+                greatest(next_microsecond(updated_at), statement_timestamp()), deactivated_at,
                 -- Not a new relation: 1 is the sign of those.
                 version + 1
             from legacy
-            where other_id <> $3
-            order by other_id
-            on conflict (organisation_id, low_id, high_id) do update set
+            where other <> $3
+            order by other
+            on conflict (organisation_id, low_cu_ref_no, high_cu_ref_no) do update set
                 low_is_manager = customer_match.low_is_manager or excluded.low_is_manager,
                 high_is_manager = customer_match.high_is_manager or excluded.high_is_manager,
                 -- None is null, or empty once it was cleared.
@@ -278,7 +266,7 @@ async fn move_relations(
                     when excluded.deactivated_at is null then excluded.matched_at
                     else greatest(customer_match.matched_at, excluded.matched_at)
                 end,
-                updated_at = excluded.updated_at,
+                updated_at = greatest(next_microsecond(customer_match.updated_at), excluded.updated_at),
                 deactivated_at = case
                     when customer_match.deactivated_at is null or excluded.deactivated_at is null then null
                     else greatest(customer_match.deactivated_at, excluded.deactivated_at)
@@ -288,41 +276,36 @@ async fn move_relations(
         )
         select
             (select count(*) from moved) as "relations!",
-            exists (select from legacy where other_id = $3) as "self_relation!"
+            exists (select from legacy where other = $3) as "self_relation!"
         "#,
-        organisation_id,
-        legacy_id,
-        survivor_id,
+        wanted.organisation_id,
+        wanted.legacy.as_str(),
+        wanted.survivor.as_str(),
     )
     .fetch_one(transaction)
     .await
 }
 
-async fn delete_legacy(
-    transaction: &mut PgConnection,
-    wanted: Merge<'_>,
-    legacy_id: i64,
-    survivor_id: i64,
-) -> sqlx::Result<()> {
+async fn delete_legacy(transaction: &mut PgConnection, wanted: Merge<'_>) -> sqlx::Result<()> {
     sqlx::query!(
-        "update customer set deleted_at = statement_timestamp(), deletion_reason = $3, merged_into_id = $4
-         where organisation_id = $1 and id = $2",
+        "update customer set deleted_at = statement_timestamp(), deletion_reason = $3, merged_into_cu_ref_no = $4
+         where organisation_id = $1 and cu_ref_no = $2",
         wanted.organisation_id,
-        legacy_id,
+        wanted.legacy.as_str(),
         format!("merged into {}", wanted.survivor),
-        survivor_id,
+        wanted.survivor.as_str(),
     )
-    .execute(&mut *transaction)
+    .execute(transaction)
     .await?;
-    organisation::customer_goes(transaction, wanted.organisation_id).await
+    Ok(())
 }
 
 /// After the legacy customer is deleted: its address is free then.
 async fn fill_survivor(
     transaction: &mut PgConnection,
     organisation_id: i64,
-    legacy: &Party,
-    survivor: &Party,
+    legacy: &LockedCustomer,
+    survivor: &LockedCustomer,
 ) -> sqlx::Result<Vec<&'static str>> {
     let fields = [
         ("email", &survivor.email, &legacy.email),
@@ -354,9 +337,9 @@ async fn fill_survivor(
                  company_registration_number = coalesce(company_registration_number, $8),
                  tax_identification_number = coalesce(tax_identification_number, $9),
                  real_ip = coalesce(real_ip, $10::text::inet)
-             where organisation_id = $1 and id = $2",
+             where organisation_id = $1 and cu_ref_no = $2",
             organisation_id,
-            survivor.id,
+            survivor.cu_ref_no,
             legacy.email,
             legacy.first_name,
             legacy.last_name,

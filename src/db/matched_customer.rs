@@ -1,13 +1,13 @@
 //! The list of the customers that one customer is matched with: `customer_match` seen from either side of the pair.
 //!
-//! Each statement answers a whole page and the number of all items from one snapshot. Both sides are read, because the
-//! internal ids decide which side of its pairs a customer is on.
+//! Each statement answers a whole page and the number of all items from one snapshot. Both sides are read, since the order of
+//! the references decides which side of its pairs a customer is on.
 
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgExecutor};
 
 use super::per_value_plan::PerValuePlan;
-use crate::domain::SearchTerm;
+use crate::domain::{Cursor, SearchTerm};
 
 /// A matched customer, as its counterpart sees it.
 #[derive(Debug)]
@@ -42,9 +42,6 @@ pub enum Role {
     /// Each manages the other.
     Both,
 }
-
-/// The place behind an item, resolved: when it was matched and its internal id.
-pub type Place = (DateTime<Utc>, i64);
 
 /// Some items and the number of all.
 #[derive(Debug, Default)]
@@ -104,64 +101,63 @@ impl From<Vec<Row>> for Page {
 pub async fn page(
     db: impl PgExecutor<'_>,
     organisation_id: i64,
-    customer_id: i64,
-    after: Option<Place>,
+    owner: &str,
+    after: Option<&Cursor>,
     limit: i64,
 ) -> sqlx::Result<Page> {
-    let (matched_at, id) = after.unzip();
+    let matched_at = after.map(|cursor| cursor.matched_at);
+    let other = after.map(|cursor| cursor.cu_ref_no.as_str());
     let rows = sqlx::query_as!(
         Row,
         r#"
         with page as (
             (
                 select
-                    m.high_id as id, m.matched_at, m.updated_at, m.notice,
-                    m.high_is_manager as is_manager, m.low_is_manager as is_managed,
-                    c.cu_ref_no, c.email, c.first_name, c.last_name, c.company_name
+                    m.high_cu_ref_no as other, m.matched_at, m.updated_at, m.notice,
+                    m.high_is_manager as is_manager, m.low_is_manager as is_managed
                 from customer_match m
-                join customer c on c.organisation_id = $1 and c.id = m.high_id and c.deleted_at is null
-                where m.organisation_id = $1 and m.low_id = $2 and m.deactivated_at is null
-                  and (m.matched_at, m.high_id) < (coalesce($3::timestamptz, 'infinity'), coalesce($4::int8, 9223372036854775807))
-                order by m.matched_at desc, m.high_id desc
+                where m.organisation_id = $1 and m.low_cu_ref_no = $2 and m.active is not null
+                  and (m.matched_at, m.high_cu_ref_no) < (coalesce($3::timestamptz, 'infinity'), coalesce($4::text, '') collate "C")
+                order by m.matched_at desc, m.high_cu_ref_no desc
                 limit $5
             )
             union all
             (
                 select
-                    m.low_id, m.matched_at, m.updated_at, m.notice, m.low_is_manager, m.high_is_manager,
-                    c.cu_ref_no, c.email, c.first_name, c.last_name, c.company_name
+                    m.low_cu_ref_no, m.matched_at, m.updated_at, m.notice, m.low_is_manager, m.high_is_manager
                 from customer_match m
-                join customer c on c.organisation_id = $1 and c.id = m.low_id and c.deleted_at is null
-                where m.organisation_id = $1 and m.high_id = $2 and m.deactivated_at is null
-                  and (m.matched_at, m.low_id) < (coalesce($3::timestamptz, 'infinity'), coalesce($4::int8, 9223372036854775807))
-                order by m.matched_at desc, m.low_id desc
+                where m.organisation_id = $1 and m.high_cu_ref_no = $2 and m.active is not null
+                  and (m.matched_at, m.low_cu_ref_no) < (coalesce($3::timestamptz, 'infinity'), coalesce($4::text, '') collate "C")
+                order by m.matched_at desc, m.low_cu_ref_no desc
                 limit $5
             )
         ),
-        -- Of active relations alone, which those of a deleted customer are not: the customers need not be read.
+        -- Both ends of an active relation are living customers: these need not be read.
         total as (
             select
                 (
                     select count(*) from customer_match
-                    where organisation_id = $1 and low_id = $2 and deactivated_at is null
+                    where organisation_id = $1 and low_cu_ref_no = $2 and active is not null
                 ) + (
                     select count(*) from customer_match
-                    where organisation_id = $1 and high_id = $2 and deactivated_at is null
+                    where organisation_id = $1 and high_cu_ref_no = $2 and active is not null
                 ) as item_count
         )
         select
-            item_count as "item_count!", cu_ref_no as "cu_ref_no?", email, first_name, last_name, company_name,
+            item_count as "item_count!", other as "cu_ref_no?", c.email as "email?", c.first_name as "first_name?",
+            c.last_name as "last_name?", c.company_name as "company_name?",
             nullif(notice, '') as notice,
             is_manager as "is_manager?", is_managed as "is_managed?",
             matched_at as "matched_at?", updated_at as "updated_at?"
-        from total left join page on true
-        order by matched_at desc nulls last, id desc nulls last
-        limit $5
+        from total
+        left join (select * from page order by matched_at desc, other desc limit $5) as page on true
+        left join customer c on c.organisation_id = $1 and c.cu_ref_no = other
+        order by matched_at desc nulls last, other desc nulls last
         "#,
         organisation_id,
-        customer_id,
+        owner,
         matched_at,
-        id,
+        other,
         limit,
     )
     .fetch_all(db)
@@ -177,58 +173,59 @@ pub async fn page(
 pub async fn search(
     db: &mut PgConnection,
     organisation_id: i64,
-    customer_id: i64,
+    owner: &str,
     term: &SearchTerm,
-    after: Option<Place>,
+    after: Option<&Cursor>,
     limit: i64,
 ) -> sqlx::Result<Page> {
-    let (matched_at, id) = after.unzip();
+    let matched_at = after.map(|cursor| cursor.matched_at);
+    let other = after.map(|cursor| cursor.cu_ref_no.as_str());
     let rows = sqlx::query_as!(
         Row,
         r#"
         with found as materialized (
-            select m.low_id, m.high_id, m.high_id as id, m.matched_at
+            select m.low_cu_ref_no, m.high_cu_ref_no, m.high_cu_ref_no as other, m.matched_at
             from customer_match m
-            join customer c on c.organisation_id = $1 and c.id = m.high_id
-            where m.organisation_id = $1 and m.low_id = $2 and m.deactivated_at is null
+            join customer c on c.organisation_id = $1 and c.cu_ref_no = m.high_cu_ref_no
+            where m.organisation_id = $1 and m.low_cu_ref_no = $2 and m.active is not null
               and c.deleted_at is null and c.search like search_pattern($6)
             union all
-            select m.low_id, m.high_id, m.low_id, m.matched_at
+            select m.low_cu_ref_no, m.high_cu_ref_no, m.low_cu_ref_no, m.matched_at
             from customer_match m
-            join customer c on c.organisation_id = $1 and c.id = m.low_id
-            where m.organisation_id = $1 and m.high_id = $2 and m.deactivated_at is null
+            join customer c on c.organisation_id = $1 and c.cu_ref_no = m.low_cu_ref_no
+            where m.organisation_id = $1 and m.high_cu_ref_no = $2 and m.active is not null
               and c.deleted_at is null and c.search like search_pattern($6)
         ),
         place as (
-            select low_id, high_id, id from found
-            where (matched_at, id) < (coalesce($3::timestamptz, 'infinity'), coalesce($4::int8, 9223372036854775807))
-            order by matched_at desc, id desc
+            select low_cu_ref_no, high_cu_ref_no, other from found
+            where (matched_at, other) < (coalesce($3::timestamptz, 'infinity'), coalesce($4::text, '') collate "C")
+            order by matched_at desc, other desc
             limit $5
         ),
         page as (
             select
-                place.id, m.matched_at, m.updated_at, m.notice,
-                case place.id when m.low_id then m.low_is_manager else m.high_is_manager end as is_manager,
-                case place.id when m.low_id then m.high_is_manager else m.low_is_manager end as is_managed,
-                c.cu_ref_no, c.email, c.first_name, c.last_name, c.company_name
+                place.other, m.matched_at, m.updated_at, m.notice,
+                case place.other when m.low_cu_ref_no then m.low_is_manager else m.high_is_manager end as is_manager,
+                case place.other when m.low_cu_ref_no then m.high_is_manager else m.low_is_manager end as is_managed,
+                c.email, c.first_name, c.last_name, c.company_name
             from place
-            join customer_match m
-                on m.organisation_id = $1 and m.low_id = place.low_id and m.high_id = place.high_id
-            join customer c on c.organisation_id = $1 and c.id = place.id
+            join customer_match m on m.organisation_id = $1
+                and m.low_cu_ref_no = place.low_cu_ref_no and m.high_cu_ref_no = place.high_cu_ref_no
+            join customer c on c.organisation_id = $1 and c.cu_ref_no = place.other
         ),
         total as (select count(*) as item_count from found)
         select
-            item_count as "item_count!", cu_ref_no as "cu_ref_no?", email, first_name, last_name, company_name,
+            item_count as "item_count!", other as "cu_ref_no?", email, first_name, last_name, company_name,
             nullif(notice, '') as notice,
             is_manager as "is_manager?", is_managed as "is_managed?",
             matched_at as "matched_at?", updated_at as "updated_at?"
         from total left join page on true
-        order by matched_at desc nulls last, id desc nulls last
+        order by matched_at desc nulls last, other desc nulls last
         "#,
         organisation_id,
-        customer_id,
+        owner,
         matched_at,
-        id,
+        other,
         limit,
         term.as_str(),
     )

@@ -5,6 +5,7 @@
 
 pub mod api_key;
 pub mod api_key_share;
+pub(crate) mod connect;
 mod connections;
 pub mod customer;
 pub mod customer_delete;
@@ -12,12 +13,13 @@ pub mod customer_identity;
 pub mod customer_import;
 pub mod customer_match;
 pub mod customer_merge;
+pub mod dry_run;
 pub mod matched_customer;
 pub mod migration;
 pub mod organisation;
 mod per_value_plan;
-pub mod rehearsal;
 pub mod retry;
+pub mod write_batch;
 
 pub use connections::{Failure, POOL_WAITS, pool, run};
 
@@ -30,19 +32,9 @@ use sqlx::{PgConnection, PgPool};
 pub(crate) const LOCK_TIMEOUT: Duration = Duration::from_secs(3);
 /// Postgres' code for a lock that was not to be had in time.
 const LOCK_NOT_AVAILABLE: &str = "55P03";
-/// A row that is referred to does not exist (class 23).
-const FOREIGN_KEY_VIOLATION: &str = "23503";
-/// Of the function `write_matches`.
-const CUSTOMER_HAS_GONE: &str = "CM001";
-
-/// For a writer's own connection, beside the pool's: one plan of its one statement serves all sizes of a batch, and each
-/// statement in it sees what was committed before it, whatever the database's default is.
+/// For the writers' connections beside the pool, which are configured after connecting.
 pub fn writer_options(pool: &PgPool) -> PgConnectOptions {
-    let options = PgConnectOptions::clone(&pool.connect_options());
-    options.application_name("customer-match writer").options([
-        ("plan_cache_mode", "force_generic_plan"),
-        ("default_transaction_isolation", r"read\ committed"),
-    ])
+    PgConnectOptions::clone(&pool.connect_options())
 }
 
 /// For the connection that keeps keys up to date, beside the pool's.
@@ -94,16 +86,13 @@ pub fn is_transient(error: &sqlx::Error) -> bool {
     }
 }
 
-/// Whether the statement waited for a lock for as long as it was allowed to.
-pub(crate) fn is_lock_timeout(error: &sqlx::Error) -> bool {
-    error.as_database_error().and_then(|error| error.code()).as_deref() == Some(LOCK_NOT_AVAILABLE)
-}
-
-/// Whether a customer of a match was deleted while it was written: as `write_matches` says it, or a foreign key, when
-/// somebody deleted the row by hand.
-pub(crate) fn customer_has_gone(error: &sqlx::Error) -> bool {
+/// Whether a statement about many rows failed for one of them, which others need not share: a lock that another transaction
+/// holds, a constraint, a value.
+pub(crate) fn is_about_one_row(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(|error| error.code());
-    code.is_some_and(|code| matches!(&*code, CUSTOMER_HAS_GONE | FOREIGN_KEY_VIOLATION))
+    code.is_some_and(|code| {
+        code.starts_with("22") || code.starts_with("23") || matches!(&*code, "40P01" | LOCK_NOT_AVAILABLE)
+    })
 }
 
 /// Whether the transaction met another and was certainly undone: a deadlock, a serialisation failure, a lock that was not

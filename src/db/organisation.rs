@@ -36,20 +36,12 @@ pub async fn exists(db: impl PgExecutor<'_>, id: i64) -> sqlx::Result<bool> {
     Ok(found.is_some())
 }
 
-/// Waits until no other transaction has the turn in this organisation, and has it until its own end: for operators' work
-/// that takes so many rows that two of its kind would deadlock. Requests never wait for it; a foreign key to the
-/// organisation takes a weaker lock. Without such an organisation there is nothing to wait for.
-pub(super) async fn take_turn(transaction: &mut PgConnection, id: i64) -> sqlx::Result<()> {
+/// Serialises deletions and merges of an organisation until the transaction ends: they lock so many rows that two of them
+/// would deadlock. Requests never wait for it, since a foreign key to the organisation takes a weaker lock. Without such an
+/// organisation there is nothing to wait for.
+pub(super) async fn lock_for_deletion(transaction: &mut PgConnection, id: i64) -> sqlx::Result<()> {
     sqlx::query!("select id from organisation where id = $1 for no key update", id)
         .fetch_optional(transaction)
-        .await?;
-    Ok(())
-}
-
-/// Tells the writers of matches that a customer of theirs has been deleted or merged.
-pub(super) async fn customer_goes(transaction: &mut PgConnection, id: i64) -> sqlx::Result<()> {
-    sqlx::query!("update organisation set customers_gone = customers_gone + 1 where id = $1", id)
-        .execute(transaction)
         .await?;
     Ok(())
 }

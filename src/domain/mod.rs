@@ -3,22 +3,26 @@
 
 mod api_key;
 mod cu_ref_no;
+mod customer;
 mod email;
 mod identity_id;
 mod notice;
 mod page;
 mod profile_text;
+mod relation;
 mod search_term;
 mod secret_hash;
 mod timestamp;
 
 pub use api_key::{ApiKey, ApiKeyFormatError, CUSTOMER_MATCH_SCOPE, KeyKind, KeyKindError};
 pub use cu_ref_no::{CuRefNo, CuRefNoError};
+pub use customer::{Customer, Profile, Registered, Registration};
 pub use email::{Email, EmailError};
 pub use identity_id::{IdentityId, IdentityIdError};
 pub use notice::{Notice, NoticeError};
 pub use page::{Cursor, CursorError, PageLimit, PageLimitError};
 pub use profile_text::{ProfileText, ProfileTextError};
+pub use relation::{Change, Match, Matched, NamedCustomer, Relation, Unmatch};
 pub use search_term::{SearchTerm, SearchTermError};
 pub use secret_hash::SecretHash;
 pub use timestamp::Timestamp;

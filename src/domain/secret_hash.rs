@@ -14,7 +14,12 @@ impl SecretHash {
         Self(Sha256::digest(secret.expose_secret()).into())
     }
 
-    /// The 32 octets.
+    /// The 32 bytes in hexadecimal digits.
+    pub fn to_hex(self) -> String {
+        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// The 32 bytes.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }

@@ -12,10 +12,7 @@ use super::App;
 use super::extract::{JsonCall, blank_is_absent};
 use super::openapi::{self, Refusals, Refuses};
 use super::success::Success;
-use crate::db;
-use crate::db::customer::{self, Profile};
-use crate::db::retry::retry;
-use crate::domain::{CuRefNo, Email, ProfileText};
+use crate::domain::{CuRefNo, Email, Profile, ProfileText, Registered, Registration};
 use crate::error::ApiError;
 
 /// Blank texts count as not given.
@@ -50,7 +47,7 @@ impl Refuses for Body {
     }
 }
 
-/// The profile as it is now, whoever wrote it.
+/// The profile as this call left it.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = CustomerProfile)]
@@ -86,7 +83,7 @@ pub(super) struct Answer {
     tag = openapi::CUSTOMER,
     request_body(content = Body, example = json!({"email": "eva@example.com", "firstName": "Eva", "lastName": "Nováková"})),
     responses(
-        (status = OK, body = Answer, description = "The customer as it is now, whoever wrote it."),
+        (status = OK, body = Answer, description = "The customer as this call left it."),
         Refusals<JsonCall<Body>>,
     ),
 )]
@@ -104,12 +101,9 @@ pub(super) async fn handle(
         tax_identification_number: body.tax_identification_number,
         real_ip: body.customer_real_ip,
     };
-    let write = || {
-        db::run(&app.pool, async |db| {
-            customer::get_or_create(db, caller.organisation_id, &email, &profile).await
-        })
-    };
-    let (customer, created) = retry(write).await?;
+    let registration = Registration::new(email, profile);
+    let Registered { created, customer } =
+        app.group_commit.register_customer(caller.organisation_id, registration).await?;
     Ok(Json(Answer {
         success: Success::TRUE,
         created,

@@ -80,9 +80,8 @@ pub(super) async fn handle(
 ) -> Result<Json<Answer>, ApiError> {
     let customer = db::run(&app.pool, async |db| {
         let viewer = identity::viewer(&mut *db, &caller, &query.identity).await?;
-        let wanted = query.cu_ref_no.as_ref().map_or(viewer.cu_ref_no.as_str(), CuRefNo::as_str);
-        let customer =
-            customer::find_for_viewer(db, caller.organisation_id, viewer.customer_id, wanted).await?;
+        let wanted = query.cu_ref_no.as_ref().map_or(viewer.as_str(), CuRefNo::as_str);
+        let customer = customer::find_for_viewer(db, caller.organisation_id, &viewer, wanted).await?;
         customer.ok_or(ApiError::from(ErrorCode::CustomerDetailNotPermitted))
     })
     .await?;

@@ -13,11 +13,10 @@ use super::App;
 use super::extract::{JsonCall, Prefer};
 use super::openapi::{self, Refusals, Refuses};
 use super::success::Success;
-use crate::db::{self, customer_match};
 use crate::demo;
-use crate::domain::{CuRefNo, Email, Notice, Timestamp};
-use crate::error::{ApiError, ErrorCode};
-use crate::matching::{Change, Customer, Match, MatchError, Outcome};
+use crate::domain::{Change, CuRefNo, Email, Match, Matched, NamedCustomer, Notice, Timestamp};
+use crate::error::ApiError;
+use crate::group_commit::WriteError;
 
 /// At least one of `customerCuRefNo` and `customerEmail` is required; when both are given, `customerCuRefNo` decides.
 // Unknown fields are ignored (documented promise: additive changes only).
@@ -62,7 +61,7 @@ struct Answer {
     customer_created: Option<bool>,
 }
 
-/// The relation as it is after the call.
+/// The relation as this call left it.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct Relation {
@@ -128,26 +127,27 @@ pub(super) async fn handle(
 ) -> Result<Response, ApiError> {
     let manager = body.manager_cu_ref_no.ok_or_else(|| ApiError::missing_field("managerCuRefNo"))?;
     let (customer, customer_field) = match (body.customer_cu_ref_no, body.customer_email) {
-        (Some(cu_ref_no), _) => (Customer::CuRefNo(cu_ref_no), "/customerCuRefNo"),
-        (None, Some(email)) => (Customer::Email(email), "/customerEmail"),
+        (Some(cu_ref_no), _) => (NamedCustomer::CuRefNo(cu_ref_no), "/customerCuRefNo"),
+        (None, Some(email)) => (NamedCustomer::Email(email), "/customerEmail"),
         (None, None) => {
             let rule = "One of the fields \"customerCuRefNo\" and \"customerEmail\" is required.";
             return Err(ApiError::invalid("/customerCuRefNo", rule));
         }
     };
-    let wanted = Match { organisation_id: caller.organisation_id, manager, customer, notice: body.notice };
-    let outcome = app.matcher.submit(wanted).await.map_err(|error| match error {
-        MatchError::CustomerNotFound(cu_ref_no) => not_found(&cu_ref_no),
-        MatchError::SameCustomer => {
-            ApiError::invalid(customer_field, "A customer cannot be matched with itself.")
-        }
-        MatchError::Busy => ErrorCode::ServiceUnavailable.into(),
-        MatchError::Database(error) => ApiError::from(&*error),
-    })?;
-    app.metrics.matched(outcome.change);
-    if prefer.representation {
-        let representation = represent(&app, caller.organisation_id, outcome).await?;
-        Ok(([(Prefer::APPLIED, Prefer::REPRESENTATION)], Json(representation)).into_response())
+    let representation = prefer.representation;
+    let wanted = Match { manager, customer, notice: body.notice, representation };
+    let matched = app.group_commit.match_customers(caller.organisation_id, wanted).await.map_err(
+        |error| match error {
+            WriteError::SameCustomer => {
+                ApiError::invalid(customer_field, "A customer cannot be matched with itself.")
+            }
+            error => error.into(),
+        },
+    )?;
+    app.metrics.matched(matched.change);
+    if representation {
+        let answer = Answer::from(matched);
+        Ok(([(Prefer::APPLIED, Prefer::REPRESENTATION)], Json(answer)).into_response())
     } else {
         Ok(Json(Success::TRUE).into_response())
     }
@@ -157,26 +157,21 @@ fn not_found(cu_ref_no: impl Display) -> ApiError {
     ApiError::not_found(format!("Customer {cu_ref_no}"))
 }
 
-/// Reads the relation as it is after the commit. One that has been merged away meanwhile shows when the call is sent
-/// again.
-async fn represent(app: &App, organisation_id: i64, outcome: Outcome) -> Result<Answer, ApiError> {
-    let relation = db::run(&app.pool, async |db| {
-        customer_match::find(db, organisation_id, outcome.manager_id, outcome.customer_id).await
-    })
-    .await?;
-    let relation = relation.ok_or(ErrorCode::ServiceUnavailable)?;
-    Ok(Answer {
-        success: Success::TRUE,
-        relation: Some(Relation {
-            manager_cu_ref_no: relation.manager_cu_ref_no,
-            customer_cu_ref_no: relation.customer_cu_ref_no,
-            customer_email: relation.customer_email,
-            notice: relation.notice,
-            active: relation.active,
-            created_at: relation.created_at.into(),
-            updated_at: relation.updated_at.into(),
-        }),
-        outcome: Some(outcome.change.into()),
-        customer_created: Some(outcome.customer_created),
-    })
+impl From<Matched> for Answer {
+    fn from(matched: Matched) -> Self {
+        Self {
+            success: Success::TRUE,
+            relation: matched.relation.map(|relation| Relation {
+                manager_cu_ref_no: relation.manager_cu_ref_no,
+                customer_cu_ref_no: relation.customer_cu_ref_no,
+                customer_email: relation.customer_email,
+                notice: relation.notice,
+                active: true,
+                created_at: relation.created_at.into(),
+                updated_at: relation.updated_at.into(),
+            }),
+            outcome: Some(matched.change.into()),
+            customer_created: Some(matched.customer_created),
+        }
+    }
 }

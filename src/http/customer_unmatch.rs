@@ -13,9 +13,9 @@ use super::extract::JsonCall;
 use super::openapi::{self, Refusals, Refuses};
 use super::success::Success;
 use crate::demo;
-use crate::domain::CuRefNo;
+use crate::domain::{CuRefNo, Unmatch};
 use crate::error::ApiError;
-use crate::matching::{self, Unmatch, UnmatchError};
+use crate::group_commit::WriteError;
 
 /// The order of the two does not matter.
 #[derive(Deserialize, ToSchema)]
@@ -56,19 +56,16 @@ pub(super) async fn handle(
     if manager == customer {
         return Err(ApiError::invalid("/customerCuRefNo", "A customer is not matched with itself."));
     }
-    let unwanted = Unmatch { organisation_id: caller.organisation_id, manager, customer };
-    matching::unmatch(&app.pool, &unwanted).await.map_err(|error| refusal(error, &unwanted))?;
+    let unwanted = Unmatch { manager: manager.clone(), customer: customer.clone() };
+    app.group_commit.unmatch_customers(caller.organisation_id, unwanted).await.map_err(
+        |error| match error {
+            WriteError::RelationNotFound => relation_not_found(manager, customer),
+            error => error.into(),
+        },
+    )?;
     Ok(Json(Success::TRUE))
 }
 
 fn relation_not_found(manager: impl Display, customer: impl Display) -> ApiError {
     ApiError::not_found(format!("Relation of {manager} and {customer}"))
-}
-
-fn refusal(error: UnmatchError, Unmatch { manager, customer, .. }: &Unmatch) -> ApiError {
-    match error {
-        UnmatchError::CustomerNotFound(cu_ref_no) => ApiError::not_found(format!("Customer {cu_ref_no}")),
-        UnmatchError::RelationNotFound => relation_not_found(manager, customer),
-        UnmatchError::Database(error) => error.into(),
-    }
 }

@@ -3,16 +3,16 @@
 use sqlx::PgExecutor;
 
 use super::extract::Caller;
-use crate::db::customer_identity::{self, Viewer};
+use crate::db::customer_identity;
 use crate::domain::IdentityId;
 use crate::error::{ApiError, ErrorCode};
 
-/// Whose identity this is; 401 unless it is one of the caller's organisation, not expired and not revoked.
+/// The reference of the customer whose identity this is; 401 unless it is one of the caller's organisation, not expired and not revoked.
 pub(super) async fn viewer(
     db: impl PgExecutor<'_>,
     caller: &Caller,
     identity: &IdentityId,
-) -> Result<Viewer, ApiError> {
+) -> Result<String, ApiError> {
     let viewer = customer_identity::find(db, caller.organisation_id, identity).await?;
     viewer.ok_or_else(|| ErrorCode::UserMustBeAuthorized.into())
 }

@@ -12,7 +12,6 @@ use super::App;
 use super::extract::JsonCall;
 use super::openapi::{self, Refusals, Refuses};
 use super::success::Success;
-use crate::db::{self, customer_identity};
 use crate::demo;
 use crate::domain::IdentityId;
 use crate::error::{ApiError, ErrorCode};
@@ -52,7 +51,6 @@ pub(super) async fn handle(
     // What has not the format is nobody's identity.
     let identity =
         IdentityId::parse(identity.expose_secret()).map_err(|_| ErrorCode::UserMustBeAuthorized)?;
-    let revoked =
-        db::run(&app.pool, async |db| customer_identity::revoke(db, caller.organisation_id, &identity).await);
-    if revoked.await? { Ok(Json(Success::TRUE)) } else { Err(ErrorCode::UserMustBeAuthorized.into()) }
+    let ended = app.group_commit.end_identity(caller.organisation_id, identity.hash()).await?;
+    if ended { Ok(Json(Success::TRUE)) } else { Err(ErrorCode::UserMustBeAuthorized.into()) }
 }

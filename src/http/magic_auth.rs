@@ -11,11 +11,8 @@ use super::App;
 use super::extract::{JsonCall, blank_is_absent};
 use super::openapi::{self, Refusals, Refuses};
 use super::success::Success;
-use crate::db;
-use crate::db::customer_identity;
-use crate::db::retry::retry;
 use crate::demo;
-use crate::domain::{Email, IdentityId, ProfileText};
+use crate::domain::{Email, IdentityId, Profile, ProfileText, Registration};
 use crate::error::ApiError;
 
 /// Blank texts count as not given.
@@ -66,14 +63,9 @@ pub(super) async fn handle(
     JsonCall { caller, body }: JsonCall<Body>,
 ) -> Result<Json<Answer>, ApiError> {
     let email = body.email.ok_or_else(|| ApiError::missing_field("email"))?;
-    let (first_name, last_name) = (body.first_name.as_ref(), body.last_name.as_ref());
-    let organisation = caller.organisation_id;
+    let profile = Profile { first_name: body.first_name, last_name: body.last_name, ..Profile::default() };
     let identity = IdentityId::generate();
-    let write = || {
-        db::run(&app.pool, async |db| {
-            customer_identity::create(db, organisation, &identity, &email, first_name, last_name).await
-        })
-    };
-    retry(write).await?;
+    let registration = Registration::new(email, profile);
+    app.group_commit.open_identity(caller.organisation_id, registration, identity.hash()).await?;
     Ok(Json(Answer { success: Success::TRUE, identity_id: identity.expose().into() }))
 }

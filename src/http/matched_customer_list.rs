@@ -15,10 +15,10 @@ use super::openapi::{self, Refusals, Refuses};
 use super::{extract, identity};
 use crate::db;
 use crate::db::customer;
-use crate::db::matched_customer::{self, MatchedCustomer, Place, Role};
+use crate::db::matched_customer::{self, MatchedCustomer, Role};
 use crate::demo;
 use crate::domain::{
-    CuRefNo, Cursor, CursorError, Email, IdentityId, Notice, PageLimit, ProfileText, SearchTerm, Timestamp,
+    CuRefNo, Cursor, Email, IdentityId, Notice, PageLimit, ProfileText, SearchTerm, Timestamp,
 };
 use crate::error::{ApiError, ErrorCode};
 
@@ -170,14 +170,11 @@ pub(super) async fn handle(
     let rows = i64::from(query.limit.get()) + 1;
     let mut page = db::run(&app.pool, async |db| {
         let organisation = caller.organisation_id;
-        let customer = whose_id(db, &caller, &query.whose).await?;
-        let after = match &query.cursor {
-            Some(cursor) => Some(place(db, &caller, cursor).await?),
-            None => None,
-        };
+        let owner = owner(db, &caller, &query.whose).await?;
+        let after = query.cursor.as_ref();
         let page = match &query.term {
-            Some(term) => matched_customer::search(db, organisation, customer, term, after, rows).await,
-            None => matched_customer::page(db, organisation, customer, after, rows).await,
+            Some(term) => matched_customer::search(db, organisation, &owner, term, after, rows).await,
+            None => matched_customer::page(db, organisation, &owner, after, rows).await,
         };
         page.map_err(ApiError::from)
     })
@@ -192,18 +189,13 @@ pub(super) async fn handle(
     }))
 }
 
-async fn whose_id(db: &mut PgConnection, caller: &Caller, whose: &Whose) -> Result<i64, ApiError> {
+/// The reference of the customer whose list is asked for.
+async fn owner(db: &mut PgConnection, caller: &Caller, whose: &Whose) -> Result<String, ApiError> {
     match whose {
-        Whose::Identity(identity) => Ok(identity::viewer(db, caller, identity).await?.customer_id),
-        Whose::CuRefNo(cu_ref_no) => customer::find_id(db, caller.organisation_id, cu_ref_no)
-            .await?
-            .ok_or_else(|| not_found(cu_ref_no)),
+        Whose::Identity(identity) => identity::viewer(db, caller, identity).await,
+        Whose::CuRefNo(cu_ref_no) => {
+            let exists = customer::exists(db, caller.organisation_id, cu_ref_no).await?;
+            if exists { Ok(cu_ref_no.to_string()) } else { Err(not_found(cu_ref_no)) }
+        }
     }
-}
-
-/// A cursor names its customer by reference, the list is ordered by the internal id.
-async fn place(db: &mut PgConnection, caller: &Caller, cursor: &Cursor) -> Result<Place, ApiError> {
-    let id = customer::find_id_even_deleted(db, caller.organisation_id, &cursor.cu_ref_no).await?;
-    let id = id.ok_or_else(|| Parameters::invalid("cursor", CursorError))?;
-    Ok((cursor.matched_at, id))
 }

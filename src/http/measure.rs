@@ -11,7 +11,7 @@ use sqlx::PgPool;
 
 use super::{App, unreadable};
 use crate::error::{ApiError, ErrorCode};
-use crate::matching::Matcher;
+use crate::group_commit::GroupCommit;
 use crate::metrics::Metrics;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -22,16 +22,16 @@ pub fn router(app: &App) -> Router {
         .route("/metrics", get(metrics))
         .fallback(not_found)
         .method_not_allowed_fallback(async || ApiError::from(ErrorCode::MethodNotAllowed))
-        .with_state((Arc::clone(&app.metrics), app.pool.clone(), app.matcher.clone()))
+        .with_state((Arc::clone(&app.metrics), app.pool.clone(), app.group_commit.clone()))
 }
 
 async fn not_found(request: Request) -> ApiError {
     unreadable::refusal(&request).unwrap_or_else(|| ApiError::not_found("The requested path"))
 }
 
-type Measured = (Arc<Metrics>, PgPool, Matcher);
+type Measured = (Arc<Metrics>, PgPool, GroupCommit);
 
-async fn metrics(State((metrics, pool, matcher)): State<Measured>) -> Result<Response, ApiError> {
-    let text = metrics.text(&pool, &matcher).map_err(|_| ErrorCode::InternalError)?;
+async fn metrics(State((metrics, pool, group_commit)): State<Measured>) -> Result<Response, ApiError> {
+    let text = metrics.text(&pool, &group_commit).map_err(|_| ErrorCode::InternalError)?;
     Ok(([(CONTENT_TYPE, OPEN_METRICS)], text).into_response())
 }

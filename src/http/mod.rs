@@ -51,15 +51,15 @@ use self::concurrency::Places;
 use crate::config::{Config, Timeouts, TrustedProxies};
 use crate::db;
 use crate::db::migration::Schema;
+use crate::group_commit::GroupCommit;
 use crate::keys::{KeyRegistry, Pace};
-use crate::matching::Matcher;
 use crate::metrics::{Connections, Metrics};
 
 /// What the endpoints work with.
 pub struct App {
     pool: PgPool,
     keys: Arc<KeyRegistry>,
-    matcher: Matcher,
+    group_commit: GroupCommit,
     demo: bool,
     trusted_proxies: TrustedProxies,
     cors: cors::CrossOrigin,
@@ -74,7 +74,7 @@ impl App {
     /// Endpoints over this database. In demo mode the documentation's sample key is accepted. Once `draining` is
     /// cancelled the server reports that it is not ready.
     pub fn new(pool: PgPool, config: &Config, demo: bool, draining: CancellationToken) -> Self {
-        let matcher = Matcher::start(&db::writer_options(&pool));
+        let group_commit = GroupCommit::start(&db::writer_options(&pool));
         let Config { rate_limits, timeouts, .. } = *config;
         let keys = Arc::new(KeyRegistry::start(pool.clone(), rate_limits, Pace::default()));
         let trusted_proxies = config.trusted_proxies.clone();
@@ -83,7 +83,7 @@ impl App {
         Self {
             pool,
             keys,
-            matcher,
+            group_commit,
             demo,
             trusted_proxies,
             cors,

@@ -9,10 +9,10 @@ use tokio::sync::mpsc;
 
 use super::file::{Batch, Cells, FileError, Record};
 use super::plan::Plan;
-use super::{ImportError, Observer, Summary, refusal};
+use super::{ImportError, Observer, Summary, rejection};
 use crate::db;
 use crate::db::customer_import;
-use crate::db::rehearsal::Rehearsal;
+use crate::db::dry_run::DryRun;
 use crate::db::retry::retry;
 use crate::domain::{CuRefNo, Email, ProfileText};
 
@@ -55,7 +55,7 @@ impl CustomerRow {
     pub(super) fn to_record(&self) -> customer_import::Record {
         let text = |field: &Option<ProfileText>| field.as_ref().map(|text| text.as_str().to_owned());
         customer_import::Record {
-            id: None,
+            stored: false,
             cu_ref_no: self.cu_ref_no.clone().unwrap_or_else(CuRefNo::generate).to_string(),
             email: self.email.as_ref().map(Email::to_string),
             first_name: text(&self.first_name),
@@ -114,7 +114,7 @@ pub enum Target {
     /// Into the database, with the connection that the last batch left.
     Database(PgPool, Cell<Option<PgConnection>>),
     /// Nowhere, after all.
-    Rehearsal(Rehearsal),
+    DryRun(DryRun),
 }
 
 /// Imports all rows, and counts them.
@@ -147,7 +147,7 @@ impl Target {
         customers: &[&CustomerRow],
     ) -> Result<Vec<Outcome>, ImportError> {
         match self.take_together(organisation_id, customers).await {
-            Err(ImportError::Database(error)) => match (refusal(&error), customers) {
+            Err(ImportError::Database(error)) => match (rejection(&error), customers) {
                 (Some(reason), [_]) => Ok(vec![Err(reason)]),
                 (Some(_), [_, ..]) => {
                     let (first, second) = customers.split_at(customers.len() / 2);
@@ -183,9 +183,9 @@ impl Target {
                     idle.set(Some(connection));
                     outcomes
                 }
-                Self::Rehearsal(rehearsal) => {
-                    rehearsal.copy_customers(organisation_id, &named.cu_ref_nos, &named.emails).await?;
-                    write(rehearsal.connection(), organisation_id, customers, &named).await?
+                Self::DryRun(dry_run) => {
+                    dry_run.copy_customers(organisation_id, &named.cu_ref_nos, &named.emails).await?;
+                    write(dry_run.connection(), organisation_id, customers, &named).await?
                 }
             };
             if let Some(outcomes) = outcomes {
@@ -201,7 +201,7 @@ impl Target {
                 Some(connection) => connection.close().await,
                 None => Ok(()),
             },
-            Self::Rehearsal(rehearsal) => rehearsal.close().await,
+            Self::DryRun(dry_run) => dry_run.close().await,
         }
     }
 }

@@ -1,16 +1,17 @@
 //! Rows that are matches, by the rules of the endpoint.
 
-use std::fmt;
+use std::collections::HashSet;
+use std::{fmt, iter};
 
 use futures_util::{StreamExt, stream};
 use serde::Serialize;
 use tokio::sync::mpsc;
 
 use super::file::{Batch, Cells, FileError, Record};
-use super::{ImportError, Observer, Summary, refusal};
-use crate::db::rehearsal::Rehearsal;
-use crate::domain::{CuRefNo, Email, Notice};
-use crate::matching::{self, Change, Customer, Match, MatchError, Matcher, Outcome};
+use super::{ImportError, Observer, Summary};
+use crate::db::dry_run::DryRun;
+use crate::domain::{Change, CuRefNo, Email, Match, Matched, NamedCustomer, Notice};
+use crate::group_commit::{self, GroupCommit, WriteError};
 
 /// Matches that wait for the writer at the same time: as many as it takes at once.
 const IN_FLIGHT: usize = 256;
@@ -18,7 +19,7 @@ const IN_FLIGHT: usize = 256;
 /// A row. A blank notice is none, which keeps the one that is there: a file cannot clear a notice.
 pub struct MatchRow {
     manager: CuRefNo,
-    customer: Customer,
+    customer: NamedCustomer,
     notice: Option<Notice>,
 }
 
@@ -34,20 +35,20 @@ impl Record for MatchRow {
         // Valid even where the reference decides.
         let email = cells.parse::<Email>("customerEmail")?;
         let customer = cu_ref_no
-            .map(Customer::CuRefNo)
-            .or(email.map(Customer::Email))
+            .map(NamedCustomer::CuRefNo)
+            .or(email.map(NamedCustomer::Email))
             .ok_or("it has neither a customerCuRefNo nor a customerEmail")?;
         Ok(Self { manager, customer, notice: cells.parse("notice")? })
     }
 }
 
 impl MatchRow {
-    fn of(&self, organisation_id: i64) -> Match {
+    fn to_match(&self) -> Match {
         Match {
-            organisation_id,
             manager: self.manager.clone(),
             customer: self.customer.clone(),
             notice: self.notice.clone(),
+            representation: false,
         }
     }
 }
@@ -55,7 +56,7 @@ impl MatchRow {
 /// How many rows came to what.
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
-#[expect(missing_docs, reason = "named like the variants of `matching::Change`")]
+#[expect(missing_docs, reason = "named like the variants of `domain::Change`")]
 pub struct Changes {
     pub created: u64,
     pub updated: u64,
@@ -66,16 +67,16 @@ pub struct Changes {
 }
 
 impl super::Changes for Changes {
-    type Outcome = Outcome;
+    type Outcome = Matched;
 
-    fn count(&mut self, outcome: Outcome) {
-        match outcome.change {
+    fn count(&mut self, matched: Matched) {
+        match matched.change {
             Change::Created => self.created += 1,
             Change::Updated => self.updated += 1,
             Change::Unchanged => self.unchanged += 1,
             Change::Reactivated => self.reactivated += 1,
         }
-        self.customers_created += u64::from(outcome.customer_created);
+        self.customers_created += u64::from(matched.customer_created);
     }
 }
 
@@ -92,10 +93,9 @@ impl fmt::Display for Changes {
 
 /// Where the matches go.
 pub enum Target {
-    /// Through the door that every match takes.
-    Matcher(Matcher),
-    /// Nowhere, after all.
-    Rehearsal(Rehearsal),
+    /// Into the database, the way of every match.
+    GroupCommit(GroupCommit),
+    DryRun(DryRun),
 }
 
 /// Imports all rows, and counts them.
@@ -107,54 +107,74 @@ pub async fn import(
     observer: &mut impl Observer,
 ) -> Result<(), ImportError> {
     super::import(rows, summary, observer, async |rows: &[&MatchRow]| {
-        let matches = rows.iter().map(|row| row.of(organisation_id)).collect();
+        let matches = rows.iter().map(|row| row.to_match()).collect();
         let results = target.take(organisation_id, matches).await?;
         Ok(results.into_iter().map(verdict).collect::<Result<_, _>>()?)
     })
     .await?;
-    if let Target::Rehearsal(rehearsal) = target {
-        rehearsal.close().await?;
+    if let Target::DryRun(dry_run) = target {
+        dry_run.close().await?;
     }
     Ok(())
 }
 
 impl Target {
-    /// The results in the order of the matches, which is the order in which they take effect.
+    /// The results in the order of the matches.
     async fn take(
         &mut self,
         organisation_id: i64,
         matches: Vec<Match>,
-    ) -> Result<Vec<Result<Outcome, MatchError>>, ImportError> {
+    ) -> Result<Vec<Result<Matched, WriteError>>, ImportError> {
         match self {
-            // Futures that are polled first in the order of the stream, and a match joins the queue when it is.
-            Self::Matcher(matcher) => Ok(stream::iter(matches)
-                .map(|wanted| matcher.submit(wanted))
-                .buffered(IN_FLIGHT)
-                .collect()
-                .await),
-            Self::Rehearsal(rehearsal) => {
+            Self::GroupCommit(group_commit) => {
+                Ok(take_in_order(group_commit, organisation_id, matches).await)
+            }
+            Self::DryRun(dry_run) => {
                 let managers: Vec<_> = matches.iter().map(|wanted| wanted.manager.as_str()).collect();
                 let cu_ref_nos: Vec<_> = matches.iter().map(|wanted| wanted.customer.cu_ref_no()).collect();
                 let emails: Vec<_> = matches.iter().map(|wanted| wanted.customer.email()).collect();
                 let references: Vec<_> =
                     managers.iter().copied().chain(cu_ref_nos.iter().flatten().copied()).collect();
                 let addresses: Vec<_> = emails.iter().flatten().copied().collect();
-                rehearsal.copy_customers(organisation_id, &references, &addresses).await?;
-                rehearsal.copy_relations(organisation_id, &managers, &cu_ref_nos, &emails).await?;
-                Ok(matching::rehearse(rehearsal.connection(), &matches).await)
+                dry_run.copy_customers(organisation_id, &references, &addresses).await?;
+                dry_run.copy_relations(organisation_id, &managers, &cu_ref_nos, &emails).await?;
+                Ok(group_commit::preview(dry_run.connection(), organisation_id, &matches).await?)
             }
         }
     }
 }
 
-/// What the row is answered, unless the import cannot go on.
-fn verdict(result: Result<Outcome, MatchError>) -> Result<Result<Outcome, String>, MatchError> {
+/// Writes matches so that those of one pair take effect in the order of the file: the order of pending writes is free, so the
+/// next match of a pair is submitted after the reply to the last.
+async fn take_in_order(
+    group_commit: &GroupCommit,
+    organisation_id: i64,
+    matches: Vec<Match>,
+) -> Vec<Result<Matched, WriteError>> {
+    let mut results = Vec::with_capacity(matches.len());
+    let mut matches = matches.into_iter().peekable();
+    while matches.peek().is_some() {
+        let mut pairs = HashSet::new();
+        let mut is_first = |wanted: &Match| pairs.insert(wanted.named_pair().map(str::to_owned));
+        let run: Vec<_> = iter::from_fn(|| matches.next_if(&mut is_first)).collect();
+        results.extend(
+            stream::iter(run)
+                .map(|wanted| group_commit.match_customers(organisation_id, wanted))
+                .buffered(IN_FLIGHT)
+                .collect::<Vec<_>>()
+                .await,
+        );
+    }
+    results
+}
+
+/// What the row comes to, unless the import cannot go on.
+fn verdict(result: Result<Matched, WriteError>) -> Result<Result<Matched, String>, WriteError> {
     match result {
-        Ok(outcome) => Ok(Ok(outcome)),
-        Err(error @ (MatchError::CustomerNotFound(_) | MatchError::SameCustomer)) => {
-            Ok(Err(error.to_string()))
-        }
-        Err(MatchError::Database(error)) => refusal(&error).map(Err).ok_or(MatchError::Database(error)),
-        Err(error @ MatchError::Busy) => Err(error),
+        Ok(matched) => Ok(Ok(matched)),
+        Err(
+            error @ (WriteError::CustomerNotFound(_) | WriteError::SameCustomer | WriteError::Rejected(_)),
+        ) => Ok(Err(error.to_string())),
+        Err(error) => Err(error),
     }
 }

@@ -2,11 +2,11 @@
 //!
 //! ```text
 //! file ─→ rows, a batch at a time ─→ customers ─→ one transaction a batch ─┐
-//!  (a thread of its own)          └→ matches ──→ the Matcher, in order ────┴─→ what became of each row, in order
+//!  (a thread of its own)          └→ matches ──→ group commit, in order ────┴─→ what became of each row, in order
 //! ```
 //!
 //! Memory does not grow with the file: a few batches are on their way at most. What cannot be taken is refused row by row
-//! and hinders no other. A dry run does the same on a copy ([`crate::db::rehearsal`]).
+//! and hinders no other. A dry run does the same on a copy ([`crate::db::dry_run`]).
 
 pub mod customers;
 pub mod file;
@@ -19,7 +19,7 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 
 use self::file::{Batch, FileError};
-use crate::matching::MatchError;
+use crate::group_commit::WriteError;
 
 /// What became of the rows of a file.
 #[derive(Debug, Default, Serialize)]
@@ -62,9 +62,9 @@ pub enum ImportError {
     /// Every attempt at a batch met somebody else's write.
     #[error("others write about the same customers all the time")]
     Raced,
-    /// The write path refused to wait.
+    /// The write path did not write in time.
     #[error(transparent)]
-    Match(#[from] MatchError),
+    Match(#[from] WriteError),
 }
 
 /// Lets `take` have all rows that could be read, a batch at a time. It says what became of each, in their order.
@@ -98,10 +98,10 @@ async fn import<T, C: Changes>(
     Ok(())
 }
 
-/// Why the database would refuse the row whatever is done again: it breaks a rule that only the database knows.
-fn refusal(error: &sqlx::Error) -> Option<String> {
+/// Why the database rejects the row whatever is done again: it breaks a rule that only the database knows.
+fn rejection(error: &sqlx::Error) -> Option<String> {
     let error = error.as_database_error()?;
     // Data exceptions and broken constraints.
     let is_about_the_data = error.code().is_some_and(|code| code.starts_with("22") || code.starts_with("23"));
-    is_about_the_data.then(|| format!("the database refuses it: {}", error.message()))
+    is_about_the_data.then(|| format!("the database rejects it: {}", error.message()))
 }

@@ -101,12 +101,12 @@ impl Plan {
 
     /// What is to be inserted.
     pub(super) fn new_records(&self) -> Vec<&Record> {
-        self.changed().filter(|record| record.id.is_none()).collect()
+        self.changed().filter(|record| !record.stored).collect()
     }
 
     /// What is to be filled.
     pub(super) fn filled_records(&self) -> Vec<&Record> {
-        self.changed().filter(|record| record.id.is_some()).collect()
+        self.changed().filter(|record| record.stored).collect()
     }
 
     fn changed(&self) -> impl Iterator<Item = &Record> {

@@ -180,10 +180,10 @@ async fn pages_neither_skip_nor_repeat_while_relations_are_added(#[case] filter:
     for i in [3, 8, 0, 5, 9, 1, 7, 2, 6, 4] {
         match_with(&cu_ref_nos[i]).await;
     }
-    // Some at the same moment, on both sides: the id decides.
+    // Some at the same moment, on both sides: the reference decides.
     service
         .execute(
-            "update customer_match set matched_at = '2025-01-10' where high_id % 3 <> 0 or low_id % 2 = 0",
+            "update customer_match set matched_at = '2025-01-10' where ascii(right(low_cu_ref_no, 1)) % 3 <> 0",
         )
         .await;
     let parameters = [&[("cuRefNo", "trainerOfThemAll")], filter].concat();
@@ -203,7 +203,7 @@ async fn pages_neither_skip_nor_repeat_while_relations_are_added(#[case] filter:
         assert_eq!(pages.concat(), order, "pages of {limit}");
         assert_eq!(pages.len(), 10_usize.div_ceil(limit.parse().unwrap()));
         let gone = "delete from customer_match m using customer c
-                    where c.cu_ref_no like 'added%' and c.id in (m.low_id, m.high_id)";
+                    where c.cu_ref_no like 'added%' and c.cu_ref_no in (m.low_cu_ref_no, m.high_cu_ref_no)";
         service.execute(gone).await;
     }
 }
@@ -216,7 +216,12 @@ async fn a_list_goes_on_behind_a_customer_that_was_deleted_meanwhile() {
     }
     let page = list(&service, &[("cuRefNo", MANAGER), ("limit", "2")]).await;
     assert_eq!(references(&page), ["customer00000003", "customer00000002"]);
-    service.execute("update customer set deleted_at = now() where cu_ref_no = 'customer00000002'").await;
+    for sql in [
+        "update customer_match set deactivated_at = now() where high_cu_ref_no = 'customer00000002'",
+        "update customer set deleted_at = now() where cu_ref_no = 'customer00000002'",
+    ] {
+        service.execute(sql).await;
+    }
     let cursor = page.body["nextCursor"].as_str().unwrap();
     let page = list(&service, &[("cuRefNo", MANAGER), ("cursor", cursor)]).await;
     assert_eq!(references(&page), ["customer00000001", "customer00000000"]);
@@ -230,8 +235,9 @@ async fn a_page_has_32_items_unless_told_otherwise_and_counts_all() {
             "insert into customer (organisation_id, cu_ref_no)
                  select {0}, 'many' || lpad(i::text, 12, '0') from generate_series(1, 501) i;
              insert into customer_match
-                 (organisation_id, low_id, high_id, low_is_manager, high_is_manager, created_at, matched_at, updated_at)
-                 select {0}, m.id, c.id, true, false, now(), now(), now()
+                 (organisation_id, low_cu_ref_no, high_cu_ref_no, low_is_manager, high_is_manager,
+                  created_at, matched_at, updated_at)
+                 select {0}, m.cu_ref_no, c.cu_ref_no, true, false, now(), now(), now()
                  from customer c join customer m on m.cu_ref_no = '{MANAGER}' where c.cu_ref_no like 'many%'",
             service.organisation
         ))

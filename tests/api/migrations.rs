@@ -25,7 +25,7 @@ const ROWS: &[(i64, &str)] = &[
          values ({n}, sha256('{n}'), 'dev', 'DEV_…{n}', '{customer.match}', false, now(), now())",
     ),
     (
-        20261123000002,
+        20261126000001,
         "insert into customer (organisation_id, cu_ref_no, email, first_name, last_name, company_name, phone, deleted_at) values
            ({n}, 'manager000000000', 'jan@barasek.com', 'Jan', 'Barášek', 'Barášek s. r. o.', '+420', null),
            ({n}, 'customer00000000', 'eva@example.com', 'Eva', 'Nováková', null, null, null),
@@ -33,29 +33,29 @@ const ROWS: &[(i64, &str)] = &[
            ({n}, 'deleted000000000', 'eva@example.com', null, 'Nováková', null, null, now())",
     ),
     (
-        20261123000003,
-        "insert into customer_match (organisation_id, low_id, high_id, low_is_manager, high_is_manager, notice,
+        20261126000002,
+        "insert into customer_match (organisation_id, low_cu_ref_no, high_cu_ref_no, low_is_manager, high_is_manager, notice,
                                      created_at, matched_at, updated_at, deactivated_at)
-         select {n}, least(m.id, c.id), greatest(m.id, c.id), m.id < c.id, m.id > c.id, 'Since {n}', now(), now(), now(),
+         select {n}, least(m.cu_ref_no, c.cu_ref_no), greatest(m.cu_ref_no, c.cu_ref_no),
+                m.cu_ref_no < c.cu_ref_no, m.cu_ref_no > c.cu_ref_no, 'Since {n}', now(), now(), now(),
                 case c.cu_ref_no when 'ended00000000000' then now() end
          from customer m, customer c
          where m.organisation_id = {n} and m.cu_ref_no = 'manager000000000'
            and c.organisation_id = {n} and c.cu_ref_no in ('customer00000000', 'ended00000000000')",
     ),
     (
-        20261123000004,
+        20261126000001,
         "update customer set company_registration_number = '1', tax_identification_number = 'CZ1', real_ip = '::1'
          where organisation_id = {n}",
     ),
     (
-        20261123000004,
-        "insert into customer_identity (organisation_id, hash, customer_id, created_at, expires_at, revoked_at)
-         select {n}, sha256(cu_ref_no::bytea), id, now(), now() + '1 day', now() from customer where organisation_id = {n}",
+        20261126000003,
+        "insert into customer_identity (organisation_id, hash, cu_ref_no, created_at, expires_at, revoked_at)
+         select {n}, sha256(cu_ref_no::bytea), cu_ref_no, now(), now() + '1 day', now() from customer where organisation_id = {n}",
     ),
     (
-        20261123000010,
-        "update customer set deletion_reason = 'twice', merged_into_id = (
-           select id from customer where organisation_id = {n} and cu_ref_no = 'customer00000000')
+        20261126000001,
+        "update customer set deletion_reason = 'twice', merged_into_cu_ref_no = 'customer00000000'
          where organisation_id = {n} and deleted_at is not null",
     ),
     (20261124000010, "update api_key set limit_per_minute = 5 where organisation_id = {n} and kind = 'dev'"),

@@ -205,7 +205,7 @@ async fn it_fails_over_to_a_standby() {
     };
     futures_util::join!(operator, client(0), client(1), client(2), client(3));
     let matched = "select email from customer c
-                   where exists (select from customer_match m where c.id in (m.low_id, m.high_id))";
+                   where exists (select from customer_match m where c.cu_ref_no in (m.low_cu_ref_no, m.high_cu_ref_no))";
     let matched: Vec<Option<String>> = sqlx::query_scalar(matched).fetch_all(&service.pool).await.unwrap();
     for email in acknowledged.into_inner() {
         assert!(matched.contains(&Some(email)), "an acknowledged match is missing");

@@ -9,17 +9,17 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use sqlx::Connection;
 
-use crate::support::Service;
+use crate::support::{CUSTOMER, MANAGER, Service};
 
-/// Organisation 1 with the customers of ids 1 and 2 (see `Service`), organisation 2 with the customer of id 3, and the
-/// relation of 1 and 2. An identity, a server and its share of the limit of key 1.
+/// Organisation 1 with the manager `a` and the customer `b` of `Service`, organisation 2 with the customer `c`, and the
+/// relation of a and b, as the placeholders of [`sql`] name them. An identity, a server and its share of the limit of key 1.
 async fn populated() -> Service {
     let service = Service::start().await;
     let (other, _) = service.add_organisation("Other").await;
     service.add_customer_of(other, "customerOfOther1", None).await;
     for sql in [
-        &relation("1, 1, 2, true, false, null"),
-        &identity("1, sha256('x'), 1"),
+        &relation("1, {a}, {b}, true, false, null"),
+        &identity("1, sha256('x'), {a}"),
         "insert into running_server values (1, now()); insert into api_key_share values (1, 1, 0, 5, 0)",
     ] {
         service.execute(sql).await;
@@ -27,17 +27,27 @@ async fn populated() -> Service {
     service
 }
 
+/// With the references of the three customers in place of `{a}`, `{b}` and `{c}`.
+fn sql(text: &str) -> String {
+    let references = [("{a}", MANAGER), ("{b}", CUSTOMER), ("{c}", "customerOfOther1")];
+    references
+        .iter()
+        .fold(text.to_owned(), |text, (name, reference)| text.replace(name, &format!("'{reference}'")))
+}
+
 fn relation(values: &str) -> String {
+    let values = sql(values);
     format!(
         "insert into customer_match
-            (organisation_id, low_id, high_id, low_is_manager, high_is_manager, notice, created_at, matched_at, updated_at)
+            (organisation_id, low_cu_ref_no, high_cu_ref_no, low_is_manager, high_is_manager, notice, created_at, matched_at, updated_at)
          values ({values}, now(), now(), now())"
     )
 }
 
 fn identity(values: &str) -> String {
+    let values = sql(values);
     format!(
-        "insert into customer_identity (organisation_id, hash, customer_id, created_at, expires_at)
+        "insert into customer_identity (organisation_id, hash, cu_ref_no, created_at, expires_at)
          values ({values}, now(), now())"
     )
 }
@@ -45,35 +55,41 @@ fn identity(values: &str) -> String {
 /// Illegal states that need no words of their own, and the constraint that refuses each.
 const ILLEGAL: &[(&str, &str)] = &[
     // A pair stays in its order, in its organisation and managed.
-    ("update customer_match set low_id = 2, high_id = 1", "customer_match_canonical_order"),
+    ("update customer_match set low_cu_ref_no = {b}, high_cu_ref_no = {a}", "customer_match_canonical_order"),
     ("update customer_match set low_is_manager = false", "customer_match_has_manager"),
     ("update customer_match set notice = repeat('x', 10001)", "customer_match_notice_length"),
+    ("update customer_match set version = 0", "customer_match_version_is_positive"),
     ("update customer_match set organisation_id = 2", "customer_match_low_fkey"),
-    ("update customer set organisation_id = 2 where id = 1", "customer_match_low_fkey"),
-    ("delete from customer where id = 1", "customer_match_low_fkey"),
+    ("update customer set organisation_id = 2 where cu_ref_no = {a}", "customer_match_low_fkey"),
+    ("delete from customer where cu_ref_no = {a}", "customer_match_low_fkey"),
+    // An active relation of a deleted customer.
+    ("update customer set deleted_at = now() where cu_ref_no = {b}", "customer_match_high_fkey"),
     // Customers.
-    (
-        "insert into customer (organisation_id, id, cu_ref_no) overriding system value values (1, 1, repeat('0', 16))",
-        "customer_pkey",
-    ),
+    ("insert into customer (organisation_id, cu_ref_no) values (1, {a})", "customer_cu_ref_no_key"),
     (
         "insert into customer (organisation_id, cu_ref_no) values (9, repeat('0', 16))",
         "customer_organisation_id_fkey",
     ),
-    ("update customer set cu_ref_no = '5CmsaVNgAQqRqoen' where id = 1", "customer_cu_ref_no_key"),
-    ("update customer set email = 'jan@barasek.com' where id = 1", "customer_email_key"),
+    ("update customer set email = 'jan@barasek.com' where cu_ref_no = {a}", "customer_email_key"),
     ("update customer set real_ip = '10.0.0.0/8'", "customer_real_ip_is_host"),
-    ("update customer set deletion_reason = 'x' where id = 1", "customer_deletion_reason_of_deleted"),
     (
-        "update customer set deleted_at = now(), deletion_reason = ' ' where id = 1",
+        "update customer set deletion_reason = 'x' where cu_ref_no = {a}",
+        "customer_deletion_reason_of_deleted",
+    ),
+    (
+        "update customer set deleted_at = now(), deletion_reason = ' ' where cu_ref_no = {a}",
         "customer_deletion_reason_not_blank",
     ),
-    ("update customer set merged_into_id = 2 where id = 1", "customer_merged_is_deleted"),
+    ("update customer set merged_into_cu_ref_no = {b} where cu_ref_no = {a}", "customer_merged_is_deleted"),
     (
-        "update customer set deleted_at = now(), merged_into_id = 1 where id = 1",
+        "update customer set deleted_at = now(), merged_into_cu_ref_no = {a} where cu_ref_no = {a}",
         "customer_merged_into_another",
     ),
-    ("update customer set deleted_at = now(), merged_into_id = 3 where id = 1", "customer_merged_into_fkey"),
+    (
+        "update customer_match set deactivated_at = now();
+         update customer set deleted_at = now(), merged_into_cu_ref_no = {c} where cu_ref_no = {a}",
+        "customer_merged_into_fkey",
+    ),
     // Organisations, their keys, and the shares of their limits.
     ("insert into organisation (id, name) overriding system value values (1, 'x')", "organisation_pkey"),
     ("insert into organisation (name) values ('Acme')", "organisation_name_key"),
@@ -89,6 +105,7 @@ const ILLEGAL: &[(&str, &str)] = &[
     ("update api_key set kind = 'test'", "api_key_kind"),
     ("update api_key set limit_per_minute = 0", "api_key_limit_is_positive"),
     ("update api_key set kind = 'root', limit_per_minute = 1", "api_key_root_is_unlimited"),
+    ("insert into write_receipt values (1, 0), (1, 0)", "write_receipt_pkey"),
     ("insert into running_server values (1, now())", "running_server_pkey"),
     ("insert into api_key_share values (1, 1, 0, 1, 0)", "api_key_share_pkey"),
     ("insert into api_key_share values (9, 1, 0, 1, 0)", "api_key_share_api_key_id_fkey"),
@@ -100,18 +117,18 @@ const ILLEGAL: &[(&str, &str)] = &[
 fn illegal() -> Vec<(String, &'static str)> {
     let mut cases = vec![
         // The pair, doubled, mirrored, of one, of nobody.
-        (relation("1, 1, 2, true, false, null"), "customer_match_pkey"),
-        (relation("1, 2, 1, true, false, null"), "customer_match_canonical_order"),
-        (relation("1, 1, 1, true, false, null"), "customer_match_canonical_order"),
-        (relation("1, 1, 9, true, false, null"), "customer_match_high_fkey"),
+        (relation("1, {a}, {b}, true, false, null"), "customer_match_pkey"),
+        (relation("1, {b}, {a}, true, false, null"), "customer_match_canonical_order"),
+        (relation("1, {a}, {a}, true, false, null"), "customer_match_canonical_order"),
+        (relation("1, {a}, 'unknown000000000', true, false, null"), "customer_match_high_fkey"),
         // Across organisations, whichever the row claims to be of.
-        (relation("1, 1, 3, true, false, null"), "customer_match_high_fkey"),
-        (relation("2, 1, 3, true, false, null"), "customer_match_low_fkey"),
-        (identity("1, sha256('x'), 2"), "customer_identity_pkey"),
-        (identity("1, 'x', 1"), "customer_identity_hash_is_sha256"),
-        (identity("1, sha256('y'), 3"), "customer_identity_customer_fkey"),
+        (relation("1, {a}, {c}, true, false, null"), "customer_match_high_fkey"),
+        (relation("2, {a}, {c}, true, false, null"), "customer_match_low_fkey"),
+        (identity("1, sha256('x'), {b}"), "customer_identity_pkey"),
+        (identity("1, 'x', {a}"), "customer_identity_hash_is_sha256"),
+        (identity("1, sha256('y'), {c}"), "customer_identity_customer_fkey"),
     ];
-    cases.extend(ILLEGAL.iter().map(|(sql, constraint)| ((*sql).to_owned(), *constraint)));
+    cases.extend(ILLEGAL.iter().map(|(text, constraint)| (sql(text), *constraint)));
     let references = [
         "",
         "1cGIHvFoQDGLAbc",
@@ -120,7 +137,7 @@ fn illegal() -> Vec<(String, &'static str)> {
         "1cGIHvFoQDGLAbcé",
         "1cGIHvFoQDGLAbcA\n",
     ];
-    let reference = |text| format!("update customer set cu_ref_no = '{text}' where id = 1");
+    let reference = |text| format!("insert into customer (organisation_id, cu_ref_no) values (1, '{text}')");
     cases.extend(references.map(|text| (reference(text), "customer_cu_ref_no_format")));
     let long = format!("a@{}.co", "b".repeat(250));
     let addresses = [
@@ -142,7 +159,7 @@ fn illegal() -> Vec<(String, &'static str)> {
         "a@c.co.",
         &long,
     ];
-    let address = |text| format!("update customer set email = '{text}' where id = 1");
+    let address = |text| format!("update customer set email = '{text}' where cu_ref_no = '{MANAGER}'");
     cases.extend(addresses.map(|text| (address(text), "customer_email_normal_form")));
     cases
 }
@@ -161,16 +178,18 @@ async fn refuses_every_illegal_state() {
     }
 }
 
-/// Whoever adds a constraint shows what it refuses.
+/// A new constraint comes with a statement that it rejects. The primary key of a customer rejects first whatever
+/// `customer_living_key`, the target of foreign keys, would.
 #[tokio::test]
 async fn each_constraint_is_tried() {
     let service = Service::start().await;
     let constraints: Vec<String> = sqlx::query_scalar(
         "select conname::text from pg_constraint
          where connamespace = 'public'::regnamespace and contype <> 'n' and conrelid <> '_sqlx_migrations'::regclass
+           and conname <> 'customer_living_key'
          union
          select indexrelid::regclass::text from pg_index
-         where indisunique and indrelid::regclass::text in ('organisation', 'api_key', 'customer', 'customer_match', 'customer_identity')",
+         where indisunique and indexrelid <> 'customer_living_key'::regclass and indrelid::regclass::text in ('organisation', 'api_key', 'customer', 'customer_match', 'customer_identity')",
     )
     .fetch_all(&service.pool)
     .await

@@ -97,7 +97,7 @@ async fn is_planned_for_each_term() {
     let mut db = service.pool.acquire().await.unwrap();
     for term in ["Novák", "a"] {
         let term = SearchTerm::parse(term).unwrap();
-        matched_customer::search(&mut db, service.organisation, 1, &term, None, 33).await.unwrap();
+        matched_customer::search(&mut db, service.organisation, MANAGER, &term, None, 33).await.unwrap();
     }
     let prepared: Vec<String> = sqlx::query_scalar("select statement from pg_prepared_statements")
         .persistent(false)

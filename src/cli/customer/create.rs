@@ -7,8 +7,8 @@ use serde_json::json;
 use crate::cli::database::{DatabaseArgs, with_pool};
 use crate::cli::output::Output;
 use crate::db;
-use crate::db::customer::{self, Profile};
-use crate::domain::{CuRefNo, Email, ProfileText};
+use crate::db::customer;
+use crate::domain::{CuRefNo, Email, Profile, ProfileText};
 
 /// Create a customer.
 #[derive(Args)]

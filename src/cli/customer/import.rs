@@ -3,7 +3,7 @@
 use clap::Args;
 
 use crate::cli::import::{Import as Work, ImportArgs};
-use crate::db::rehearsal::Rehearsal;
+use crate::db::dry_run::DryRun;
 use crate::import::customers::{self, Target};
 
 /// Create customers from a CSV file, and fill in what existing ones lack.
@@ -21,11 +21,8 @@ impl Import {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         self.arguments
             .run(async |Work { pool, organisation, dry_run, rows, bar }, summary| {
-                let target = if dry_run {
-                    Target::Rehearsal(Rehearsal::open(pool).await?)
-                } else {
-                    Target::database(pool)
-                };
+                let target =
+                    if dry_run { Target::DryRun(DryRun::open(pool).await?) } else { Target::database(pool) };
                 customers::import(target, organisation, rows, summary, bar).await
             })
             .await

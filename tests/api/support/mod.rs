@@ -19,9 +19,8 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
 use axum::response::Response;
 use customer_match::config::Config;
-use customer_match::db::customer::Profile;
 use customer_match::db::{self, api_key, customer, organisation};
-use customer_match::domain::{ApiKey, CuRefNo, Email, KeyKind};
+use customer_match::domain::{ApiKey, CuRefNo, Email, KeyKind, Profile};
 use customer_match::http::{App, measure, router};
 use customer_match::metrics::Connections;
 use http_body_util::BodyExt;
@@ -231,15 +230,13 @@ impl Service {
     /// Every relation in words: `manager>customer` or `a<>b` for two managers, references in their order, and the notice.
     pub async fn relations(&self) -> Vec<String> {
         let sql = "
-            select l.cu_ref_no
+            select low_cu_ref_no
                 || case when m.low_is_manager and m.high_is_manager then '<>' when m.low_is_manager then '>' else '<' end
-                || h.cu_ref_no || coalesce(' ' || nullif(m.notice, ''), '')
+                || high_cu_ref_no || coalesce(' ' || nullif(m.notice, ''), '')
                 || case when m.deactivated_at is null then '' else ' (inactive)' end
             from customer_match m
-            join customer l on (l.organisation_id, l.id) = (m.organisation_id, m.low_id)
-            join customer h on (h.organisation_id, h.id) = (m.organisation_id, m.high_id)
             where m.organisation_id = $1
-            order by m.low_id, m.high_id";
+            order by low_cu_ref_no, high_cu_ref_no";
         sqlx::query_scalar(sql).bind(self.organisation).fetch_all(&self.pool).await.unwrap()
     }
 }

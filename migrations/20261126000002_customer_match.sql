@@ -1,0 +1,48 @@
+-- The relation of two customers: symmetric, one row per unordered pair and organisation.
+
+create table customer_match (
+  organisation_id int8 not null,
+  created_at      timestamptz not null,
+  -- When it last became active: created_at until a deactivated relation is matched again.
+  matched_at      timestamptz not null,
+  updated_at      timestamptz not null,
+  -- Null: active.
+  deactivated_at  timestamptz,
+  -- 1 for a row just inserted: how a statement tells an insert from an update without xmax, which not every engine that
+  -- speaks Postgres has.
+  version         int8 not null default 1 constraint customer_match_version_is_positive check (version >= 1),
+  -- Which side acts as manager: one of them, or both once it was posted in both directions.
+  low_is_manager  boolean not null,
+  high_is_manager boolean not null,
+  -- True, or null once deactivated: a foreign key with a null in it is not checked.
+  active          boolean generated always as (case when deactivated_at is null then true end) stored,
+  -- The pair in its one canonical order. With the primary key this makes a doubled or mirrored pair impossible, and
+  -- low < high makes a self-match impossible.
+  low_cu_ref_no   text collate "C" not null,
+  high_cu_ref_no  text collate "C" not null,
+  -- Shared by both sides. Null: never given; empty: cleared. An upsert tells "keep what is there" from "clear it" by the
+  -- two; a reader sees neither.
+  notice          text constraint customer_match_notice_length check (char_length(notice) <= 10000),
+  primary key (organisation_id, low_cu_ref_no, high_cu_ref_no),
+  constraint customer_match_canonical_order check (low_cu_ref_no < high_cu_ref_no),
+  constraint customer_match_has_manager check (low_is_manager or high_is_manager),
+  -- Both ends of an active relation are living customers of the row's organisation. So a match needs no look-up: the keys
+  -- find unknown and deleted customers, and lock both `for key share` until the commit, so that a deletion waits. A key to
+  -- organisation itself is implied by these and would only cost time.
+  constraint customer_match_low_fkey foreign key (organisation_id, low_cu_ref_no, active)
+    references customer (organisation_id, cu_ref_no, living),
+  constraint customer_match_high_fkey foreign key (organisation_id, high_cu_ref_no, active)
+    references customer (organisation_id, cu_ref_no, living)
+);
+
+-- The active relations of a customer, newest first: one index for each side of the pair that it may stand on.
+create index customer_match_low on customer_match
+  (organisation_id, low_cu_ref_no, matched_at desc, high_cu_ref_no desc) where active is not null;
+create index customer_match_high on customer_match
+  (organisation_id, high_cu_ref_no, matched_at desc, low_cu_ref_no desc) where active is not null;
+
+-- A customer belongs to one organisation, so its reference decides organisation_id. Without these, Postgres takes the two
+-- for independent, expects next to no relations of a customer in a small organisation, and looks up single pairs by
+-- reading all of them (measured: 120 ms instead of 3).
+create statistics customer_match_low_side (dependencies) on organisation_id, low_cu_ref_no from customer_match;
+create statistics customer_match_high_side (dependencies) on organisation_id, high_cu_ref_no from customer_match;

@@ -1,0 +1,504 @@
+-- The write path: one batch of pending writes, of however many organisations, in one round trip and one commit.
+--
+-- Lock order, the same for every writer of these tables: the organisation (deletions and merges alone), e-mail addresses of
+-- new customers in byte order, relations in the order of their pairs (inactive ones too), customers. A batch waits for a lock
+-- for milliseconds only (`lock_timeout`), so it can never be part of a deadlock.
+--
+-- Every reference to a table of tenants names one scalar organisation_id, except the insert of matches, which reads arrays.
+
+-- What each writer's last batch did, updated in the transaction of the batch: it takes effect once, however often it is
+-- attempted, and the client is told what the one effective attempt did. Logged, as durable as the batch itself.
+create table write_receipt (
+  -- Random, one for each connection of a writer.
+  writer_id    int8 not null,
+  -- Of the last batch that took effect. Part of the key, so that the update finds this one version of the row, also while
+  -- an old transaction keeps all earlier versions from being removed.
+  batch_number int8 not null,
+  -- The writer has given up on its connection: no batch of this writer takes effect any more.
+  fenced       boolean not null default false,
+  written_at   timestamptz not null default now(),
+  -- The answer of write_batch.
+  results      text,
+  customers    text[],
+  relations    jsonb,
+  others       jsonb,
+  failures     text[],
+  primary key (writer_id, batch_number)
+);
+
+-- The next time that a row can show. Declared immutable, unlike the operator in it: microseconds depend on no time zone.
+create function next_microsecond(given timestamptz) returns timestamptz
+  language sql immutable strict parallel safe
+  return given + interval '1 microsecond';
+
+-- The reference of the customer with this e-mail address; a guest customer with the reference `guest` is created if there is
+-- none. Null: the customer was deleted between two looks.
+create function customer_for_email(organisation int8, address text, guest text) returns text
+language plpgsql as $$
+declare
+  v_cu_ref_no text;
+begin
+  select cu_ref_no into v_cu_ref_no from customer
+  where organisation_id = organisation and email = address and deleted_at is null;
+  if not found then
+    insert into customer (organisation_id, cu_ref_no, email) values (organisation, guest, address)
+    on conflict (organisation_id, email) where deleted_at is null do nothing
+    returning cu_ref_no into v_cu_ref_no;
+    -- A concurrent transaction has created it: the next statement has a snapshot of its own.
+    if not found then
+      select cu_ref_no into v_cu_ref_no from customer
+      where organisation_id = organisation and email = address and deleted_at is null;
+    end if;
+  end if;
+  return v_cu_ref_no;
+end $$;
+
+-- Matches, all in one statement. It fails as a whole when one of them meets a lock or names a customer that does not exist or
+-- is deleted, which the foreign keys find.
+--
+-- The arrays have an element for each match. `customers` has the reference of the customer, or null where `emails` has the
+-- address; `emails` and `guests` are null when all are named by reference. `represented` has the positions of matches whose
+-- row is wanted. `results` has a letter for each match: c created, r reactivated, u updated, = unchanged, s both sides are the
+-- same customer, d deferred (an earlier match of this call has the same pair).
+create function customer_match_write(
+  organisation_ids int8[],
+  managers text[],
+  inout customers text[],
+  emails text[],
+  guests text[],
+  notices text[],
+  represented int4[],
+  out results text,
+  out relations jsonb
+)
+language plpgsql as $$
+#variable_conflict use_column
+declare
+  v_at constant timestamptz := clock_timestamp();
+  v_created int8;
+  v_organisation_ids int8[];
+  v_lows text[];
+  v_highs text[];
+  v_changes text[];
+  v_position int4;
+  v_relation jsonb;
+begin
+  if emails is not null then
+    for v_position in
+      select ordinal from unnest(organisation_ids, emails) with ordinality as named (organisation_id, email, ordinal)
+      where email is not null
+      order by organisation_id, email collate "C", ordinal
+    loop
+      customers[v_position] :=
+        customer_for_email(organisation_ids[v_position], emails[v_position], guests[v_position]);
+    end loop;
+  end if;
+
+  with written as (
+    insert into customer_match (
+      organisation_id, low_cu_ref_no, high_cu_ref_no, low_is_manager, high_is_manager, notice,
+      created_at, matched_at, updated_at
+    )
+    -- A statement may touch a row only once.
+    select distinct on (organisation_id, low, high)
+      organisation_id, low, high, low = manager, high = manager, notice, v_at, v_at, v_at
+    from (
+      select
+        organisation_id, manager, notice, ordinal,
+        least(manager, customer) collate "C" as low, greatest(manager, customer) collate "C" as high
+      from unnest(organisation_ids, managers, customers, notices)
+        with ordinality as named (organisation_id, manager, customer, notice, ordinal)
+      where manager <> customer
+    ) as pair
+    order by organisation_id, low, high, ordinal
+    on conflict (organisation_id, low_cu_ref_no, high_cu_ref_no) do update set
+      low_is_manager = customer_match.low_is_manager or excluded.low_is_manager,
+      high_is_manager = customer_match.high_is_manager or excluded.high_is_manager,
+      notice = coalesce(excluded.notice, customer_match.notice),
+      matched_at = case when customer_match.deactivated_at is null
+                        then customer_match.matched_at
+                        else greatest(next_microsecond(customer_match.updated_at), excluded.matched_at) end,
+      -- The times of a row never go back, though the clock may, and each change has its own: of the changes of a row, only
+      -- a reactivation makes the two equal.
+      updated_at = greatest(next_microsecond(customer_match.updated_at), excluded.updated_at),
+      deactivated_at = null,
+      version = customer_match.version + 1
+    where customer_match.deactivated_at is not null
+       or (excluded.low_is_manager and not customer_match.low_is_manager)
+       or (excluded.high_is_manager and not customer_match.high_is_manager)
+       or excluded.notice <> coalesce(customer_match.notice, '')
+    returning
+      organisation_id, low_cu_ref_no as low, high_cu_ref_no as high,
+      case when version = 1 then 'c' when matched_at = updated_at then 'r' else 'u' end as change
+  )
+  select
+    count(*) filter (where change = 'c'),
+    array_agg(organisation_id), array_agg(low), array_agg(high), array_agg(change)
+  into v_created, v_organisation_ids, v_lows, v_highs, v_changes
+  from written;
+
+  if v_created = cardinality(managers) then
+    results := repeat('c', v_created::int4);
+  else
+    select string_agg(
+      case
+        when customer is null then 'd'
+        when manager = customer then 's'
+        when turn > 1 then 'd'
+        else coalesce(change, '=')
+      end, '' order by ordinal
+    )
+    into results
+    from (
+      select
+        organisation_id, manager, customer, ordinal,
+        least(manager, customer) collate "C" as low, greatest(manager, customer) collate "C" as high,
+        row_number() over (
+          partition by organisation_id, least(manager, customer) collate "C", greatest(manager, customer) collate "C"
+          order by ordinal
+        ) as turn
+      from unnest(organisation_ids, managers, customers)
+        with ordinality as named (organisation_id, manager, customer, ordinal)
+    ) as pair
+    left join unnest(v_organisation_ids, v_lows, v_highs, v_changes) as written (organisation_id, low, high, change)
+      using (organisation_id, low, high);
+  end if;
+
+  -- The rows as this call leaves them: the upsert has locked them all, unchanged ones too.
+  if represented is not null then
+    relations := '[]';
+    foreach v_position in array represented loop
+      select jsonb_build_object(
+        'manager_cu_ref_no', managers[v_position],
+        'customer_cu_ref_no', customer.cu_ref_no,
+        'customer_email', customer.email,
+        'notice', nullif(customer_match.notice, ''),
+        'created_at', customer_match.created_at,
+        'updated_at', customer_match.updated_at
+      )
+      into v_relation
+      from customer_match
+      join customer on customer.organisation_id = organisation_ids[v_position]
+        and customer.cu_ref_no = customers[v_position]
+      where customer_match.organisation_id = organisation_ids[v_position]
+        and low_cu_ref_no = least(managers[v_position], customers[v_position]) collate "C"
+        and high_cu_ref_no = greatest(managers[v_position], customers[v_position]) collate "C";
+      relations := relations || jsonb_build_array(v_relation);
+    end loop;
+  end if;
+end $$;
+
+-- The same one match after the other, each in a savepoint of its own: none fails for another, and none waits for a lock that
+-- another transaction holds. Twice as expensive. More letters: m the manager and k the customer does not exist, b blocked by a
+-- lock, f failed (the reason is in `failures`).
+create function customer_match_write_each(
+  organisation_ids int8[],
+  managers text[],
+  inout customers text[],
+  emails text[],
+  guests text[],
+  notices text[],
+  represented int4[],
+  out results text,
+  out relations jsonb,
+  out failures text[]
+)
+language plpgsql as $$
+#variable_conflict use_column
+declare
+  v_organisation int8;
+  v_manager text;
+  v_customer text;
+  v_result text;
+  v_one record;
+  v_relations jsonb := '{}';
+begin
+  results := '';
+  for v_position in 1 .. cardinality(managers) loop
+    v_organisation := organisation_ids[v_position];
+    v_manager := managers[v_position];
+    v_customer := customers[v_position];
+    begin
+      v_result := null;
+      perform from customer
+      where organisation_id = v_organisation and cu_ref_no = v_manager and living for key share nowait;
+      if not found then
+        v_result := 'm';
+      else
+        if v_customer is null then
+          v_customer := customer_for_email(v_organisation, emails[v_position], guests[v_position]);
+        end if;
+        perform from customer
+        where organisation_id = v_organisation and cu_ref_no = v_customer and living for key share nowait;
+        if not found then
+          v_result := case when customers[v_position] is null then 'd' else 'k' end;
+        end if;
+      end if;
+      if v_result is null then
+        perform from customer_match
+        where organisation_id = v_organisation
+          and low_cu_ref_no = least(v_manager, v_customer) collate "C"
+          and high_cu_ref_no = greatest(v_manager, v_customer) collate "C"
+        for no key update nowait;
+        select * into v_one from customer_match_write(
+          array[v_organisation], array[v_manager], array[v_customer], null, null, array[notices[v_position]],
+          case when v_position = any (represented) then '{1}'::int4[] end
+        );
+        v_result := v_one.results;
+        v_relations := v_relations || jsonb_build_object(v_position::text, v_one.relations -> 0);
+      end if;
+      customers[v_position] := v_customer;
+    exception
+      when lock_not_available then
+        v_result := 'b';
+      when others then
+        v_result := 'f';
+        failures[v_position] := sqlstate || ' ' || sqlerrm;
+    end;
+    results := results || v_result;
+  end loop;
+  if represented is not null then
+    select jsonb_agg(v_relations -> (position::text) order by ordinal) into relations
+    from unnest(represented) with ordinality as wanted (position, ordinal);
+  end if;
+end $$;
+
+-- Deactivates a relation. e: ended now or before, x: the two were never matched, m, k: as above.
+create function customer_match_end(organisation int8, manager text, customer_ref text) returns text
+language plpgsql as $$
+declare
+  v_low constant text collate "C" := least(manager collate "C", customer_ref collate "C");
+  v_high constant text collate "C" := greatest(manager collate "C", customer_ref collate "C");
+  v_at constant timestamptz := clock_timestamp();
+  v_active boolean;
+  v_known boolean;
+begin
+  select active into v_active from customer_match
+  where organisation_id = organisation and low_cu_ref_no = v_low and high_cu_ref_no = v_high
+  for no key update nowait;
+  v_known := found;
+  -- Both ends of an active relation are living customers.
+  if v_active then
+    update customer_match set
+      deactivated_at = greatest(next_microsecond(updated_at), v_at),
+      updated_at = greatest(next_microsecond(updated_at), v_at),
+      version = version + 1
+    where organisation_id = organisation and low_cu_ref_no = v_low and high_cu_ref_no = v_high;
+    return 'e';
+  end if;
+  perform from customer where organisation_id = organisation and cu_ref_no = manager and living;
+  if not found then
+    return 'm';
+  end if;
+  perform from customer where organisation_id = organisation and cu_ref_no = customer_ref and living;
+  if not found then
+    return 'k';
+  end if;
+  return case when v_known then 'e' else 'x' end;
+end $$;
+
+-- Registers a customer, or finds the one with this e-mail address and fills in what it lacks; nothing is overwritten. Returns
+-- the profile and whether it was created.
+create function customer_register(organisation int8, wanted jsonb) returns jsonb
+language plpgsql as $$
+declare
+  v_wanted constant customer := jsonb_populate_record(null::customer, wanted);
+  v_customer customer;
+  v_created boolean := false;
+begin
+  loop
+    select * into v_customer from customer
+    where organisation_id = organisation and email = v_wanted.email and deleted_at is null;
+    exit when found;
+    insert into customer (
+      organisation_id, cu_ref_no, email, first_name, last_name, company_name, phone,
+      company_registration_number, tax_identification_number, real_ip
+    )
+    values (
+      organisation, v_wanted.cu_ref_no, v_wanted.email, v_wanted.first_name, v_wanted.last_name, v_wanted.company_name,
+      v_wanted.phone, v_wanted.company_registration_number, v_wanted.tax_identification_number, v_wanted.real_ip
+    )
+    on conflict (organisation_id, email) where deleted_at is null do nothing
+    returning * into v_customer;
+    v_created := found;
+    exit when v_created;
+  end loop;
+
+  if (v_customer.first_name is null and v_wanted.first_name is not null)
+    or (v_customer.last_name is null and v_wanted.last_name is not null)
+    or (v_customer.company_name is null and v_wanted.company_name is not null)
+    or (v_customer.phone is null and v_wanted.phone is not null)
+    or (v_customer.company_registration_number is null and v_wanted.company_registration_number is not null)
+    or (v_customer.tax_identification_number is null and v_wanted.tax_identification_number is not null)
+    or (v_customer.real_ip is null and v_wanted.real_ip is not null)
+  then
+    perform from customer
+    where organisation_id = organisation and cu_ref_no = v_customer.cu_ref_no for no key update nowait;
+    update customer set
+      first_name = coalesce(first_name, v_wanted.first_name),
+      last_name = coalesce(last_name, v_wanted.last_name),
+      company_name = coalesce(company_name, v_wanted.company_name),
+      phone = coalesce(phone, v_wanted.phone),
+      company_registration_number = coalesce(company_registration_number, v_wanted.company_registration_number),
+      tax_identification_number = coalesce(tax_identification_number, v_wanted.tax_identification_number),
+      real_ip = coalesce(real_ip, v_wanted.real_ip)
+    where organisation_id = organisation and cu_ref_no = v_customer.cu_ref_no and deleted_at is null
+    returning * into v_customer;
+    if not found then
+      -- Deleted between look and lock: the next attempt registers a new customer.
+      raise lock_not_available;
+    end if;
+  end if;
+
+  return jsonb_build_object(
+    'created', v_created,
+    'cu_ref_no', v_customer.cu_ref_no,
+    'email', v_customer.email,
+    'first_name', v_customer.first_name,
+    'last_name', v_customer.last_name,
+    'company_name', v_customer.company_name,
+    'phone', v_customer.phone,
+    'company_registration_number', v_customer.company_registration_number,
+    'tax_identification_number', v_customer.tax_identification_number
+  );
+end $$;
+
+-- Logs in the customer with this e-mail address for three months (contract §2); registers it first if there is none.
+create function customer_identity_open(organisation int8, wanted jsonb) returns void
+language plpgsql as $$
+declare
+  v_cu_ref_no constant text := customer_register(organisation, wanted) ->> 'cu_ref_no';
+begin
+  -- A deletion waits for this session, and ends it; or this session waits for the deletion.
+  perform from customer
+  where organisation_id = organisation and cu_ref_no = v_cu_ref_no and living for key share nowait;
+  if not found then
+    raise lock_not_available;
+  end if;
+  insert into customer_identity (organisation_id, hash, cu_ref_no, created_at, expires_at)
+  values (organisation, decode(wanted ->> 'hash', 'hex'), v_cu_ref_no, now(), now() + interval '3 months')
+  on conflict (organisation_id, hash) do nothing;
+end $$;
+
+-- Ends a session. False: there is none (it never was, has expired, was ended before, or its customer is deleted).
+create function customer_identity_end(organisation int8, wanted jsonb) returns boolean
+language plpgsql as $$
+declare
+  v_hash constant bytea := decode(wanted ->> 'hash', 'hex');
+begin
+  perform from customer_identity where organisation_id = organisation and hash = v_hash for no key update nowait;
+  update customer_identity set revoked_at = now()
+  where organisation_id = organisation and hash = v_hash and revoked_at is null and expires_at > now()
+    and exists (
+      select from customer
+      where customer.organisation_id = organisation and customer.cu_ref_no = customer_identity.cu_ref_no and living
+    );
+  return found;
+end $$;
+
+-- Writes that are not matches, one after the other, each in a savepoint of its own. `wanted` is an array of objects with
+-- `organisation_id`, `operation` and the fields of that operation; the answer has for each of them `{"done": …}`,
+-- `{"blocked": true}` or `{"failed": reason}`.
+create function write_each(wanted jsonb) returns jsonb
+language plpgsql as $$
+declare
+  v_write jsonb;
+  v_organisation int8;
+  v_answer jsonb;
+  v_answers jsonb := '[]';
+begin
+  for v_write in select value from jsonb_array_elements(wanted) loop
+    v_organisation := (v_write ->> 'organisation_id')::int8;
+    begin
+      case v_write ->> 'operation'
+        when 'unmatch' then
+          v_answer := to_jsonb(customer_match_end(v_organisation, v_write ->> 'manager', v_write ->> 'customer'));
+        when 'register' then
+          v_answer := customer_register(v_organisation, v_write);
+        when 'open_identity' then
+          perform customer_identity_open(v_organisation, v_write);
+          v_answer := 'true';
+        when 'end_identity' then
+          v_answer := to_jsonb(customer_identity_end(v_organisation, v_write));
+      end case;
+      v_answer := jsonb_build_object('done', v_answer);
+    exception
+      when lock_not_available then
+        v_answer := '{"blocked": true}';
+      when others then
+        v_answer := jsonb_build_object('failed', sqlstate || ' ' || sqlerrm);
+    end;
+    v_answers := v_answers || jsonb_build_array(v_answer);
+  end loop;
+  return v_answers;
+end $$;
+
+-- Writes a batch and its receipt. The batch takes effect only as the one that follows the writer's last, and only while
+-- the database's clock stands between the two times: an attempt that the network delivers late writes nothing.
+--
+-- The check of the time comes last, when all rows of the batch are locked: the commit may take as long as it likes, since a
+-- newer write of the same rows waits for it.
+--
+-- Errors: WB001 the clock is outside the two times, WB002 the writer is fenced or has no receipt.
+create function write_batch(
+  writer int8,
+  number int8,
+  not_before timestamptz,
+  not_after timestamptz,
+  -- Whether matches are written one after the other.
+  isolated boolean,
+  -- Matches, see customer_match_write. Null: there are none.
+  organisation_ids int8[],
+  managers text[],
+  inout customers text[],
+  emails text[],
+  guests text[],
+  notices text[],
+  represented int4[],
+  -- Other writes, see write_each. Null: there are none.
+  inout others jsonb,
+  out results text,
+  out relations jsonb,
+  out failures text[],
+  out database_time timestamptz
+)
+language plpgsql as $$
+#variable_conflict use_column
+begin
+  if isolated then
+    perform set_config('lock_timeout', '2ms', true);
+    select answer.customers, answer.results, answer.relations, answer.failures
+    into customers, results, relations, failures
+    from customer_match_write_each(organisation_ids, managers, customers, emails, guests, notices, represented) as answer;
+  elsif managers is not null then
+    select answer.customers, answer.results, answer.relations
+    into customers, results, relations
+    from customer_match_write(organisation_ids, managers, customers, emails, guests, notices, represented) as answer;
+  end if;
+  if emails is null then
+    -- The writer knows them.
+    customers := null;
+  end if;
+  if others is not null then
+    others := write_each(others);
+  end if;
+
+  update write_receipt set
+    batch_number = number,
+    written_at = clock_timestamp(),
+    results = write_batch.results,
+    customers = write_batch.customers,
+    relations = write_batch.relations,
+    others = write_batch.others,
+    failures = write_batch.failures
+  where writer_id = writer and batch_number = number - 1 and not fenced;
+  if not found then
+    raise exception 'writer % is fenced, or its last batch was not %', writer, number - 1 using errcode = 'WB002';
+  end if;
+
+  database_time := clock_timestamp();
+  if database_time not between not_before and not_after then
+    raise exception 'the clock stands at %, the batch was to be written between % and %', database_time, not_before, not_after
+      using errcode = 'WB001';
+  end if;
+end $$;

@@ -1,0 +1,60 @@
+//! What every connection of the server relies on. Set by statements after connecting, so that a pooler in between can neither
+//! refuse nor drop it, and whatever the defaults of the database or the role are.
+
+use std::time::Duration;
+
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{Connection, PgConnection};
+
+/// What one kind of connection is for.
+#[derive(Debug, Clone, Copy)]
+pub struct Session {
+    /// Shown in `pg_stat_activity`.
+    pub application_name: &'static str,
+    /// The database ends a statement that takes longer.
+    pub statement_timeout: Duration,
+    /// The database ends a statement that waits longer for a lock.
+    pub lock_timeout: Duration,
+    /// Every look-up is planned once and through an index: right for single rows, whatever size the tables had when the
+    /// plan was made.
+    pub generic_plans: bool,
+}
+
+/// Connects and configures the session.
+pub async fn connect(options: &PgConnectOptions, session: Session) -> sqlx::Result<PgConnection> {
+    let options = options.clone().application_name(session.application_name);
+    let mut connection = PgConnection::connect_with(&options).await?;
+    configure(&mut connection, session).await?;
+    Ok(connection)
+}
+
+/// Sets what the server relies on:
+///
+/// - Read committed: each statement sees what was committed before it.
+/// - `synchronous_commit` never weaker than `on`: an acknowledged commit has been flushed.
+/// - UTC: times in JSON that the database makes.
+/// - The timeouts; a transaction that is left open ends by itself.
+pub async fn configure(connection: &mut PgConnection, session: Session) -> sqlx::Result<()> {
+    let milliseconds = |timeout: Duration| timeout.as_millis().to_string();
+    sqlx::query(
+        "select
+            set_config('default_transaction_isolation', 'read committed', false),
+            set_config('synchronous_commit', case current_setting('synchronous_commit')
+                when 'remote_apply' then 'remote_apply' else 'on' end, false),
+            set_config('TimeZone', 'UTC', false),
+            set_config('statement_timeout', $1, false),
+            set_config('lock_timeout', $2, false),
+            set_config('idle_in_transaction_session_timeout', $3, false),
+            set_config('plan_cache_mode', case when $4 then 'force_generic_plan' else 'auto' end, false),
+            set_config('enable_seqscan', (not $4)::text, false),
+            set_config('enable_bitmapscan', (not $4)::text, false)",
+    )
+    .persistent(false)
+    .bind(milliseconds(session.statement_timeout))
+    .bind(milliseconds(session.lock_timeout))
+    .bind(milliseconds(session.statement_timeout * 2))
+    .bind(session.generic_plans)
+    .execute(connection)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,102 @@
+//! The relation of two customers, and what may be done to it (contract §1, §2).
+
+use chrono::{DateTime, Utc};
+use serde::Deserialize;
+
+use super::{CuRefNo, Email, Notice};
+
+/// A relation that is to exist.
+#[derive(Debug, Clone)]
+pub struct Match {
+    /// "Owner of relation".
+    pub manager: CuRefNo,
+    pub customer: NamedCustomer,
+    /// `None` keeps the notice that is there.
+    pub notice: Option<Notice>,
+    /// Whether the answer is to show the relation as this match left it.
+    pub representation: bool,
+}
+
+/// How the customer of a match is named.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NamedCustomer {
+    /// Must exist.
+    CuRefNo(CuRefNo),
+    /// A guest customer is created when no customer has the e-mail address.
+    Email(Email),
+}
+
+impl NamedCustomer {
+    /// The reference, if that is the name.
+    pub fn cu_ref_no(&self) -> Option<&str> {
+        match self {
+            Self::CuRefNo(cu_ref_no) => Some(cu_ref_no.as_str()),
+            Self::Email(_) => None,
+        }
+    }
+
+    /// The e-mail address, if that is the name.
+    pub fn email(&self) -> Option<&str> {
+        match self {
+            Self::CuRefNo(_) => None,
+            Self::Email(email) => Some(email.as_str()),
+        }
+    }
+}
+
+impl Match {
+    /// Both names in one order, whichever of them is the manager's.
+    pub fn named_pair(&self) -> [&str; 2] {
+        let customer = match &self.customer {
+            NamedCustomer::CuRefNo(cu_ref_no) => cu_ref_no.as_str(),
+            NamedCustomer::Email(email) => email.as_str(),
+        };
+        let mut pair = [self.manager.as_str(), customer];
+        pair.sort_unstable();
+        pair
+    }
+}
+
+/// What a match came to.
+#[derive(Debug, Clone)]
+pub struct Matched {
+    pub change: Change,
+    /// Whether a guest customer was created for the e-mail address.
+    pub customer_created: bool,
+    /// As this match left it, if it was asked for.
+    pub relation: Option<Relation>,
+}
+
+/// What happened to the relation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// It did not exist.
+    Created,
+    /// It got another notice, or its other side as a second manager.
+    Updated,
+    /// It was there already, exactly so.
+    Unchanged,
+    /// It had been deactivated and is active again.
+    Reactivated,
+}
+
+/// An active relation, seen as the direction of the match that asked for it.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Relation {
+    pub manager_cu_ref_no: String,
+    pub customer_cu_ref_no: String,
+    pub customer_email: Option<String>,
+    /// The same for both sides; a cleared one is none.
+    pub notice: Option<String>,
+    /// When the two were first matched.
+    pub created_at: DateTime<Utc>,
+    /// When the relation last changed.
+    pub updated_at: DateTime<Utc>,
+}
+
+/// A relation that is to end. The order of the two does not matter.
+#[derive(Debug, Clone)]
+pub struct Unmatch {
+    pub manager: CuRefNo,
+    pub customer: CuRefNo,
+}

@@ -1,0 +1,181 @@
+//! Group commit: one pending write in, one result out. Every write that a request asks for goes this way.
+//!
+//! Writes that are pending at the same moment are written together:
+//!
+//! ```text
+//! request ─┐                        ┌─ takes a batch from all queues ─ one round trip, one commit ─┐
+//! request ─┼─→ queue ─→ writer task ┤                                                              ├─→ a reply to each
+//! request ─┘  one per organisation  └─ never waits for more; the next batch forms meanwhile ───────┘
+//! ```
+//!
+//! - **Durable**: a reply is sent after the commit, never before.
+//! - **Exactly once**: a batch and its receipt commit together. A writer that lost the answer reads what its attempt did
+//!   ([`connection`]).
+//! - **Fenced**: after a reply or a timeout no attempt takes effect. A writer fences a connection before it writes the same
+//!   again, and a batch carries the database time after which it must not be written.
+//! - **Isolated**: no batch waits for a lock. A write that meets one is requeued with a backoff ([`queue`]), and holds no
+//!   writer, no connection and no capacity of its organisation meanwhile.
+//! - **Fair**: a batch takes from all organisations as evenly as they allow ([`queue`]).
+//! - **Bounded**: a full queue rejects; a request is answered within [`ANSWER_WITHIN`].
+//!
+//! Of one pair, the last acknowledged write wins: writes that are pending at the same time overlap, so their order is free.
+
+mod batch;
+mod connection;
+mod counters;
+mod pending_write;
+mod queue;
+mod writer;
+
+pub use batch::preview;
+pub use counters::Counters;
+
+use std::num::NonZero;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use sqlx::postgres::PgConnectOptions;
+use tokio::sync::{Semaphore, oneshot};
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use self::pending_write::{PendingWrite, Reply, Request};
+use self::queue::Queue;
+use self::writer::Writer;
+use crate::domain::{CuRefNo, Match, Matched, Registered, Registration, SecretHash, Unmatch};
+
+/// No attempt of a write takes effect later than this after the write was submitted.
+const WRITE_WITHIN: Duration = Duration::from_secs(9);
+/// Far more than this machine's clock and the database's drift apart in the time between two readings.
+const CLOCK_TOLERANCE: Duration = Duration::from_millis(250);
+/// A request is answered by then (contract §1).
+const ANSWER_WITHIN: Duration = WRITE_WITHIN.saturating_add(CLOCK_TOLERANCE);
+/// An attempt needs so much time before the deadline; a write that has less is answered 503 without another attempt.
+const MIN_ATTEMPT: Duration = Duration::from_secs(1);
+/// Tasks that can write. Most are spare, for when a batch is slow.
+const WRITERS: usize = 8;
+/// At most so many batches are written at the same time, slow ones aside.
+const MAX_CONCURRENT_BATCHES: usize = 4;
+
+/// How many batches are written at the same time: one for each two processors. On two processors, a second one made batches
+/// half as large and matches more expensive by a quarter (docs/performance.md).
+fn max_concurrent_batches() -> usize {
+    let processors = thread::available_parallelism().map_or(1, NonZero::get);
+    (processors / 2).clamp(1, MAX_CONCURRENT_BATCHES)
+}
+
+/// Why a write has no result. Unless it says otherwise, nothing was written.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// The organisation has no such customer, or it is deleted.
+    #[error("customer {0} does not exist")]
+    CustomerNotFound(CuRefNo),
+    #[error("a customer cannot be matched with itself")]
+    SameCustomer,
+    /// The two were never matched.
+    #[error("the relation does not exist")]
+    RelationNotFound,
+    #[error("too many writes are pending")]
+    Overloaded,
+    /// It was not written in time: a row is locked, or the database is unavailable. Where the database's answer was lost, it
+    /// may have been written before this error; after it, it is not.
+    #[error("the write did not finish in time")]
+    TimedOut,
+    /// The database rejects this write, whatever is tried again: SQLSTATE and message.
+    #[error("the database rejects it: {0}")]
+    Rejected(String),
+    /// The database rejects every write.
+    #[error(transparent)]
+    Database(Arc<sqlx::Error>),
+}
+
+/// The handle of the writers. Clones share everything; with the last of them the writers end.
+#[derive(Clone)]
+pub struct GroupCommit {
+    queue: Arc<Queue>,
+    counters: Counters,
+    _open: Arc<DropGuard>,
+}
+
+impl GroupCommit {
+    /// Starts the writers, each of which connects when its first batch comes.
+    pub fn start(options: &PgConnectOptions) -> Self {
+        let queue = Arc::new(Queue::default());
+        let write_permits = Arc::new(Semaphore::new(max_concurrent_batches()));
+        let closed = CancellationToken::new();
+        let counters = Counters::default();
+        for _ in 0..WRITERS {
+            let writer = Writer::new(options.clone(), counters.clone());
+            tokio::spawn(writer.run(queue.clone(), write_permits.clone(), closed.clone()));
+        }
+        Self { queue, counters, _open: Arc::new(closed.drop_guard()) }
+    }
+
+    /// What the writers have counted.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Writes that are queued or in flight.
+    pub fn depth(&self) -> usize {
+        self.queue.depth()
+    }
+
+    /// Writes that wait for the end of a lock.
+    pub fn blocked(&self) -> usize {
+        self.queue.blocked()
+    }
+
+    /// Makes two customers' relation exist, active (contract §1).
+    pub async fn match_customers(&self, organisation_id: i64, wanted: Match) -> Result<Matched, WriteError> {
+        self.submit(organisation_id, |reply| Request::Match(wanted, reply)).await
+    }
+
+    /// Ends a relation; one that has ended before is left as it is (contract §2).
+    pub async fn unmatch_customers(&self, organisation_id: i64, unwanted: Unmatch) -> Result<(), WriteError> {
+        self.submit(organisation_id, |reply| Request::Unmatch(unwanted, reply)).await
+    }
+
+    /// Registers a customer or completes the profile of the one that has the e-mail address (contract §2).
+    pub async fn register_customer(
+        &self,
+        organisation_id: i64,
+        registration: Registration,
+    ) -> Result<Registered, WriteError> {
+        self.submit(organisation_id, |reply| Request::Register(registration, reply)).await
+    }
+
+    /// Opens a session for the customer, who is registered first if need be (contract §2).
+    pub async fn open_identity(
+        &self,
+        organisation_id: i64,
+        registration: Registration,
+        hash: SecretHash,
+    ) -> Result<(), WriteError> {
+        self.submit(organisation_id, |reply| Request::OpenIdentity(registration, hash, reply)).await
+    }
+
+    /// Ends a session. False when there is none.
+    pub async fn end_identity(&self, organisation_id: i64, hash: SecretHash) -> Result<bool, WriteError> {
+        self.submit(organisation_id, |reply| Request::EndIdentity(hash, reply)).await
+    }
+
+    async fn submit<T>(
+        &self,
+        organisation_id: i64,
+        request: impl FnOnce(Reply<T>) -> Request,
+    ) -> Result<T, WriteError> {
+        let now = Instant::now();
+        let (reply, result) = oneshot::channel();
+        self.queue
+            .push(PendingWrite::new(organisation_id, now, request(reply)))
+            .map_err(|_| WriteError::Overloaded)?;
+        match timeout_at(now + ANSWER_WITHIN, result).await {
+            Ok(Ok(result)) => result,
+            // Not reached while a handle is left: the writers end after the last of them.
+            Ok(Err(_)) => Err(WriteError::Overloaded),
+            Err(_) => Err(WriteError::TimedOut),
+        }
+    }
+}

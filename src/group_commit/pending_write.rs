@@ -1,0 +1,170 @@
+//! A write that a request waits for.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::{MIN_ATTEMPT, WRITE_WITHIN, WriteError};
+use crate::db::write_batch::OtherAnswer;
+use crate::domain::{CuRefNo, Match, Matched, Registered, Registration, SecretHash, Unmatch};
+
+/// Where the result goes.
+pub(super) type Reply<T> = oneshot::Sender<Result<T, WriteError>>;
+
+/// The first pause of a blocked write; it doubles with each attempt, up to [`MAX_BACKOFF`].
+const FIRST_BACKOFF: Duration = Duration::from_millis(10);
+const MAX_BACKOFF: Duration = Duration::from_millis(500);
+
+/// In the queue, in a batch, or blocked.
+pub(super) struct PendingWrite {
+    pub(super) organisation_id: i64,
+    since: Instant,
+    /// Attempts that met a lock.
+    blocked: u32,
+    pub(super) request: Request,
+}
+
+/// What is to be written.
+pub(super) enum Request {
+    Match(Match, Reply<Matched>),
+    Unmatch(Unmatch, Reply<()>),
+    Register(Registration, Reply<Registered>),
+    /// Registers the customer if need be, and opens a session with this hash.
+    OpenIdentity(Registration, SecretHash, Reply<()>),
+    EndIdentity(SecretHash, Reply<bool>),
+}
+
+/// What an attempt came to for one write.
+pub(super) enum Verdict<T> {
+    Final(Result<T, WriteError>),
+    Deferred,
+    Blocked,
+}
+
+/// What is left to do with a write after an attempt.
+pub(super) enum Unfinished {
+    /// It belongs into the next batch.
+    Deferred(PendingWrite),
+    /// Another transaction holds a lock that it needs.
+    Blocked(PendingWrite),
+}
+
+impl PendingWrite {
+    pub(super) fn new(organisation_id: i64, since: Instant, request: Request) -> Self {
+        Self { organisation_id, since, blocked: 0, request }
+    }
+
+    /// No attempt of this write takes effect after this moment.
+    pub(super) fn deadline(&self) -> Instant {
+        self.since + WRITE_WITHIN
+    }
+
+    /// Whether there is no time for another attempt.
+    pub(super) fn is_late(&self, now: Instant) -> bool {
+        now + MIN_ATTEMPT > self.deadline()
+    }
+
+    /// How long to wait before the next attempt at a write that has just met a lock.
+    pub(super) fn back_off(&mut self) -> Duration {
+        let pause = FIRST_BACKOFF.saturating_mul(1 << self.blocked.min(10)).min(MAX_BACKOFF);
+        self.blocked += 1;
+        pause.mul_f64(0.5 + rand::random::<f64>() / 2.0)
+    }
+
+    /// Whether no request waits for it any more.
+    pub(super) fn is_abandoned(&self) -> bool {
+        match &self.request {
+            Request::Match(_, reply) => reply.is_closed(),
+            Request::Unmatch(_, reply) | Request::OpenIdentity(_, _, reply) => reply.is_closed(),
+            Request::Register(_, reply) => reply.is_closed(),
+            Request::EndIdentity(_, reply) => reply.is_closed(),
+        }
+    }
+
+    /// Replies with an error. A request that has left needs no reply.
+    pub(super) fn fail(self, error: WriteError) {
+        let _ = match self.request {
+            Request::Match(_, reply) => reply.send(Err(error)).is_ok(),
+            Request::Unmatch(_, reply) | Request::OpenIdentity(_, _, reply) => reply.send(Err(error)).is_ok(),
+            Request::Register(_, reply) => reply.send(Err(error)).is_ok(),
+            Request::EndIdentity(_, reply) => reply.send(Err(error)).is_ok(),
+        };
+    }
+
+    /// For the function `write_each`; `None` for a match.
+    pub(super) fn to_json(&self) -> Option<serde_json::Value> {
+        let mut value = match &self.request {
+            Request::Match(..) => return None,
+            Request::Unmatch(unmatch, _) => json!({
+                "operation": "unmatch", "manager": unmatch.manager, "customer": unmatch.customer,
+            }),
+            Request::Register(registration, _) => {
+                let mut value = json!(registration);
+                value["operation"] = json!("register");
+                value
+            }
+            Request::OpenIdentity(registration, hash, _) => {
+                let mut value = json!(registration);
+                value["operation"] = json!("open_identity");
+                value["hash"] = json!(hash.to_hex());
+                value
+            }
+            Request::EndIdentity(hash, _) => json!({ "operation": "end_identity", "hash": hash.to_hex() }),
+        };
+        value["organisation_id"] = json!(self.organisation_id);
+        Some(value)
+    }
+
+    /// Replies to a match, unless it is unfinished.
+    pub(super) fn finish_match(self, verdict: Verdict<Matched>) -> Option<Unfinished> {
+        match (verdict, self.request) {
+            (Verdict::Final(result), Request::Match(_, reply)) => {
+                let _ = reply.send(result);
+                None
+            }
+            (Verdict::Final(_), _) => None,
+            (Verdict::Deferred, request) => Some(Unfinished::Deferred(Self { request, ..self })),
+            (Verdict::Blocked, request) => Some(Unfinished::Blocked(Self { request, ..self })),
+        }
+    }
+
+    /// Replies to a write that is not a match, unless it is unfinished.
+    pub(super) fn finish_other(self, answer: OtherAnswer) -> Option<Unfinished> {
+        let done = match answer {
+            OtherAnswer::Done(done) => done,
+            OtherAnswer::Blocked(_) => return Some(Unfinished::Blocked(self)),
+            OtherAnswer::Failed(reason) => {
+                self.fail(WriteError::Rejected(reason));
+                return None;
+            }
+        };
+        match self.request {
+            Request::Match(..) => {}
+            Request::Unmatch(unmatch, reply) => {
+                let _ = reply.send(match done.as_str() {
+                    Some("e") => Ok(()),
+                    Some("m") => Err(not_found(&unmatch.manager)),
+                    Some("k") => Err(not_found(&unmatch.customer)),
+                    _ => Err(WriteError::RelationNotFound),
+                });
+            }
+            Request::Register(_, reply) => {
+                let registered = serde_json::from_value(done);
+                let _ = reply.send(registered.map_err(|error| WriteError::Rejected(error.to_string())));
+            }
+            Request::OpenIdentity(_, _, reply) => {
+                let _ = reply.send(Ok(()));
+            }
+            Request::EndIdentity(_, reply) => {
+                let _ = reply.send(Ok(done == json!(true)));
+            }
+        }
+        None
+    }
+}
+
+pub(super) fn not_found(cu_ref_no: &CuRefNo) -> WriteError {
+    WriteError::CustomerNotFound(cu_ref_no.clone())
+}

@@ -1,0 +1,266 @@
+//! Bounded FIFO queue per organisation, with fair batching.
+//!
+//! A batch takes from all organisations that have pending writes, as evenly as they allow, so a flood of one delays no other. A
+//! write that met a lock is blocked: it waits outside the queue, with bounds of its own, and is pushed back after a pause.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::WriteError;
+use super::pending_write::PendingWrite;
+
+/// Writes that are queued or in flight. With the longest notices in all of them this is 80 MB.
+const CAPACITY: usize = 2048;
+/// Those of one organisation.
+const TENANT_CAPACITY: usize = CAPACITY / 2;
+/// Writes that wait for the end of a lock: half of the requests that a server has in flight by default, so that they keep
+/// no other request out.
+const BLOCKED_CAPACITY: usize = 512;
+/// Those of one organisation.
+const TENANT_BLOCKED_CAPACITY: usize = BLOCKED_CAPACITY / 2;
+/// Writes in one batch. Batches form by themselves, of what was pushed during the last one; this bounds how long a
+/// write waits for the next.
+const MAX_BATCH: usize = 256;
+/// Writes in a batch that is written one write at a time: Postgres keeps as many savepoints in its fast path.
+const MAX_ISOLATED_BATCH: usize = 64;
+/// A batch is not made smaller than this: smaller ones cost more than overlapping server and database saves
+/// (docs/performance.md).
+const SMALL_BATCH: usize = 24;
+/// For so long after a write of an organisation met a lock, its batches are isolated: a lock is often met again.
+const ISOLATED_FOR: Duration = Duration::from_secs(1);
+
+/// All pending writes.
+#[derive(Default)]
+pub(super) struct Queue {
+    state: Mutex<State>,
+    pushed: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    tenants: HashMap<i64, TenantQueue>,
+    /// Organisations with queued writes, in the order of their turns.
+    ready: VecDeque<i64>,
+    /// In all organisations, those in flight included.
+    pending: usize,
+    blocked: usize,
+    /// In the batch that was replied to last.
+    just_replied: usize,
+}
+
+#[derive(Default)]
+struct TenantQueue {
+    queued: VecDeque<PendingWrite>,
+    in_flight: usize,
+    blocked: usize,
+    isolated_until: Option<Instant>,
+}
+
+impl TenantQueue {
+    fn is_isolated(&self, now: Instant) -> bool {
+        self.isolated_until.is_some_and(|until| now < until)
+    }
+
+    fn is_idle(&self, now: Instant) -> bool {
+        self.queued.is_empty() && self.in_flight == 0 && self.blocked == 0 && !self.is_isolated(now)
+    }
+}
+
+impl State {
+    /// How many writes the next batch may have: half of the requests that call at present, since the clients of the last
+    /// batch may call again. While these are written, the others are replied to and come back. Were all written together, the
+    /// server would be idle meanwhile, and then the database.
+    fn next_batch(&self) -> usize {
+        (self.pending + self.just_replied).div_ceil(2).clamp(SMALL_BATCH, MAX_BATCH)
+    }
+
+    fn is_isolated(&self, organisation_id: i64, now: Instant) -> bool {
+        self.tenants.get(&organisation_id).is_some_and(|tenant| tenant.is_isolated(now))
+    }
+
+    /// Queues a write at the end or, if it was in a batch before, at the front.
+    fn queue(&mut self, write: PendingWrite, front: bool) {
+        let organisation_id = write.organisation_id;
+        let tenant = self.tenants.entry(organisation_id).or_default();
+        if tenant.queued.is_empty() {
+            self.ready.push_back(organisation_id);
+        }
+        if front {
+            tenant.queued.push_front(write);
+        } else {
+            tenant.queued.push_back(write);
+        }
+        self.pending += 1;
+    }
+
+    fn remove_if_idle(&mut self, organisation_id: i64, now: Instant) {
+        if self.tenants.get(&organisation_id).is_some_and(|tenant| tenant.is_idle(now)) {
+            self.tenants.remove(&organisation_id);
+        }
+    }
+}
+
+impl Queue {
+    /// Gives the write back if there is no room for it.
+    pub(super) fn push(&self, write: PendingWrite) -> Result<(), PendingWrite> {
+        let mut state = self.lock();
+        let tenant = state.tenants.get(&write.organisation_id);
+        let of_tenant = tenant.map_or(0, |tenant| tenant.queued.len() + tenant.in_flight);
+        if state.pending >= CAPACITY || of_tenant >= TENANT_CAPACITY {
+            return Err(write);
+        }
+        state.queue(write, false);
+        drop(state);
+        self.pushed.notify_one();
+        Ok(())
+    }
+
+    /// Writes that are queued or in flight.
+    pub(super) fn depth(&self) -> usize {
+        self.lock().pending
+    }
+
+    /// Writes that wait for the end of a lock.
+    pub(super) fn blocked(&self) -> usize {
+        self.lock().blocked
+    }
+
+    /// The next batch, as soon as there is one. `None`: the queue is closed and empty. Writes that no request waits for are
+    /// dropped; those without time for another attempt are answered.
+    pub(super) async fn take(&self, closed: &CancellationToken) -> Option<Batch<'_>> {
+        loop {
+            if let Some(batch) = self.take_now(Instant::now()) {
+                return Some(batch);
+            }
+            closed.run_until_cancelled(self.pushed.notified()).await?;
+        }
+    }
+
+    fn take_now(&self, now: Instant) -> Option<Batch<'_>> {
+        let mut state = self.lock();
+        let isolated = state.is_isolated(*state.ready.front()?, now);
+        let most = if isolated { MAX_ISOLATED_BATCH } else { state.next_batch() };
+        // Organisations of the other kind have a batch of their own.
+        let (mut taken, others): (VecDeque<_>, VecDeque<_>) =
+            state.ready.iter().copied().partition(|id| state.is_isolated(*id, now) == isolated);
+        let mut later = taken.split_off(most.min(taken.len()));
+        let mut organisations = Vec::from(taken);
+        // The shortest queue first: what it leaves of its share is for the others.
+        organisations.sort_by_key(|id| state.tenants.get(id).map(|tenant| tenant.queued.len()));
+        let mut writes = Vec::new();
+        for (served, id) in organisations.iter().enumerate() {
+            let share = (most - writes.len()) / (organisations.len() - served);
+            if let Some(tenant) = state.tenants.get_mut(id) {
+                let count = share.min(tenant.queued.len());
+                tenant.in_flight += count;
+                writes.extend(tenant.queued.drain(..count));
+                if !tenant.queued.is_empty() {
+                    later.push_back(*id);
+                }
+            }
+        }
+        state.ready = others;
+        state.ready.extend(later);
+        let more = !state.ready.is_empty();
+        drop(state);
+        if more {
+            self.pushed.notify_one();
+        }
+        let in_flight = writes.iter().map(|write| write.organisation_id).collect();
+        let mut batch = Batch { queue: self, in_flight, isolated, writes: Vec::with_capacity(writes.len()) };
+        for write in writes {
+            if write.is_late(now) {
+                write.fail(WriteError::TimedOut);
+            } else if !write.is_abandoned() {
+                batch.writes.push(write);
+            }
+        }
+        Some(batch)
+    }
+
+    /// Keeps a blocked write outside the queue for a pause that grows with each attempt, and isolates its organisation.
+    fn block(self: &Arc<Self>, mut write: PendingWrite) {
+        let now = Instant::now();
+        let mut state = self.lock();
+        let (all, tenant) = (state.blocked, state.tenants.entry(write.organisation_id).or_default());
+        tenant.isolated_until = Some(now + ISOLATED_FOR);
+        if all >= BLOCKED_CAPACITY || tenant.blocked >= TENANT_BLOCKED_CAPACITY || write.is_late(now) {
+            drop(state);
+            write.fail(WriteError::TimedOut);
+            return;
+        }
+        tenant.blocked += 1;
+        state.blocked += 1;
+        drop(state);
+        let queue = Arc::clone(self);
+        tokio::spawn(async move {
+            tokio::time::sleep(write.back_off()).await;
+            let mut state = queue.lock();
+            state.blocked -= 1;
+            if let Some(tenant) = state.tenants.get_mut(&write.organisation_id) {
+                tenant.blocked -= 1;
+            }
+            state.queue(write, false);
+            drop(state);
+            queue.pushed.notify_one();
+        });
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing in here panics between two changes that belong together.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Writes in flight. Dropping it gives their capacity back.
+pub(super) struct Batch<'a> {
+    queue: &'a Queue,
+    /// The organisation of each write that was taken out of the queue.
+    in_flight: Vec<i64>,
+    /// Whether its organisations met a lock a moment ago: it is written one write at a time.
+    pub(super) isolated: bool,
+    /// To be written.
+    pub(super) writes: Vec<PendingWrite>,
+}
+
+impl Batch<'_> {
+    /// Ends the batch. `next` belongs into the next batch, before all that came later; `blocked` waits for a lock.
+    pub(super) fn finish(self, queue: &Arc<Queue>, next: Vec<PendingWrite>, blocked: Vec<PendingWrite>) {
+        // First their capacity, then the writes that are left: the queue never counts a write twice.
+        drop(self);
+        let mut state = queue.lock();
+        let more = !next.is_empty();
+        for write in next.into_iter().rev() {
+            state.queue(write, true);
+        }
+        drop(state);
+        if more {
+            queue.pushed.notify_one();
+        }
+        for write in blocked {
+            queue.block(write);
+        }
+    }
+}
+
+impl Drop for Batch<'_> {
+    fn drop(&mut self) {
+        let now = Instant::now();
+        let mut state = self.queue.lock();
+        state.pending -= self.in_flight.len();
+        state.just_replied = self.in_flight.len();
+        for id in &self.in_flight {
+            if let Some(tenant) = state.tenants.get_mut(id) {
+                tenant.in_flight -= 1;
+            }
+        }
+        for id in &self.in_flight {
+            state.remove_if_idle(*id, now);
+        }
+    }
+}

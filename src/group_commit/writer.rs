@@ -1,0 +1,153 @@
+//! A writer: a task with a connection of its own that takes a batch of pending writes and writes them together.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::postgres::PgConnectOptions;
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::batch::{first_of_each_pair, reply_all, to_batch};
+use super::connection::{AttemptError, Resolution, WriterConnection};
+use super::pending_write::{PendingWrite, Unfinished};
+use super::queue::Queue;
+use super::{Counters, WriteError};
+use crate::db;
+use crate::db::write_batch::is_fenced;
+
+/// A slow batch releases its permit, and another writer goes on with what was pushed meanwhile. A batch that meets no slow
+/// disk takes a twentieth of a millisecond for each match.
+const SLOW_BATCH_AFTER: Duration = Duration::from_millis(10);
+/// The longest pause after a batch that the database could not write; it begins with the first and doubles.
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const MAX_PAUSE: Duration = Duration::from_millis(500);
+
+pub(super) struct Writer {
+    connection: WriterConnection,
+    counters: Counters,
+    /// After the next batch that the database cannot write.
+    pause: Duration,
+}
+
+/// What a batch leaves.
+#[derive(Default)]
+struct Leftovers {
+    /// For the next batch.
+    next: Vec<PendingWrite>,
+    blocked: Vec<PendingWrite>,
+}
+
+impl Writer {
+    pub(super) fn new(options: PgConnectOptions, counters: Counters) -> Self {
+        Self { connection: WriterConnection::new(options), counters, pause: FIRST_PAUSE }
+    }
+
+    /// Writes until the queue is closed and every write in it has a reply. `write_permits` bounds how many writers work at the
+    /// same time, since few large batches are cheaper than many small ones.
+    pub(super) async fn run(
+        mut self,
+        queue: Arc<Queue>,
+        write_permits: Arc<Semaphore>,
+        closed: CancellationToken,
+    ) {
+        let mut kept = None;
+        loop {
+            let permit = match kept.take() {
+                Some(permit) => permit,
+                None => match write_permits.acquire().await {
+                    Ok(permit) => permit,
+                    Err(_) => return,
+                },
+            };
+            let Some(mut batch) = queue.take(&closed).await else { return };
+            let isolated = batch.isolated;
+            let (writes, repeated) = first_of_each_pair(std::mem::take(&mut batch.writes));
+            let mut writing = pin!(self.write(writes, isolated));
+            let mut left = match timeout(SLOW_BATCH_AFTER, &mut writing).await {
+                Ok(left) => {
+                    kept = Some(permit);
+                    left
+                }
+                Err(_) => {
+                    drop(permit);
+                    writing.await
+                }
+            };
+            left.next.extend(repeated);
+            batch.finish(&queue, left.next, left.blocked);
+        }
+    }
+
+    /// Writes the batch once and replies, and again one write at a time if one of them keeps the others from being written.
+    async fn write(&mut self, writes: Vec<PendingWrite>, mut isolated: bool) -> Leftovers {
+        let Some(deadline) = writes.iter().map(PendingWrite::deadline).min() else {
+            return Leftovers::default();
+        };
+        loop {
+            let batch = to_batch(&writes, isolated);
+            let (error, lost) = match self.connection.attempt(&batch, deadline).await {
+                Ok(answer) => {
+                    self.pause = FIRST_PAUSE;
+                    self.counters.batch_sizes.observe(writes.len() as f64);
+                    let guests = batch.guests;
+                    return reply_all(writes, answer, &guests).into_iter().collect();
+                }
+                Err(AttemptError::RolledBack(error)) => (error, None),
+                Err(AttemptError::Lost(lost, error)) => (error, Some(lost)),
+            };
+            if let Some(lost) = lost {
+                tracing::warn!(%error, writes = writes.len(), "the answer to a batch was lost");
+                self.counters.lost_answers.inc();
+                return match self.connection.resolve(lost, deadline).await {
+                    Resolution::Written(answer) => {
+                        let guests = batch.guests;
+                        reply_all(writes, answer, &guests).into_iter().collect()
+                    }
+                    Resolution::NotWritten => Leftovers { next: writes, blocked: Vec::new() },
+                    Resolution::TimedOut => {
+                        for write in writes {
+                            write.fail(WriteError::TimedOut);
+                        }
+                        Leftovers::default()
+                    }
+                };
+            }
+            if !isolated && db::is_about_one_row(&error) {
+                self.counters.isolated.inc();
+                isolated = true;
+                continue;
+            }
+            if is_fenced(&error) || db::is_transient(&error) {
+                tracing::warn!(%error, writes = writes.len(), "retrying batch");
+                self.counters.retries.inc();
+                // The server may have become read-only, or another one lead the address.
+                self.connection.close();
+                if !is_fenced(&error) {
+                    sleep(self.pause.mul_f64(rand::random())).await;
+                    self.pause = MAX_PAUSE.min(self.pause * 2);
+                }
+                return Leftovers { next: writes, blocked: Vec::new() };
+            }
+            let error = Arc::new(error);
+            for write in writes {
+                write.fail(WriteError::Database(Arc::clone(&error)));
+            }
+            return Leftovers::default();
+        }
+    }
+}
+
+impl FromIterator<Unfinished> for Leftovers {
+    fn from_iter<I: IntoIterator<Item = Unfinished>>(unfinished: I) -> Self {
+        let mut left = Self::default();
+        for write in unfinished {
+            match write {
+                Unfinished::Deferred(write) => left.next.push(write),
+                Unfinished::Blocked(write) => left.blocked.push(write),
+            }
+        }
+        left
+    }
+}
