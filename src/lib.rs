@@ -15,3 +15,4 @@ pub mod matching;
 pub mod metrics;
 pub mod private_postgres;
 pub mod rate_limit;
+pub mod server;

@@ -18,9 +18,11 @@ use super::database::Database;
 use crate::config::{Address, Config, Tls};
 use crate::demo;
 use crate::domain::ApiKey;
-use crate::http::tls::Certificate;
-use crate::http::{self, App, measure, server};
+use crate::http::routes::metrics;
+use crate::http::{self, App};
 use crate::metrics::Connections;
+use crate::server;
+use crate::server::tls::Certificate;
 
 /// As a shell reports a process that SIGINT ended.
 const EXIT_INTERRUPTED: i32 = 130;
@@ -105,7 +107,7 @@ fn serve_metrics(
     config: &Config,
     shutdown: &CancellationToken,
 ) -> Option<JoinHandle<()>> {
-    let (router, config, shutdown) = (measure::router(app), config.clone(), shutdown.clone());
+    let (router, config, shutdown) = (metrics::router(app), config.clone(), shutdown.clone());
     listener.map(|listener| {
         tokio::spawn(async move {
             server::serve(listener, None, router, &config, Connections::default(), shutdown).await;

@@ -8,7 +8,7 @@ use crate::domain::IdentityId;
 use crate::error::{ApiError, ErrorCode};
 
 /// Whose identity this is; 401 unless it is one of the caller's organisation, not expired and not revoked.
-pub(super) async fn viewer(
+pub(crate) async fn viewer(
     db: impl PgExecutor<'_>,
     caller: &Caller,
     identity: &IdentityId,

@@ -1,38 +1,21 @@
 //! The HTTP side: every route and every layer is in this file, each endpoint in one of its own.
 //!
-//! A request passes [`trace`] (id, span, log event, metrics), [`cors`], [`security`] (headers), its [`bounds`], a net for panics
+//! A request passes [`access_log`] (id, span, log event, metrics), [`cors`], [`security_headers`], its [`request_timeout`], a net for panics
 //! and then its endpoint, whose extractor ([`extract`]) checks the key before anything else is looked at. What is no request
 //! that can be read passes the same layers ([`unreadable`]).
 
-mod asset;
-mod bounds;
-mod client_address;
-mod concurrency;
-mod connection;
-mod cors;
-mod customer_create;
-mod customer_detail;
-mod customer_match;
-mod customer_unmatch;
+mod client_ip;
+mod concurrency_limit;
 mod extract;
-mod fallback;
-mod health;
+mod headers;
 mod identity;
-mod logout;
-mod magic_auth;
-mod matched_customer_list;
-pub mod measure;
+mod middleware;
 mod openapi;
 mod pages;
-mod ping;
-mod rate_limit;
-mod security;
-pub mod server;
-mod slot;
-mod success;
-pub mod tls;
-mod trace;
-mod unreadable;
+pub(crate) mod request_context;
+pub mod routes;
+mod static_file;
+pub(crate) mod unreadable;
 
 pub use openapi::document;
 
@@ -47,7 +30,12 @@ use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use self::concurrency::Places;
+use self::concurrency_limit::Places;
+use self::middleware::{access_log, cors, request_timeout, security_headers};
+use self::routes::{
+    customer_create, customer_detail, customer_match, customer_unmatch, fallback, health, logout, magic_auth,
+    matched_customer_list, ping,
+};
 use crate::config::{Config, Timeouts, TrustedProxies};
 use crate::db;
 use crate::db::migration::Schema;
@@ -130,10 +118,10 @@ pub fn router(app: App) -> Router {
         .method_not_allowed_fallback(fallback::method_not_allowed)
         .layer(
             ServiceBuilder::new()
-                .layer(from_fn_with_state(Arc::clone(&app.metrics), trace::observe))
+                .layer(from_fn_with_state(Arc::clone(&app.metrics), access_log::observe))
                 .layer(app.cors.clone())
-                .map_response(security::restrict)
-                .layer(from_fn_with_state(app.timeouts.request, bounds::keep))
+                .map_response(security_headers::restrict)
+                .layer(from_fn_with_state(app.timeouts.request, request_timeout::keep))
                 .layer(CatchPanicLayer::custom(fallback::panicked)),
         )
         .with_state(Arc::new(app))

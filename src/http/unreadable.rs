@@ -20,8 +20,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::oneshot;
 use tower::ServiceExt;
 
-use super::client_address::Peer;
 use crate::error::ApiError;
+use crate::server::Peer;
 
 /// What the router is asked instead; its layers see the method and no path of theirs.
 const IN_ITS_PLACE: &[u8] = b"UNREADABLE /unreadable HTTP/1.1\r\nConnection: close\r\n\r\n";
@@ -32,13 +32,13 @@ struct Unreadable(StatusCode);
 
 /// What is said of the request if it stands for one that could not be read. No route has its path, so that only the
 /// fallback need ask.
-pub(super) fn refusal(request: &Request) -> Option<ApiError> {
+pub(crate) fn refusal(request: &Request) -> Option<ApiError> {
     let Unreadable(status) = request.extensions().get()?;
     Some(ApiError::unreadable(*status))
 }
 
 /// Has the router answer, and gives the stream back for the rest.
-pub(super) async fn answer<S: AsyncWrite + Send + Unpin>(
+pub(crate) async fn answer<S: AsyncWrite + Send + Unpin>(
     stream: S,
     status: StatusCode,
     peer: Peer,
@@ -58,17 +58,17 @@ pub(super) async fn answer<S: AsyncWrite + Send + Unpin>(
 
 /// A stream that is hyper's until there is nothing more for hyper to say on it, because it has said all or could not read
 /// what it was asked.
-pub(super) struct Lent<S> {
+pub(crate) struct Lent<S> {
     /// `None`: given back. Whatever hyper does then, succeeds.
     stream: Option<S>,
     back: Option<oneshot::Sender<Returned<S>>>,
 }
 
 /// The stream, and the status that was to be answered to what could not be read.
-pub(super) type Returned<S> = (S, Option<StatusCode>);
+pub(crate) type Returned<S> = (S, Option<StatusCode>);
 
 impl<S> Lent<S> {
-    pub(super) fn new(stream: S) -> (Self, oneshot::Receiver<Returned<S>>) {
+    pub(crate) fn new(stream: S) -> (Self, oneshot::Receiver<Returned<S>>) {
         let (back, returned) = oneshot::channel();
         (Self { stream: Some(stream), back: Some(back) }, returned)
     }

@@ -17,14 +17,14 @@ use serde_path_to_error::{Path, Segment};
 use tokio::time::timeout;
 
 use crate::error::{ApiError, ErrorCode};
-use crate::http::connection::Unread;
-use crate::http::slot::Slot;
+use crate::http::request_context::Slot;
+use crate::server::Unread;
 
 /// The longest notice fits however it is escaped: 10,000 characters at 12 octets each (`\ud83d\ude00`).
 const MAX_OCTETS: usize = 256 * 1024;
 /// The whole body of a request, if it comes within this time. One that says that it is too long is not asked for, so a client
 /// that waits for `100 Continue` sends none of it.
-pub(super) async fn read(request: &Parts, body: Body, longest: Duration) -> Result<Bytes, ApiError> {
+pub(crate) async fn read(request: &Parts, body: Body, longest: Duration) -> Result<Bytes, ApiError> {
     let collected = timeout(longest, collect(body)).await;
     let result = collected.unwrap_or_else(|_| Err(ErrorCode::RequestTimeout.into()));
     if result.is_err() {
@@ -46,7 +46,7 @@ async fn collect(body: Body) -> Result<Bytes, ApiError> {
 }
 
 /// `application/json`, whatever its parameters.
-pub(super) fn require_json(headers: &HeaderMap) -> Result<(), ApiError> {
+pub(crate) fn require_json(headers: &HeaderMap) -> Result<(), ApiError> {
     let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = value.split(';').next().unwrap_or_default().trim();
     if essence.eq_ignore_ascii_case("application/json") {
@@ -62,7 +62,7 @@ pub(super) fn require_json(headers: &HeaderMap) -> Result<(), ApiError> {
 /// # Errors
 ///
 /// It is given twice: whoever sent it may have meant either.
-pub(super) fn api_key(bytes: &[u8]) -> Result<Option<String>, ApiError> {
+pub(crate) fn api_key(bytes: &[u8]) -> Result<Option<String>, ApiError> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct KeyInBody {
@@ -80,7 +80,7 @@ pub(super) fn api_key(bytes: &[u8]) -> Result<Option<String>, ApiError> {
 }
 
 /// An object with the fields of `B`.
-pub(super) fn parse<B: DeserializeOwned>(bytes: &[u8]) -> Result<B, ApiError> {
+pub(crate) fn parse<B: DeserializeOwned>(bytes: &[u8]) -> Result<B, ApiError> {
     let text = std::str::from_utf8(bytes).map_err(|_| ApiError::not_json("The body is not UTF-8."))?;
     // A struct would also be read from an array.
     if text.trim_ascii_start().starts_with('{') {
@@ -92,7 +92,7 @@ pub(super) fn parse<B: DeserializeOwned>(bytes: &[u8]) -> Result<B, ApiError> {
 }
 
 /// For optional fields that web forms fill in: a blank text was not given.
-pub(in crate::http) fn blank_is_absent<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+pub(crate) fn blank_is_absent<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
 where
     D: Deserializer<'de>,
     T: FromStr<Err: Display>,
@@ -107,7 +107,7 @@ fn well_formed(text: &str) -> Result<(), ApiError> {
 }
 
 /// The refusal of a body that is not JSON at all.
-pub(super) fn not_json(error: impl Display) -> ApiError {
+pub(crate) fn not_json(error: impl Display) -> ApiError {
     ApiError::not_json(format!("The body is not valid JSON: {error}."))
 }
 

@@ -1,15 +1,15 @@
 //! What an endpoint is called with: the caller, checked first, then the input. Bare axum extractors answer in a shape
 //! that is not the contract's, so they are not used.
 
+mod authentication;
 mod body;
-mod caller;
 mod prefer;
 mod query;
 
-pub(super) use body::blank_is_absent;
-pub(super) use caller::Caller;
-pub(super) use prefer::Prefer;
-pub(super) use query::{Parameters, Query};
+pub(crate) use authentication::Caller;
+pub(crate) use body::blank_is_absent;
+pub(crate) use prefer::Prefer;
+pub(crate) use query::{Parameters, Query};
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -24,11 +24,11 @@ use super::openapi::Refuses;
 use crate::error::{ApiError, ErrorCode};
 
 /// A call with a JSON body.
-pub(super) struct JsonCall<B> {
+pub(crate) struct JsonCall<B> {
     /// Whose key it is.
-    pub(super) caller: Caller,
+    pub(crate) caller: Caller,
     /// The parsed body.
-    pub(super) body: B,
+    pub(crate) body: B,
 }
 
 impl<B: DeserializeOwned> FromRequest<Arc<App>> for JsonCall<B> {
@@ -39,7 +39,7 @@ impl<B: DeserializeOwned> FromRequest<Arc<App>> for JsonCall<B> {
     async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, ApiError> {
         let (parts, body) = request.into_parts();
         let bytes = body::read(&parts, body, app.timeouts.body).await;
-        let (caller, bytes) = match caller::key_outside_body(&parts) {
+        let (caller, bytes) = match authentication::key_outside_body(&parts) {
             Some(key) => (Caller::check(app, &parts, Some(&key)).await?, bytes?),
             None => {
                 let bytes = bytes?;
@@ -71,12 +71,13 @@ impl<B: Refuses> Refuses for JsonCall<B> {
 ///
 /// There were too many, of the key or of guesses. What else is wrong with the key matters less than that there is
 /// nothing to call.
-pub(super) async fn count(app: &App, request: Request) -> Result<(), ApiError> {
+pub(crate) async fn count(app: &App, request: Request) -> Result<(), ApiError> {
     let (parts, body) = request.into_parts();
     let bytes = body::read(&parts, body, app.timeouts.body).await.unwrap_or_default();
-    let key = caller::key_outside_body(&parts).or_else(|| body::api_key(&bytes).ok()?.map(Cow::Owned));
+    let key =
+        authentication::key_outside_body(&parts).or_else(|| body::api_key(&bytes).ok()?.map(Cow::Owned));
     match key {
-        Some(key) => match caller::authenticate(app, &parts, Some(&key)).await {
+        Some(key) => match authentication::authenticate(app, &parts, Some(&key)).await {
             Err(error) if error.status() == StatusCode::TOO_MANY_REQUESTS => Err(error),
             _ => Ok(()),
         },
@@ -85,11 +86,11 @@ pub(super) async fn count(app: &App, request: Request) -> Result<(), ApiError> {
 }
 
 /// A call with parameters in the query.
-pub(super) struct QueryCall<Q> {
+pub(crate) struct QueryCall<Q> {
     /// Whose key it is.
-    pub(super) caller: Caller,
+    pub(crate) caller: Caller,
     /// The parsed parameters.
-    pub(super) query: Q,
+    pub(crate) query: Q,
 }
 
 impl<Q: Query> FromRequestParts<Arc<App>> for QueryCall<Q> {
@@ -97,7 +98,7 @@ impl<Q: Query> FromRequestParts<Arc<App>> for QueryCall<Q> {
 
     /// The key is checked before the parameters are looked at (contract §3).
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
-        let caller = Caller::check(app, parts, caller::key_outside_body(parts).as_deref()).await?;
+        let caller = Caller::check(app, parts, authentication::key_outside_body(parts).as_deref()).await?;
         Ok(Self { caller, query: Q::parse(&Parameters::of(&parts.uri))? })
     }
 }
@@ -109,19 +110,19 @@ impl<Q: Refuses> Refuses for QueryCall<Q> {
 }
 
 /// A call with a good key, whatever it may be used for.
-pub(super) struct AnyKey;
+pub(crate) struct AnyKey;
 
 impl FromRequestParts<Arc<App>> for AnyKey {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
-        caller::authenticate(app, parts, caller::key_outside_body(parts).as_deref()).await?;
+        authentication::authenticate(app, parts, authentication::key_outside_body(parts).as_deref()).await?;
         Ok(Self)
     }
 }
 
 impl Refuses for AnyKey {
     fn examples() -> Vec<ApiError> {
-        caller::KEY_REFUSALS.into_iter().map(ApiError::from).collect()
+        authentication::KEY_REFUSALS.into_iter().map(ApiError::from).collect()
     }
 }

@@ -10,16 +10,16 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue};
 const PREFER: HeaderName = HeaderName::from_static("prefer");
 
 /// The preferences that this server knows. Others, and what is no preference at all, are ignored, as the RFC says.
-pub(in crate::http) struct Prefer {
+pub(crate) struct Prefer {
     /// `return=representation`: the answer shows what has been written.
-    pub(in crate::http) representation: bool,
+    pub(crate) representation: bool,
 }
 
 impl Prefer {
     /// The header that says which preference was applied.
-    pub(in crate::http) const APPLIED: HeaderName = HeaderName::from_static("preference-applied");
+    pub(crate) const APPLIED: HeaderName = HeaderName::from_static("preference-applied");
     /// Its value for [`Prefer::representation`].
-    pub(in crate::http) const REPRESENTATION: HeaderValue = HeaderValue::from_static("return=representation");
+    pub(crate) const REPRESENTATION: HeaderValue = HeaderValue::from_static("return=representation");
 }
 
 impl<S: Sync> FromRequestParts<S> for Prefer {

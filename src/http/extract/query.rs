@@ -10,33 +10,33 @@ use crate::domain::IdentityId;
 use crate::error::{ApiError, ErrorCode};
 
 /// What an endpoint takes from the query.
-pub(in crate::http) trait Query: Sized {
+pub(crate) trait Query: Sized {
     /// Unknown parameters are ignored, as unknown fields of a body are.
     fn parse(parameters: &Parameters<'_>) -> Result<Self, ApiError>;
 }
 
 /// The parameters of a query string, decoded. One without a value, as forms send it, is not there.
-pub(in crate::http) struct Parameters<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
+pub(crate) struct Parameters<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
 
 impl<'a> Parameters<'a> {
-    pub(super) fn of(uri: &'a Uri) -> Self {
+    pub(crate) fn of(uri: &'a Uri) -> Self {
         let pairs = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
         Self(pairs.filter(|(_, value)| !value.trim().is_empty()).collect())
     }
 
     /// The value of a parameter. Given twice, it is refused: whoever sent it may have meant either.
-    pub(in crate::http) fn get<T: FromStr<Err: Display>>(&self, name: &str) -> Result<Option<T>, ApiError> {
+    pub(crate) fn get<T: FromStr<Err: Display>>(&self, name: &str) -> Result<Option<T>, ApiError> {
         let parse = |text: &str| text.parse().map_err(|rule| Self::invalid(name, rule));
         self.text(name)?.map(parse).transpose()
     }
 
     /// The refusal of a parameter that breaks this rule.
-    pub(in crate::http) fn invalid(name: &str, rule: impl Display) -> ApiError {
+    pub(crate) fn invalid(name: &str, rule: impl Display) -> ApiError {
         ApiError::invalid(name, format!("Parameter \"{name}\" {rule}."))
     }
 
     /// The parameter `identityId`. What has not its format is nobody's identity.
-    pub(in crate::http) fn identity(&self) -> Result<Option<IdentityId>, ApiError> {
+    pub(crate) fn identity(&self) -> Result<Option<IdentityId>, ApiError> {
         let identity = self.text("identityId")?.map(IdentityId::parse).transpose();
         identity.map_err(|_| ErrorCode::UserMustBeAuthorized.into())
     }

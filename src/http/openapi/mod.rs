@@ -1,12 +1,12 @@
 //! The OpenAPI document. Paths, parameters, bodies and refusals are described beside each endpoint and come here with the
 //! routes themselves; what all of them share is added here.
 
-mod header;
-mod refusal;
+mod error_responses;
+mod headers;
 mod schema;
 
-pub(super) use refusal::{Refusals, Refuses};
-pub(super) use schema::ip_address;
+pub(crate) use error_responses::{Refusals, Refuses};
+pub(crate) use schema::ip_address;
 
 use std::sync::LazyLock;
 
@@ -18,9 +18,9 @@ use crate::domain::ApiKey;
 use crate::error::Envelope;
 
 /// Endpoints for customers, the documented tag.
-pub(super) const CUSTOMER: &str = "customer";
+pub(crate) const CUSTOMER: &str = "customer";
 /// Endpoints about the server itself.
-pub(super) const SERVER: &str = "server";
+pub(crate) const SERVER: &str = "server";
 
 const DESCRIPTION: &str = include_str!("description.md");
 
@@ -59,13 +59,13 @@ fn describe(mut document: OpenApi) -> OpenApi {
     let mut parts = Vec::new();
     Envelope::schemas(&mut parts);
     components.schemas.extend(parts);
-    components.headers.extend(header::components());
+    components.headers.extend(headers::components());
 
     for (path, item) in &mut document.paths.paths {
         for (method, operation) in [("get", &mut item.get), ("post", &mut item.post)] {
             if let Some(operation) = operation {
                 operation.operation_id = Some(operation_id(method, path));
-                header::add_to(operation);
+                headers::add_to(operation);
             }
         }
     }

@@ -19,7 +19,7 @@ fn text(example: &str) -> ObjectBuilder {
 }
 
 /// Of a customer, v4 or v6; a blank text was not given.
-pub(in crate::http) fn ip_address() -> Schema {
+pub(crate) fn ip_address() -> Schema {
     let version = |format, example| text(example).format(Some(SchemaFormat::KnownFormat(format)));
     OneOfBuilder::new()
         .item(version(KnownFormat::Ipv4, "192.0.2.7"))

@@ -12,14 +12,17 @@ use maud::html;
 
 use super::{App, CSS, JAVASCRIPT, layout};
 use crate::domain::ApiKey;
-use crate::http::asset;
+use crate::http::static_file;
 
 pub(super) fn routes() -> Router<Arc<App>> {
     Router::new()
         .route("/docs", get(page))
-        .route("/docs/initialise.js", asset::file(JAVASCRIPT, include_str!("initialise.js")))
-        .route("/docs/swagger-ui-bundle.js", asset::file(JAVASCRIPT, swagger_ui("swagger-ui-bundle.js")))
-        .route("/docs/swagger-ui.css", asset::file(CSS, swagger_ui("swagger-ui.css")))
+        .route("/docs/initialise.js", static_file::file(JAVASCRIPT, include_str!("initialise.js")))
+        .route(
+            "/docs/swagger-ui-bundle.js",
+            static_file::file(JAVASCRIPT, swagger_ui("swagger-ui-bundle.js")),
+        )
+        .route("/docs/swagger-ui.css", static_file::file(CSS, swagger_ui("swagger-ui.css")))
 }
 
 /// A file of the distribution of Swagger UI.

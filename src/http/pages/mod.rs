@@ -4,7 +4,7 @@
 mod accept;
 mod docs;
 mod errors;
-mod front;
+mod home;
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use axum::routing::get;
 use maud::{DOCTYPE, Markup, html};
 use tower::util::MapResponseLayer;
 
-use super::{App, asset, openapi};
+use super::{App, openapi, static_file};
 
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
@@ -27,10 +27,10 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 
 pub(super) fn routes() -> Router<Arc<App>> {
     Router::new()
-        .route("/", get(front::page))
-        .route("/page.css", asset::file(CSS, include_str!("page.css")))
-        .route("/copy.js", asset::file(JAVASCRIPT, include_str!("copy.js")))
-        .route("/openapi.json", asset::file("application/json", openapi::document()))
+        .route("/", get(home::page))
+        .route("/page.css", static_file::file(CSS, include_str!("page.css")))
+        .route("/copy.js", static_file::file(JAVASCRIPT, include_str!("copy.js")))
+        .route("/openapi.json", static_file::file("application/json", openapi::document()))
         .merge(docs::routes())
         .merge(errors::routes())
         .layer(MapResponseLayer::new(restrict))

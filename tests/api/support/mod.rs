@@ -22,7 +22,7 @@ use customer_match::config::Config;
 use customer_match::db::customer::Profile;
 use customer_match::db::{self, api_key, customer, organisation};
 use customer_match::domain::{ApiKey, CuRefNo, Email, KeyKind};
-use customer_match::http::{App, measure, router};
+use customer_match::http::{App, router, routes};
 use customer_match::metrics::Connections;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
@@ -111,7 +111,7 @@ impl Service {
         let draining = CancellationToken::new();
         let app = App::new(pool.clone(), &config, demo, draining.clone());
         Self {
-            metrics: measure::router(&app),
+            metrics: routes::metrics::router(&app),
             connections: app.connections(),
             router: router(app),
             pool,

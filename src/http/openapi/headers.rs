@@ -67,7 +67,7 @@ const HEADERS: &[CommonHeader] = &[
 ];
 
 /// All of them, for the document's components.
-pub(super) fn components() -> impl Iterator<Item = (String, RefOr<Header>)> {
+pub(crate) fn components() -> impl Iterator<Item = (String, RefOr<Header>)> {
     HEADERS.iter().map(|header| (header.name.into(), header.describe().into()))
 }
 
@@ -85,7 +85,7 @@ impl CommonHeader {
 }
 
 /// Says of each response which of the headers it has.
-pub(super) fn add_to(operation: &mut Operation) {
+pub(crate) fn add_to(operation: &mut Operation) {
     let takes_key = operation.security.is_none();
     for (status, response) in &mut operation.responses.responses {
         let RefOr::T(response) = response else { continue };

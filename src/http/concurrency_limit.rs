@@ -8,14 +8,14 @@ use std::sync::Arc;
 use axum::http::Extensions;
 use tokio::sync::Semaphore;
 
-use super::slot::Slot;
+use super::request_context::Slot;
 use crate::error::{ApiError, ErrorCode};
 
 /// The places of all requests.
-pub(super) struct Places(Arc<Semaphore>);
+pub(crate) struct Places(Arc<Semaphore>);
 
 impl Places {
-    pub(super) fn new(number: u32) -> Self {
+    pub(crate) fn new(number: u32) -> Self {
         Self(Arc::new(Semaphore::new(number as usize)))
     }
 
@@ -24,7 +24,7 @@ impl Places {
     /// # Errors
     ///
     /// There is none left: 503.
-    pub(super) fn take(&self, extensions: &Extensions) -> Result<(), ApiError> {
+    pub(crate) fn take(&self, extensions: &Extensions) -> Result<(), ApiError> {
         let place = Arc::clone(&self.0).try_acquire_owned().map_err(|_| ErrorCode::ServiceUnavailable)?;
         Slot::fill(extensions, place);
         Ok(())

@@ -9,8 +9,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use sqlx::PgPool;
 
-use super::{App, unreadable};
 use crate::error::{ApiError, ErrorCode};
+use crate::http::{App, unreadable};
 use crate::matching::Matcher;
 use crate::metrics::Metrics;
 

@@ -13,20 +13,20 @@ use axum::response::Response;
 use tracing::{Instrument, error_span, info};
 use uuid::Uuid;
 
-use super::slot::Slot;
 use crate::db::api_key::KeyState;
 use crate::domain::KeyKind;
 use crate::error::ErrorCode;
+use crate::http::request_context::Slot;
 use crate::metrics::Metrics;
 
 /// On every answer; a client's own is taken over when it is sane.
-pub(super) const REQUEST_ID: &str = "x-request-id";
+pub(crate) const REQUEST_ID: &str = "x-request-id";
 const REQUEST_ID_MAX_OCTETS: usize = 64;
 /// Identity ids have as many letters and digits in a row.
 const SECRET_RUN: usize = 32;
 
 /// The outermost layer.
-pub(super) async fn observe(
+pub(crate) async fn observe(
     State(metrics): State<Arc<Metrics>>,
     mut request: Request,
     next: Next,
@@ -43,7 +43,7 @@ pub(super) async fn observe(
 }
 
 /// Notes for the request's event who calls.
-pub(super) fn record_caller(extensions: &Extensions, key: &Arc<KeyState>) {
+pub(crate) fn record_caller(extensions: &Extensions, key: &Arc<KeyState>) {
     Slot::fill(extensions, Arc::clone(key));
 }
 

@@ -7,9 +7,6 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::App;
-use super::extract::{JsonCall, blank_is_absent};
-use super::openapi::{self, Refusals, Refuses};
 use super::success::Success;
 use crate::db;
 use crate::db::customer_identity;
@@ -17,12 +14,15 @@ use crate::db::retry::retry;
 use crate::demo;
 use crate::domain::{Email, IdentityId, ProfileText};
 use crate::error::ApiError;
+use crate::http::App;
+use crate::http::extract::{JsonCall, blank_is_absent};
+use crate::http::openapi::{self, Refusals, Refuses};
 
 /// Blank texts count as not given.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = MagicAuthRequest)]
-pub(super) struct Body {
+pub(crate) struct Body {
     #[schema(value_type = Email)]
     email: Option<Email>,
     #[serde(default, deserialize_with = "blank_is_absent")]
@@ -40,7 +40,7 @@ impl Refuses for Body {
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = Identity)]
-pub(super) struct Answer {
+pub(crate) struct Answer {
     #[serde(flatten)]
     success: Success,
     #[schema(value_type = IdentityId)]
@@ -61,7 +61,7 @@ pub(super) struct Answer {
         Refusals<JsonCall<Body>>,
     ),
 )]
-pub(super) async fn handle(
+pub(crate) async fn handle(
     State(app): State<Arc<App>>,
     JsonCall { caller, body }: JsonCall<Body>,
 ) -> Result<Json<Answer>, ApiError> {

@@ -8,21 +8,21 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::App;
-use super::extract::{JsonCall, blank_is_absent};
-use super::openapi::{self, Refusals, Refuses};
 use super::success::Success;
 use crate::db;
 use crate::db::customer::{self, Profile};
 use crate::db::retry::retry;
 use crate::domain::{CuRefNo, Email, ProfileText};
 use crate::error::ApiError;
+use crate::http::App;
+use crate::http::extract::{JsonCall, blank_is_absent};
+use crate::http::openapi::{self, Refusals, Refuses};
 
 /// Blank texts count as not given.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = CreateRequest)]
-pub(super) struct Body {
+pub(crate) struct Body {
     /// Unique within the organisation.
     #[schema(value_type = Email)]
     email: Option<Email>,
@@ -54,7 +54,7 @@ impl Refuses for Body {
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = CustomerProfile)]
-pub(super) struct Answer {
+pub(crate) struct Answer {
     #[serde(flatten)]
     success: Success,
     /// Whether the customer was registered now, or had been there.
@@ -90,7 +90,7 @@ pub(super) struct Answer {
         Refusals<JsonCall<Body>>,
     ),
 )]
-pub(super) async fn handle(
+pub(crate) async fn handle(
     State(app): State<Arc<App>>,
     JsonCall { caller, body }: JsonCall<Body>,
 ) -> Result<Json<Answer>, ApiError> {

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use axum::http::Extensions;
 
 /// A place in a request's extensions, one for each kind of thing; the layer that made it keeps a clone.
-pub(super) struct Slot<T>(Arc<OnceLock<T>>);
+pub(crate) struct Slot<T>(Arc<OnceLock<T>>);
 
 impl<T> Clone for Slot<T> {
     fn clone(&self) -> Self {
@@ -15,20 +15,20 @@ impl<T> Clone for Slot<T> {
 
 impl<T: Send + Sync + 'static> Slot<T> {
     /// Makes a place in this request.
-    pub(super) fn open(extensions: &mut Extensions) -> Self {
+    pub(crate) fn open(extensions: &mut Extensions) -> Self {
         let slot = Self(Arc::default());
         extensions.insert(slot.clone());
         slot
     }
 
     /// Leaves something, if there is a place for it. A request has one of each kind: of two the first stays.
-    pub(super) fn fill(extensions: &Extensions, found: T) {
+    pub(crate) fn fill(extensions: &Extensions, found: T) {
         if let Some(Self(slot)) = extensions.get() {
             let _ = slot.set(found);
         }
     }
 
-    pub(super) fn get(&self) -> Option<&T> {
+    pub(crate) fn get(&self) -> Option<&T> {
         self.0.get()
     }
 }

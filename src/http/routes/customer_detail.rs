@@ -7,16 +7,16 @@ use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::App;
-use super::extract::{Parameters, QueryCall};
-use super::openapi::{self, Refusals, Refuses};
-use super::{extract, identity};
 use crate::db::{self, customer};
 use crate::demo;
 use crate::domain::{CuRefNo, CuRefNoError, Email, IdentityId, ProfileText};
 use crate::error::{ApiError, ErrorCode};
+use crate::http::App;
+use crate::http::extract::{Parameters, QueryCall};
+use crate::http::openapi::{self, Refusals, Refuses};
+use crate::http::{extract, identity};
 
-pub(super) struct Query {
+pub(crate) struct Query {
     identity: IdentityId,
     cu_ref_no: Option<CuRefNo>,
 }
@@ -41,7 +41,7 @@ impl Refuses for Query {
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = CustomerDetail)]
-pub(super) struct Answer {
+pub(crate) struct Answer {
     /// Always true: without an identity there is no detail.
     logged_in: bool,
     #[schema(value_type = CuRefNo)]
@@ -74,7 +74,7 @@ pub(super) struct Answer {
         Refusals<QueryCall<Query>>,
     ),
 )]
-pub(super) async fn handle(
+pub(crate) async fn handle(
     State(app): State<Arc<App>>,
     QueryCall { caller, query }: QueryCall<Query>,
 ) -> Result<Json<Answer>, ApiError> {

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 
-use super::App;
-use super::extract::AnyKey;
-use super::openapi::{self, Refusals};
 use super::success::Success;
 use crate::db;
 use crate::error::ApiError;
+use crate::http::App;
+use crate::http::extract::AnyKey;
+use crate::http::openapi::{self, Refusals};
 
 /// Confirms that the gateway received your request, resolved your key, and reached the platform.
 #[utoipa::path(
@@ -22,7 +22,7 @@ use crate::error::ApiError;
         Refusals<AnyKey>,
     ),
 )]
-pub(super) async fn handle(State(app): State<Arc<App>>, _: AnyKey) -> Result<Json<Success>, ApiError> {
+pub(crate) async fn handle(State(app): State<Arc<App>>, _: AnyKey) -> Result<Json<Success>, ApiError> {
     db::ping(&app.pool).await?;
     Ok(Json(Success::TRUE))
 }

@@ -11,23 +11,24 @@ use chrono::Utc;
 use crate::db::api_key::KeyState;
 use crate::domain::{ApiKey, CUSTOMER_MATCH_SCOPE};
 use crate::error::{ApiError, ErrorCode};
-use crate::http::{App, client_address, rate_limit, trace};
+use crate::http::middleware::access_log;
+use crate::http::{App, client_ip, headers};
 use crate::keys::FindError;
 
 /// Whoever holds the key.
-pub(in crate::http) struct Caller {
+pub(crate) struct Caller {
     /// The only organisation whose data the call sees.
-    pub(in crate::http) organisation_id: i64,
+    pub(crate) organisation_id: i64,
 }
 
 impl Caller {
     /// What [`Caller::check`] refuses.
-    pub(super) fn refusals() -> Vec<ApiError> {
+    pub(crate) fn refusals() -> Vec<ApiError> {
         KEY_REFUSALS.into_iter().chain([ErrorCode::ApiKeyScopeNotAllowed]).map(ApiError::from).collect()
     }
 
     /// Whoever has a good key that is good for this family of endpoints: the last check.
-    pub(super) async fn check(app: &App, parts: &Parts, key: Option<&str>) -> Result<Self, ApiError> {
+    pub(crate) async fn check(app: &App, parts: &Parts, key: Option<&str>) -> Result<Self, ApiError> {
         let state = authenticate(app, parts, key).await?;
         if !state.scopes.is_empty() && !state.scopes.iter().any(|scope| scope == CUSTOMER_MATCH_SCOPE) {
             return Err(ErrorCode::ApiKeyScopeNotAllowed.into());
@@ -37,7 +38,7 @@ impl Caller {
 }
 
 /// What [`authenticate`] refuses.
-pub(super) const KEY_REFUSALS: [ErrorCode; 8] = [
+pub(crate) const KEY_REFUSALS: [ErrorCode; 8] = [
     ErrorCode::ApiKeyIsEmpty,
     ErrorCode::ApiKeyIsNotInValidFormat,
     ErrorCode::ApiKeySampleValue,
@@ -49,14 +50,14 @@ pub(super) const KEY_REFUSALS: [ErrorCode; 8] = [
 ];
 
 /// A place among the requests that are worked on, then presence → format → registry (sample, exists, deleted, active) → expiry → rate limit.
-pub(super) async fn authenticate(
+pub(crate) async fn authenticate(
     app: &App,
     parts: &Parts,
     key: Option<&str>,
 ) -> Result<Arc<KeyState>, ApiError> {
     app.places.take(&parts.extensions)?;
     let key = key.ok_or(ErrorCode::ApiKeyIsEmpty)?;
-    let client = || client_address::of(parts, &app.trusted_proxies);
+    let client = || client_ip::of(parts, &app.trusted_proxies);
     let Ok(key) = ApiKey::parse(key) else {
         app.keys.refuse_malformed(client())?;
         return Err(ErrorCode::ApiKeyIsNotInValidFormat.into());
@@ -65,7 +66,7 @@ pub(super) async fn authenticate(
         return Err(ErrorCode::ApiKeySampleValue.into());
     }
     let (key, state) = app.keys.find(&key, client).await?.ok_or(ErrorCode::ApiKeyDoesNotExist)?;
-    trace::record_caller(&parts.extensions, &state);
+    access_log::record_caller(&parts.extensions, &state);
     if state.deleted_at.is_some() {
         return Err(ErrorCode::ApiKeyHasBeenDeleted.into());
     }
@@ -76,7 +77,7 @@ pub(super) async fn authenticate(
         return Err(ErrorCode::ApiKeyHasBeenExpired.into());
     }
     if let Some(allowance) = key.admit(Instant::now()) {
-        rate_limit::record(&parts.extensions, allowance);
+        headers::record(&parts.extensions, allowance);
         if !allowance.admitted {
             return Err(ApiError::too_many_requests(allowance.reset));
         }
@@ -95,7 +96,7 @@ impl From<FindError> for ApiError {
 }
 
 /// The first key that is present: in the query, else as Bearer. An empty one is not present.
-pub(super) fn key_outside_body(parts: &Parts) -> Option<Cow<'_, str>> {
+pub(crate) fn key_outside_body(parts: &Parts) -> Option<Cow<'_, str>> {
     in_query(parts).or_else(|| bearer(parts))
 }
 

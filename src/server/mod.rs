@@ -1,5 +1,12 @@
 //! Connections: accepted, counted, and drained when the server stops.
 
+mod connection;
+mod peer;
+pub mod tls;
+
+pub(crate) use connection::Unread;
+pub(crate) use peer::Peer;
+
 use std::collections::HashMap;
 use std::io;
 use std::net::IpAddr;
@@ -13,9 +20,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::client_address::Peer;
-use super::tls::Certificate;
-use super::{connection, tls};
+use self::tls::Certificate;
 use crate::config::{Config, Limits, TrustedProxies};
 use crate::keys::network;
 use crate::metrics::{ConnectionLimit, Connections};

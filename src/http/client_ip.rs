@@ -5,14 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use axum::http::request::Parts;
 
 use crate::config::TrustedProxies;
-
-/// The other end of the connection, an extension of every request that came over one.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Peer {
-    pub(super) address: IpAddr,
-    /// Whether it is one of HTTPS.
-    pub(super) tls: bool,
-}
+use crate::server::Peer;
 
 const X_FORWARDED_FOR: &str = "x-forwarded-for";
 
@@ -20,7 +13,7 @@ const X_FORWARDED_FOR: &str = "x-forwarded-for";
 ///
 /// Each proxy appends whom it was called by. What stands left of the first address that is not trusted may be invented
 /// by the client, so it is not read.
-pub(super) fn of(parts: &Parts, proxies: &TrustedProxies) -> Option<IpAddr> {
+pub(crate) fn of(parts: &Parts, proxies: &TrustedProxies) -> Option<IpAddr> {
     let peer: &Peer = parts.extensions.get()?;
     let mut address = peer.address.to_canonical();
     let lists = parts.headers.get_all(X_FORWARDED_FOR).iter().rev();

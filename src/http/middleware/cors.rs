@@ -12,19 +12,19 @@ use futures_util::future::Either;
 use tower::{Layer, Service};
 use tower_http::cors::{self, AllowHeaders, AllowOrigin, Any, CorsLayer};
 
-use super::extract::Prefer;
-use super::{rate_limit, trace};
 use crate::config::Cors;
+use crate::http::extract::Prefer;
+use crate::http::{headers, middleware::access_log};
 
 /// How long a browser may remember the answer to a preflight; browsers cap it at two hours or less.
 const PREFLIGHT_MAX_AGE: Duration = Duration::from_secs(2 * 60 * 60);
 
 /// The layer that answers preflights and marks every other answer, but those to an OPTIONS that is no preflight.
 #[derive(Clone)]
-pub(super) struct CrossOrigin(CorsLayer);
+pub(crate) struct CrossOrigin(CorsLayer);
 
 impl CrossOrigin {
-    pub(super) fn new(config: &Cors) -> Self {
+    pub(crate) fn new(config: &Cors) -> Self {
         let origins = config.origins().map_or_else(|| AllowOrigin::from(Any), AllowOrigin::list);
         Self(
             CorsLayer::new()
@@ -32,10 +32,10 @@ impl CrossOrigin {
                 .allow_methods([Method::GET, Method::POST])
                 .allow_headers(AllowHeaders::mirror_request())
                 .expose_headers([
-                    HeaderName::from_static(trace::REQUEST_ID),
-                    rate_limit::LIMIT,
-                    rate_limit::REMAINING,
-                    rate_limit::RESET,
+                    HeaderName::from_static(access_log::REQUEST_ID),
+                    headers::LIMIT,
+                    headers::REMAINING,
+                    headers::RESET,
                     RETRY_AFTER,
                     LINK,
                     Prefer::APPLIED,
@@ -56,7 +56,7 @@ impl<S> Layer<S> for CrossOrigin {
 /// tower-http's service takes any OPTIONS for a preflight; one that is none goes on, to be refused like every other wrong
 /// method.
 #[derive(Clone)]
-pub(super) struct CrossOriginService<S>(cors::Cors<S>);
+pub(crate) struct CrossOriginService<S>(cors::Cors<S>);
 
 impl<S: Service<Request, Response = Response>> Service<Request> for CrossOriginService<S> {
     type Response = Response;

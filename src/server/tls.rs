@@ -17,7 +17,7 @@ pub type Certificate = watch::Receiver<Arc<ServerConfig>>;
 
 /// Does the handshake, if there is one to do; `None` for a client that does not, or not in time, or too late: nothing was
 /// asked yet.
-pub(super) async fn accept(
+pub(crate) async fn accept(
     stream: TcpStream,
     tls: Option<Arc<ServerConfig>>,
     patience: Duration,

@@ -7,13 +7,13 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 
-use super::App;
-use super::extract::count;
-use super::unreadable;
 use crate::error::{ApiError, ErrorCode};
+use crate::http::App;
+use crate::http::extract::count;
+use crate::http::unreadable;
 
 /// No route, or nothing that could be read. The path is not repeated: with a `&` in the place of the `?` it holds a key.
-pub(super) async fn not_found(State(app): State<Arc<App>>, request: Request) -> ApiError {
+pub(crate) async fn not_found(State(app): State<Arc<App>>, request: Request) -> ApiError {
     if let Some(refusal) = unreadable::refusal(&request) {
         return refusal;
     }
@@ -22,12 +22,12 @@ pub(super) async fn not_found(State(app): State<Arc<App>>, request: Request) -> 
 }
 
 /// A route, but not for this method; the router adds `Allow`.
-pub(super) async fn method_not_allowed(State(app): State<Arc<App>>, request: Request) -> ApiError {
+pub(crate) async fn method_not_allowed(State(app): State<Arc<App>>, request: Request) -> ApiError {
     count(&app, request).await.map_or_else(identity, |()| ErrorCode::MethodNotAllowed.into())
 }
 
 /// A defect. The panic hook has logged where it happened; its message may hold anything and stays unsaid.
-pub(super) fn panicked(_message: Box<dyn Any + Send>) -> Response {
+pub(crate) fn panicked(_message: Box<dyn Any + Send>) -> Response {
     ApiError::from(ErrorCode::InternalError).into_response()
 }
 

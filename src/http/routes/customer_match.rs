@@ -9,14 +9,14 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::App;
-use super::extract::{JsonCall, Prefer};
-use super::openapi::{self, Refusals, Refuses};
 use super::success::Success;
 use crate::db::{self, customer_match};
 use crate::demo;
 use crate::domain::{CuRefNo, Email, Notice, Timestamp};
 use crate::error::{ApiError, ErrorCode};
+use crate::http::App;
+use crate::http::extract::{JsonCall, Prefer};
+use crate::http::openapi::{self, Refusals, Refuses};
 use crate::matching::{Change, Customer, Match, MatchError, Outcome};
 
 /// At least one of `customerCuRefNo` and `customerEmail` is required; when both are given, `customerCuRefNo` decides.
@@ -24,7 +24,7 @@ use crate::matching::{Change, Customer, Match, MatchError, Outcome};
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = MatchRequest)]
-pub(super) struct Body {
+pub(crate) struct Body {
     /// Customer reference number of the owner of relation.
     #[schema(value_type = CuRefNo)]
     manager_cu_ref_no: Option<CuRefNo>,
@@ -121,7 +121,7 @@ impl From<Change> for OutcomeName {
         Refusals<JsonCall<Body>>,
     ),
 )]
-pub(super) async fn handle(
+pub(crate) async fn handle(
     State(app): State<Arc<App>>,
     prefer: Prefer,
     JsonCall { caller, body }: JsonCall<Body>,

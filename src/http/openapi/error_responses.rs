@@ -9,7 +9,7 @@ use utoipa::{IntoResponses, ToSchema};
 use crate::error::{ApiError, Envelope, ErrorCode};
 
 /// Something that may be refused: a call, a body, a query.
-pub(in crate::http) trait Refuses {
+pub(crate) trait Refuses {
     /// One example of every code for each of its statuses. Of two examples the later one stands.
     fn examples() -> Vec<ApiError>;
 }
@@ -22,7 +22,7 @@ impl Refuses for () {
 }
 
 /// The responses of an endpoint that is called with `T`, beside its success.
-pub(in crate::http) struct Refusals<T>(PhantomData<T>);
+pub(crate) struct Refusals<T>(PhantomData<T>);
 
 impl<T: Refuses> IntoResponses for Refusals<T> {
     fn responses() -> BTreeMap<String, RefOr<Response>> {

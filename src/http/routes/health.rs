@@ -7,10 +7,10 @@ use axum::Json;
 use axum::extract::State;
 use tokio::time::timeout;
 
-use super::App;
-use super::openapi::{self, Refusals, Refuses};
 use super::success::Success;
 use crate::error::ApiError;
+use crate::http::App;
+use crate::http::openapi::{self, Refusals, Refuses};
 
 /// Longer than a connection to the database is waited for, shorter than who asks waits (`healthcheck`: 3 s).
 const PATIENCE: Duration = Duration::from_millis(2500);
@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_millis(2500);
     responses((status = OK, body = Success, description = "It does."), Refusals<()>),
     security(()),
 )]
-pub(super) async fn live() -> Json<Success> {
+pub(crate) async fn live() -> Json<Success> {
     Json(Success::TRUE)
 }
 
@@ -41,7 +41,7 @@ pub(super) async fn live() -> Json<Success> {
     ),
     security(()),
 )]
-pub(super) async fn ready(State(app): State<Arc<App>>) -> Result<Json<Success>, ApiError> {
+pub(crate) async fn ready(State(app): State<Arc<App>>) -> Result<Json<Success>, ApiError> {
     if app.draining.is_cancelled() {
         return Err(NotReady::Draining.into());
     }

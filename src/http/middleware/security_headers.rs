@@ -13,7 +13,7 @@ const HEADERS: [(HeaderName, &str); 3] =
 const OUTER: usize = 4;
 
 /// Puts the headers on an answer.
-pub(super) fn restrict(mut response: Response) -> Response {
+pub(crate) fn restrict(mut response: Response) -> Response {
     // Once for all that are to come: each time the map grows all of it is moved.
     response.headers_mut().reserve(HEADERS.len() + OUTER);
     for (name, value) in HEADERS {

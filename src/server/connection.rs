@@ -27,10 +27,10 @@ use tokio_util::io::InspectReader;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use super::client_address::Peer;
-use super::slot::Slot;
-use super::unreadable::{self, Lent, Returned};
+use super::Peer;
 use crate::config::Timeouts;
+use crate::http::request_context::Slot;
+use crate::http::unreadable::{self, Lent, Returned};
 
 /// The line and the headers of a request; the longest of ours have a key, an identity id and a search term.
 const MAX_HEADER_OCTETS: u32 = 32 * 1024;
@@ -46,10 +46,10 @@ const GOODBYE: Duration = Duration::from_secs(5);
 
 /// Left in the [`Slot`] of a request whose body is not read to its end. What is left of it cannot be told from a next request, so
 /// the connection ends.
-pub(super) struct Unread;
+pub(crate) struct Unread;
 
 /// Speaks HTTP/1.1 and HTTP/2, whichever a client begins with.
-pub(super) fn protocol() -> Builder<TokioExecutor> {
+pub(crate) fn protocol() -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
     builder
         .http1()
@@ -67,7 +67,7 @@ pub(super) fn protocol() -> Builder<TokioExecutor> {
 }
 
 /// Serves the requests of a connection until either side ends it.
-pub(super) async fn serve(
+pub(crate) async fn serve(
     io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     peer: Peer,
     protocol: Builder<TokioExecutor>,

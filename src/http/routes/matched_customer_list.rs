@@ -9,10 +9,6 @@ use serde::Serialize;
 use sqlx::PgConnection;
 use utoipa::ToSchema;
 
-use super::App;
-use super::extract::{Caller, Parameters, QueryCall};
-use super::openapi::{self, Refusals, Refuses};
-use super::{extract, identity};
 use crate::db;
 use crate::db::customer;
 use crate::db::matched_customer::{self, MatchedCustomer, Place, Role};
@@ -21,8 +17,12 @@ use crate::domain::{
     CuRefNo, Cursor, CursorError, Email, IdentityId, Notice, PageLimit, ProfileText, SearchTerm, Timestamp,
 };
 use crate::error::{ApiError, ErrorCode};
+use crate::http::App;
+use crate::http::extract::{Caller, Parameters, QueryCall};
+use crate::http::openapi::{self, Refusals, Refuses};
+use crate::http::{extract, identity};
 
-pub(super) struct Query {
+pub(crate) struct Query {
     whose: Whose,
     term: Option<SearchTerm>,
     cursor: Option<Cursor>,
@@ -66,7 +66,7 @@ impl Refuses for Query {
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = MatchedCustomerList)]
-pub(super) struct Answer {
+pub(crate) struct Answer {
     items: Vec<Item>,
     /// Over all pages.
     #[schema(minimum = 0)]
@@ -161,7 +161,7 @@ fn not_found(cu_ref_no: impl Display) -> ApiError {
         Refusals<QueryCall<Query>>,
     ),
 )]
-pub(super) async fn handle(
+pub(crate) async fn handle(
     State(app): State<Arc<App>>,
     QueryCall { caller, query }: QueryCall<Query>,
 ) -> Result<Json<Answer>, ApiError> {

@@ -4,21 +4,21 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue};
 
-use super::slot::Slot;
+use super::request_context::Slot;
 use crate::error::whole_seconds;
 use crate::rate_limit::Allowance;
 
-pub(super) const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
-pub(super) const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
-pub(super) const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+pub(crate) const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
+pub(crate) const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
+pub(crate) const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 
 /// Notes what this request's key is left with.
-pub(super) fn record(extensions: &Extensions, allowance: Allowance) {
+pub(crate) fn record(extensions: &Extensions, allowance: Allowance) {
     Slot::fill(extensions, allowance);
 }
 
 /// Puts the headers on an answer: on every one to a known key that is limited, refusals and timeouts included.
-pub(super) fn announce(headers: &mut HeaderMap, allowance: Allowance) {
+pub(crate) fn announce(headers: &mut HeaderMap, allowance: Allowance) {
     headers.insert(LIMIT, allowance.limit.into());
     headers.insert(REMAINING, allowance.remaining.into());
     headers.insert(RESET, at(allowance.reset));

@@ -5,7 +5,7 @@ use utoipa::ToSchema;
 
 /// Exactly `{"success":true}`.
 #[derive(Serialize, ToSchema)]
-pub(super) struct Success {
+pub(crate) struct Success {
     /// Always true; a refusal has `error` in its place.
     #[schema(examples(true))]
     success: bool,
@@ -13,5 +13,5 @@ pub(super) struct Success {
 
 impl Success {
     /// The only value.
-    pub(super) const TRUE: Self = Self { success: true };
+    pub(crate) const TRUE: Self = Self { success: true };
 }

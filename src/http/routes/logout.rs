@@ -8,19 +8,19 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::App;
-use super::extract::JsonCall;
-use super::openapi::{self, Refusals, Refuses};
 use super::success::Success;
 use crate::db::{self, customer_identity};
 use crate::demo;
 use crate::domain::IdentityId;
 use crate::error::{ApiError, ErrorCode};
+use crate::http::App;
+use crate::http::extract::JsonCall;
+use crate::http::openapi::{self, Refusals, Refuses};
 
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = LogoutRequest)]
-pub(super) struct Body {
+pub(crate) struct Body {
     #[schema(value_type = IdentityId)]
     identity_id: Option<SecretString>,
 }
@@ -44,7 +44,7 @@ impl Refuses for Body {
         Refusals<JsonCall<Body>>,
     ),
 )]
-pub(super) async fn handle(
+pub(crate) async fn handle(
     State(app): State<Arc<App>>,
     JsonCall { caller, body }: JsonCall<Body>,
 ) -> Result<Json<Success>, ApiError> {

@@ -10,7 +10,7 @@ use maud::html;
 
 use super::{App, layout};
 use crate::domain::ApiKey;
-use crate::http::client_address::Peer;
+use crate::server::Peer;
 use crate::{db, demo};
 
 pub(super) async fn page(

@@ -8,20 +8,20 @@ use axum::extract::State;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::App;
-use super::extract::JsonCall;
-use super::openapi::{self, Refusals, Refuses};
 use super::success::Success;
 use crate::demo;
 use crate::domain::CuRefNo;
 use crate::error::ApiError;
+use crate::http::App;
+use crate::http::extract::JsonCall;
+use crate::http::openapi::{self, Refusals, Refuses};
 use crate::matching::{self, Unmatch, UnmatchError};
 
 /// The order of the two does not matter.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = UnmatchRequest)]
-pub(super) struct Body {
+pub(crate) struct Body {
     #[schema(value_type = CuRefNo)]
     manager_cu_ref_no: Option<CuRefNo>,
     #[schema(value_type = CuRefNo)]
@@ -47,7 +47,7 @@ impl Refuses for Body {
         Refusals<JsonCall<Body>>,
     ),
 )]
-pub(super) async fn handle(
+pub(crate) async fn handle(
     State(app): State<Arc<App>>,
     JsonCall { caller, body }: JsonCall<Body>,
 ) -> Result<Json<Success>, ApiError> {

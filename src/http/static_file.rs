@@ -11,7 +11,7 @@ use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
 use sha2::{Digest, Sha256};
 
 /// A GET of this file. Browsers ask each time whether it has changed: another version of the server has other files.
-pub(super) fn file<S: Clone + Send + Sync + 'static>(
+pub(crate) fn file<S: Clone + Send + Sync + 'static>(
     content_type: &'static str,
     content: impl Into<Bytes>,
 ) -> MethodRouter<S> {
