@@ -1,6 +1,7 @@
 //! The map of the house. A request goes [`http`] → [`domain`] → [`matching`] → [`db`]; none of these knows of one before
 //! it.
 
+pub mod app;
 pub mod cli;
 pub mod config;
 pub mod db;

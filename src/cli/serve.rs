@@ -2,7 +2,6 @@
 
 use std::io::{Write, stdout};
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
@@ -10,24 +9,17 @@ use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
-use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::database::Database;
+use crate::app::App;
 use crate::config::{Address, Config, Tls};
 use crate::demo;
 use crate::domain::ApiKey;
-use crate::http::routes::metrics;
-use crate::http::{self, App};
-use crate::metrics::Connections;
-use crate::server;
-use crate::server::tls::Certificate;
+use crate::server::{self, Certificate};
 
 /// As a shell reports a process that SIGINT ended.
 const EXIT_INTERRUPTED: i32 = 130;
-/// Closing a connection takes one message.
-const POOL_CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Serve the API (what happens without a subcommand).
 #[derive(Args)]
@@ -56,19 +48,8 @@ impl Serve {
                 let metrics_address = metrics_listener.as_ref().map(TcpListener::local_addr).transpose()?;
                 let url = format!("{}://{}", config.tls.scheme(), listener.local_addr()?);
                 announce(&url, metrics_address, &database, self.demo(&database));
-                let app = App::new(pool.clone(), config, self.demo(&database), shutdown.clone());
-                let keys = app.keys();
-                let measured = serve_metrics(metrics_listener, &app, config, &shutdown);
-                let connections = app.connections();
-                let router = http::router(app);
-                server::serve(listener, certificate, router, config, connections, shutdown.clone()).await;
-                if let Some(measured) = measured {
-                    measured.await?;
-                }
-                keys.close().await;
-                // A statement that outlasted the drain is not waited for.
-                let _ = timeout(POOL_CLOSE_TIMEOUT, pool.close()).await;
-                Ok(())
+                let app = App::start(pool, config, self.demo(&database), shutdown.clone());
+                app.serve(listener, certificate, metrics_listener, config).await
             }
             Some(Err(error)) => Err(error),
             None => Ok(()),
@@ -98,21 +79,6 @@ async fn listen(address: &Address, flag: &str) -> anyhow::Result<TcpListener> {
     TcpListener::bind((address.host.as_str(), address.port))
         .await
         .with_context(|| format!("cannot listen on {address}; {flag} chooses another address"))
-}
-
-/// Serves the metrics in a task of its own, if they are to be served.
-fn serve_metrics(
-    listener: Option<TcpListener>,
-    app: &App,
-    config: &Config,
-    shutdown: &CancellationToken,
-) -> Option<JoinHandle<()>> {
-    let (router, config, shutdown) = (metrics::router(app), config.clone(), shutdown.clone());
-    listener.map(|listener| {
-        tokio::spawn(async move {
-            server::serve(listener, None, router, &config, Connections::default(), shutdown).await;
-        })
-    })
 }
 
 /// What to serve HTTPS with, if that is to be done: read now, and again at each SIGHUP.

@@ -12,9 +12,9 @@ use super::request_context::Slot;
 use crate::error::{ApiError, ErrorCode};
 
 /// The places of all requests.
-pub(crate) struct Places(Arc<Semaphore>);
+pub(crate) struct ConcurrencyLimit(Arc<Semaphore>);
 
-impl Places {
+impl ConcurrencyLimit {
     pub(crate) fn new(number: u32) -> Self {
         Self(Arc::new(Semaphore::new(number as usize)))
     }

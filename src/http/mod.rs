@@ -1,8 +1,8 @@
-//! The HTTP side: every route and every layer is in this file, each endpoint in one of its own.
+//! The HTTP API: a request in, the contract's answer out. Knows no SQL and no sockets.
 //!
-//! A request passes [`access_log`] (id, span, log event, metrics), [`cors`], [`security_headers`], its [`request_timeout`], a net for panics
-//! and then its endpoint, whose extractor ([`extract`]) checks the key before anything else is looked at. What is no request
-//! that can be read passes the same layers ([`unreadable`]).
+//! [`router`] lists every route and every layer. A request passes the layers of [`middleware`], then an extractor of [`extract`], which checks
+//! the API key before anything else of the request, then its endpoint in [`routes`]. [`openapi`] describes the endpoints to programs,
+//! [`pages`] to people. All of them share [`state`]; none imports the router.
 
 mod client_ip;
 mod concurrency_limit;
@@ -13,116 +13,13 @@ mod middleware;
 mod openapi;
 mod pages;
 pub(crate) mod request_context;
-pub mod routes;
+mod router;
+mod routes;
+mod state;
 mod static_file;
 pub(crate) mod unreadable;
 
-pub use openapi::document;
-
-use std::sync::Arc;
-
-use axum::Router;
-use axum::middleware::from_fn_with_state;
-use sqlx::PgPool;
-use tokio_util::sync::CancellationToken;
-use tower::ServiceBuilder;
-use tower_http::catch_panic::CatchPanicLayer;
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
-
-use self::concurrency_limit::Places;
-use self::middleware::{access_log, cors, request_timeout, security_headers};
-use self::routes::{
-    customer_create, customer_detail, customer_match, customer_unmatch, fallback, health, logout, magic_auth,
-    matched_customer_list, ping,
-};
-use crate::config::{Config, Timeouts, TrustedProxies};
-use crate::db;
-use crate::db::migration::Schema;
-use crate::keys::{KeyRegistry, Pace};
-use crate::matching::Matcher;
-use crate::metrics::{Connections, Metrics};
-
-/// What the endpoints work with.
-pub struct App {
-    pool: PgPool,
-    keys: Arc<KeyRegistry>,
-    matcher: Matcher,
-    demo: bool,
-    trusted_proxies: TrustedProxies,
-    cors: cors::CrossOrigin,
-    places: Places,
-    metrics: Arc<Metrics>,
-    timeouts: Timeouts,
-    schema: Schema,
-    draining: CancellationToken,
-}
-
-impl App {
-    /// Endpoints over this database. In demo mode the documentation's sample key is accepted. Once `draining` is
-    /// cancelled the server reports that it is not ready.
-    pub fn new(pool: PgPool, config: &Config, demo: bool, draining: CancellationToken) -> Self {
-        let matcher = Matcher::start(&db::writer_options(&pool));
-        let Config { rate_limits, timeouts, .. } = *config;
-        let keys = Arc::new(KeyRegistry::start(pool.clone(), rate_limits, Pace::default()));
-        let trusted_proxies = config.trusted_proxies.clone();
-        let cors = cors::CrossOrigin::new(&config.cors);
-        let places = Places::new(config.limits.requests);
-        Self {
-            pool,
-            keys,
-            matcher,
-            demo,
-            trusted_proxies,
-            cors,
-            places,
-            metrics: Arc::default(),
-            timeouts,
-            schema: Schema::default(),
-            draining,
-        }
-    }
-
-    /// What is counted of the connections that requests come over.
-    pub fn connections(&self) -> Connections {
-        self.metrics.connections()
-    }
-
-    /// The keys, to be closed when the server has stopped.
-    pub fn keys(&self) -> Arc<KeyRegistry> {
-        Arc::clone(&self.keys)
-    }
-}
-
-/// The endpoints of the API, each with its description.
-fn endpoints() -> OpenApiRouter<Arc<App>> {
-    OpenApiRouter::new()
-        .routes(routes!(customer_match::handle))
-        .routes(routes!(customer_unmatch::handle))
-        .routes(routes!(matched_customer_list::handle))
-        .routes(routes!(customer_detail::handle))
-        .routes(routes!(customer_create::handle))
-        .routes(routes!(magic_auth::handle))
-        .routes(routes!(logout::handle))
-        .routes(routes!(ping::handle))
-        .nest("/api/v1", OpenApiRouter::new().routes(routes!(ping::handle)))
-        .routes(routes!(health::live))
-        .routes(routes!(health::ready))
-}
-
-/// The whole service.
-pub fn router(app: App) -> Router {
-    Router::from(endpoints())
-        .merge(pages::routes())
-        .fallback(fallback::not_found)
-        .method_not_allowed_fallback(fallback::method_not_allowed)
-        .layer(
-            ServiceBuilder::new()
-                .layer(from_fn_with_state(Arc::clone(&app.metrics), access_log::observe))
-                .layer(app.cors.clone())
-                .map_response(security_headers::restrict)
-                .layer(from_fn_with_state(app.timeouts.request, request_timeout::keep))
-                .layer(CatchPanicLayer::custom(fallback::panicked)),
-        )
-        .with_state(Arc::new(app))
-}
+pub(crate) use concurrency_limit::ConcurrencyLimit;
+pub use router::openapi_document;
+pub(crate) use router::{metrics_router, router};
+pub(crate) use state::AppState;

@@ -2,10 +2,11 @@
 
 mod connection;
 mod peer;
-pub mod tls;
+mod tls;
 
 pub(crate) use connection::Unread;
 pub(crate) use peer::Peer;
+pub use tls::Certificate;
 
 use std::collections::HashMap;
 use std::io;
@@ -20,7 +21,6 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::tls::Certificate;
 use crate::config::{Config, Limits, TrustedProxies};
 use crate::keys::network;
 use crate::metrics::{ConnectionLimit, Connections};

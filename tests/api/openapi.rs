@@ -8,7 +8,7 @@ use axum::http::{Request, header};
 use customer_match::demo;
 use customer_match::domain::ApiKey;
 use customer_match::error::ErrorCode;
-use customer_match::http::document;
+use customer_match::http::openapi_document;
 use serde_json::Value;
 
 use crate::support::binary::{command, run};
@@ -18,14 +18,14 @@ use crate::support::{DOCUMENT, LIST, MATCH, Service, uri};
 fn the_committed_document_is_current() {
     let committed = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/openapi.json")).unwrap();
     assert!(
-        committed == document(),
+        committed == openapi_document(),
         "openapi.json is stale: cargo run -- openapi > openapi.json, and commit it"
     );
 }
 
 #[test]
 fn the_subcommand_prints_it() {
-    assert!(run(command(&["openapi"])) == document());
+    assert!(run(command(&["openapi"])) == openapi_document());
 }
 
 #[tokio::test]
@@ -64,7 +64,7 @@ fn every_code_is_described() {
 
 #[test]
 fn references_lead_somewhere() {
-    let text = document();
+    let text = openapi_document();
     let references = text.split("\"$ref\": \"#").skip(1).map(|rest| rest.split('"').next().unwrap());
     let broken: BTreeSet<_> = references.filter(|pointer| DOCUMENT.pointer(pointer).is_none()).collect();
     assert_eq!(broken, BTreeSet::new());

@@ -12,7 +12,8 @@ use crate::db::api_key::KeyState;
 use crate::domain::{ApiKey, CUSTOMER_MATCH_SCOPE};
 use crate::error::{ApiError, ErrorCode};
 use crate::http::middleware::access_log;
-use crate::http::{App, client_ip, headers};
+use crate::http::state::AppState;
+use crate::http::{client_ip, headers};
 use crate::keys::FindError;
 
 /// Whoever holds the key.
@@ -28,7 +29,7 @@ impl Caller {
     }
 
     /// Whoever has a good key that is good for this family of endpoints: the last check.
-    pub(crate) async fn check(app: &App, parts: &Parts, key: Option<&str>) -> Result<Self, ApiError> {
+    pub(crate) async fn check(app: &AppState, parts: &Parts, key: Option<&str>) -> Result<Self, ApiError> {
         let state = authenticate(app, parts, key).await?;
         if !state.scopes.is_empty() && !state.scopes.iter().any(|scope| scope == CUSTOMER_MATCH_SCOPE) {
             return Err(ErrorCode::ApiKeyScopeNotAllowed.into());
@@ -51,11 +52,11 @@ pub(crate) const KEY_REFUSALS: [ErrorCode; 8] = [
 
 /// A place among the requests that are worked on, then presence → format → registry (sample, exists, deleted, active) → expiry → rate limit.
 pub(crate) async fn authenticate(
-    app: &App,
+    app: &AppState,
     parts: &Parts,
     key: Option<&str>,
 ) -> Result<Arc<KeyState>, ApiError> {
-    app.places.take(&parts.extensions)?;
+    app.concurrency_limit.take(&parts.extensions)?;
     let key = key.ok_or(ErrorCode::ApiKeyIsEmpty)?;
     let client = || client_ip::of(parts, &app.trusted_proxies);
     let Ok(key) = ApiKey::parse(key) else {

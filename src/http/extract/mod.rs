@@ -19,8 +19,8 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 use serde::de::DeserializeOwned;
 
-use super::App;
 use super::openapi::Refuses;
+use super::state::AppState;
 use crate::error::{ApiError, ErrorCode};
 
 /// A call with a JSON body.
@@ -31,12 +31,12 @@ pub(crate) struct JsonCall<B> {
     pub(crate) body: B,
 }
 
-impl<B: DeserializeOwned> FromRequest<Arc<App>> for JsonCall<B> {
+impl<B: DeserializeOwned> FromRequest<Arc<AppState>> for JsonCall<B> {
     type Rejection = ApiError;
 
     /// The key is checked before anything is said about the body (contract §3). The body has been read by then, as the
     /// key may be in it.
-    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, ApiError> {
+    async fn from_request(request: Request, app: &Arc<AppState>) -> Result<Self, ApiError> {
         let (parts, body) = request.into_parts();
         let bytes = body::read(&parts, body, app.timeouts.body).await;
         let (caller, bytes) = match authentication::key_outside_body(&parts) {
@@ -71,7 +71,7 @@ impl<B: Refuses> Refuses for JsonCall<B> {
 ///
 /// There were too many, of the key or of guesses. What else is wrong with the key matters less than that there is
 /// nothing to call.
-pub(crate) async fn count(app: &App, request: Request) -> Result<(), ApiError> {
+pub(crate) async fn count(app: &AppState, request: Request) -> Result<(), ApiError> {
     let (parts, body) = request.into_parts();
     let bytes = body::read(&parts, body, app.timeouts.body).await.unwrap_or_default();
     let key =
@@ -93,11 +93,11 @@ pub(crate) struct QueryCall<Q> {
     pub(crate) query: Q,
 }
 
-impl<Q: Query> FromRequestParts<Arc<App>> for QueryCall<Q> {
+impl<Q: Query> FromRequestParts<Arc<AppState>> for QueryCall<Q> {
     type Rejection = ApiError;
 
     /// The key is checked before the parameters are looked at (contract §3).
-    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<AppState>) -> Result<Self, ApiError> {
         let caller = Caller::check(app, parts, authentication::key_outside_body(parts).as_deref()).await?;
         Ok(Self { caller, query: Q::parse(&Parameters::of(&parts.uri))? })
     }
@@ -112,10 +112,10 @@ impl<Q: Refuses> Refuses for QueryCall<Q> {
 /// A call with a good key, whatever it may be used for.
 pub(crate) struct AnyKey;
 
-impl FromRequestParts<Arc<App>> for AnyKey {
+impl FromRequestParts<Arc<AppState>> for AnyKey {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<AppState>) -> Result<Self, ApiError> {
         authentication::authenticate(app, parts, authentication::key_outside_body(parts).as_deref()).await?;
         Ok(Self)
     }

@@ -5,6 +5,8 @@ use std::convert::Infallible;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use utoipa::openapi::{ObjectBuilder, RefOr, Schema, Type};
+use utoipa::{PartialSchema, ToSchema};
 
 /// The header that lists preferences.
 const PREFER: HeaderName = HeaderName::from_static("prefer");
@@ -30,6 +32,14 @@ impl<S: Sync> FromRequestParts<S> for Prefer {
         Ok(Self { representation })
     }
 }
+
+impl PartialSchema for Prefer {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new().schema_type(Type::String).examples(["return=representation"]).into()
+    }
+}
+
+impl ToSchema for Prefer {}
 
 /// The value of the first preference `return`; a later one does not count.
 fn first_return(headers: &HeaderMap) -> Option<&str> {

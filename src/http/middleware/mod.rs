@@ -1,6 +1,6 @@
 //! Layers around the routes.
 
-pub(super) mod access_log;
-pub(super) mod cors;
-pub(super) mod request_timeout;
-pub(super) mod security_headers;
+pub(crate) mod access_log;
+pub(crate) mod cors;
+pub(crate) mod request_timeout;
+pub(crate) mod security_headers;

@@ -8,8 +8,6 @@ mod schema;
 pub(crate) use error_responses::{Refusals, Refuses};
 pub(crate) use schema::ip_address;
 
-use std::sync::LazyLock;
-
 use utoipa::openapi::security::{self, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{InfoBuilder, License, OpenApi, SecurityRequirement, Tag};
 use utoipa::{PartialSchema, ToSchema};
@@ -24,21 +22,8 @@ pub(crate) const SERVER: &str = "server";
 
 const DESCRIPTION: &str = include_str!("description.md");
 
-/// The document, as it is served and committed.
-static TEXT: LazyLock<String> = LazyLock::new(|| {
-    let document = describe(super::endpoints().into_openapi());
-    #[expect(clippy::expect_used, reason = "the document is made of strings, numbers and maps")]
-    let text = document.to_pretty_json().expect("the document is JSON");
-    text + "\n"
-});
-
-/// The OpenAPI document of every endpoint: JSON, with a line feed at its end.
-pub fn document() -> &'static str {
-    &TEXT
-}
-
-/// Completes the routes' descriptions by what they have in common.
-fn describe(mut document: OpenApi) -> OpenApi {
+/// Completes the endpoints' descriptions by what they have in common. The text is JSON with a line feed at its end.
+pub(super) fn document(mut document: OpenApi) -> String {
     document.info = InfoBuilder::new()
         .title("customer-match")
         .version(env!("CARGO_PKG_VERSION"))
@@ -69,7 +54,9 @@ fn describe(mut document: OpenApi) -> OpenApi {
             }
         }
     }
-    document
+    #[expect(clippy::expect_used, reason = "the document is made of strings, numbers and maps")]
+    let text = document.to_pretty_json().expect("the document is JSON");
+    text + "\n"
 }
 
 fn tag(name: &str, description: &str) -> Tag {

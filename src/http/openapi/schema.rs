@@ -8,7 +8,6 @@ use crate::demo;
 use crate::domain::{
     CuRefNo, Cursor, Email, IdentityId, Notice, PageLimit, ProfileText, SearchTerm, Timestamp,
 };
-use crate::http::extract::Prefer;
 
 /// A text in which Postgres can hold every character.
 const WITHOUT_NUL: &str = r"^[^\u0000]*$";
@@ -75,7 +74,6 @@ schemas! {
         .default(Some(PageLimit::default().get().into()));
     Cursor: text("AAYrXHZH7fg1Q21zYVZOZ0FRcVJxb2Vu")
         .description(Some("The `nextCursor` of the page before; opaque."));
-    Prefer: text("return=representation");
     Timestamp: text("2025-01-10T16:19:41.675Z")
         .description(Some("ISO 8601, UTC, with milliseconds."))
         .format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)));

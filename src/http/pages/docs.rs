@@ -10,11 +10,12 @@ use axum::response::Response;
 use axum::routing::get;
 use maud::html;
 
-use super::{App, CSS, JAVASCRIPT, layout};
+use super::{CSS, JAVASCRIPT, layout};
 use crate::domain::ApiKey;
+use crate::http::state::AppState;
 use crate::http::static_file;
 
-pub(super) fn routes() -> Router<Arc<App>> {
+pub(super) fn routes() -> Router<Arc<AppState>> {
     Router::new()
         .route("/docs", get(page))
         .route("/docs/initialise.js", static_file::file(JAVASCRIPT, include_str!("initialise.js")))
@@ -35,7 +36,7 @@ fn swagger_ui(name: &str) -> Bytes {
     }
 }
 
-async fn page(State(app): State<Arc<App>>) -> Response {
+async fn page(State(app): State<Arc<AppState>>) -> Response {
     let head = html! {
         link rel="stylesheet" href="/docs/swagger-ui.css";
         script src="/docs/swagger-ui-bundle.js" defer {}

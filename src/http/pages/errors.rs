@@ -11,11 +11,12 @@ use maud::{Markup, html};
 use serde::Serialize;
 
 use super::accept::prefers_json;
-use super::{App, layout};
+use super::layout;
 use crate::error::{Entry, ErrorCode};
+use crate::http::state::AppState;
 
 /// A route for each code: what is no code is no path.
-pub(super) fn routes() -> Router<Arc<App>> {
+pub(super) fn routes() -> Router<Arc<AppState>> {
     ErrorCode::ALL.iter().fold(Router::new().route("/errors", get(all)), |router, code| {
         let entry = code.entry();
         router.route(&format!("/errors/{}", entry.code), get(async move |headers| one(&headers, &entry)))

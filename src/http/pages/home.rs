@@ -8,13 +8,14 @@ use axum::http::{HeaderMap, Uri};
 use axum::response::{IntoResponse, Response};
 use maud::html;
 
-use super::{App, layout};
+use super::layout;
 use crate::domain::ApiKey;
+use crate::http::state::AppState;
 use crate::server::Peer;
 use crate::{db, demo};
 
 pub(super) async fn page(
-    State(app): State<Arc<App>>,
+    State(app): State<Arc<AppState>>,
     peer: Option<Extension<Peer>>,
     uri: Uri,
     headers: HeaderMap,

@@ -16,7 +16,8 @@ use axum::routing::get;
 use maud::{DOCTYPE, Markup, html};
 use tower::util::MapResponseLayer;
 
-use super::{App, openapi, static_file};
+use super::state::AppState;
+use super::static_file;
 
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
@@ -25,12 +26,12 @@ const CSS: &str = "text/css; charset=utf-8";
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-pub(super) fn routes() -> Router<Arc<App>> {
+pub(super) fn routes(openapi_document: &'static str) -> Router<Arc<AppState>> {
     Router::new()
         .route("/", get(home::page))
         .route("/page.css", static_file::file(CSS, include_str!("page.css")))
         .route("/copy.js", static_file::file(JAVASCRIPT, include_str!("copy.js")))
-        .route("/openapi.json", static_file::file("application/json", openapi::document()))
+        .route("/openapi.json", static_file::file("application/json", openapi_document))
         .merge(docs::routes())
         .merge(errors::routes())
         .layer(MapResponseLayer::new(restrict))

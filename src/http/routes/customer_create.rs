@@ -14,9 +14,9 @@ use crate::db::customer::{self, Profile};
 use crate::db::retry::retry;
 use crate::domain::{CuRefNo, Email, ProfileText};
 use crate::error::ApiError;
-use crate::http::App;
 use crate::http::extract::{JsonCall, blank_is_absent};
 use crate::http::openapi::{self, Refusals, Refuses};
+use crate::http::state::AppState;
 
 /// Blank texts count as not given.
 #[derive(Deserialize, ToSchema)]
@@ -91,7 +91,7 @@ pub(crate) struct Answer {
     ),
 )]
 pub(crate) async fn handle(
-    State(app): State<Arc<App>>,
+    State(app): State<Arc<AppState>>,
     JsonCall { caller, body }: JsonCall<Body>,
 ) -> Result<Json<Answer>, ApiError> {
     let email = body.email.ok_or_else(|| ApiError::missing_field("email"))?;

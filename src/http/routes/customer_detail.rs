@@ -11,9 +11,9 @@ use crate::db::{self, customer};
 use crate::demo;
 use crate::domain::{CuRefNo, CuRefNoError, Email, IdentityId, ProfileText};
 use crate::error::{ApiError, ErrorCode};
-use crate::http::App;
 use crate::http::extract::{Parameters, QueryCall};
 use crate::http::openapi::{self, Refusals, Refuses};
+use crate::http::state::AppState;
 use crate::http::{extract, identity};
 
 pub(crate) struct Query {
@@ -75,7 +75,7 @@ pub(crate) struct Answer {
     ),
 )]
 pub(crate) async fn handle(
-    State(app): State<Arc<App>>,
+    State(app): State<Arc<AppState>>,
     QueryCall { caller, query }: QueryCall<Query>,
 ) -> Result<Json<Answer>, ApiError> {
     let customer = db::run(&app.pool, async |db| {

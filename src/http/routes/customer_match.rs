@@ -14,9 +14,9 @@ use crate::db::{self, customer_match};
 use crate::demo;
 use crate::domain::{CuRefNo, Email, Notice, Timestamp};
 use crate::error::{ApiError, ErrorCode};
-use crate::http::App;
 use crate::http::extract::{JsonCall, Prefer};
 use crate::http::openapi::{self, Refusals, Refuses};
+use crate::http::state::AppState;
 use crate::matching::{Change, Customer, Match, MatchError, Outcome};
 
 /// At least one of `customerCuRefNo` and `customerEmail` is required; when both are given, `customerCuRefNo` decides.
@@ -122,7 +122,7 @@ impl From<Change> for OutcomeName {
     ),
 )]
 pub(crate) async fn handle(
-    State(app): State<Arc<App>>,
+    State(app): State<Arc<AppState>>,
     prefer: Prefer,
     JsonCall { caller, body }: JsonCall<Body>,
 ) -> Result<Response, ApiError> {
@@ -159,7 +159,7 @@ fn not_found(cu_ref_no: impl Display) -> ApiError {
 
 /// Reads the relation as it is after the commit. One that has been merged away meanwhile shows when the call is sent
 /// again.
-async fn represent(app: &App, organisation_id: i64, outcome: Outcome) -> Result<Answer, ApiError> {
+async fn represent(app: &AppState, organisation_id: i64, outcome: Outcome) -> Result<Answer, ApiError> {
     let relation = db::run(&app.pool, async |db| {
         customer_match::find(db, organisation_id, outcome.manager_id, outcome.customer_id).await
     })

@@ -12,9 +12,9 @@ use super::success::Success;
 use crate::demo;
 use crate::domain::CuRefNo;
 use crate::error::ApiError;
-use crate::http::App;
 use crate::http::extract::JsonCall;
 use crate::http::openapi::{self, Refusals, Refuses};
+use crate::http::state::AppState;
 use crate::matching::{self, Unmatch, UnmatchError};
 
 /// The order of the two does not matter.
@@ -48,7 +48,7 @@ impl Refuses for Body {
     ),
 )]
 pub(crate) async fn handle(
-    State(app): State<Arc<App>>,
+    State(app): State<Arc<AppState>>,
     JsonCall { caller, body }: JsonCall<Body>,
 ) -> Result<Json<Success>, ApiError> {
     let manager = body.manager_cu_ref_no.ok_or_else(|| ApiError::missing_field("managerCuRefNo"))?;

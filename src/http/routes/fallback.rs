@@ -8,12 +8,12 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 
 use crate::error::{ApiError, ErrorCode};
-use crate::http::App;
 use crate::http::extract::count;
+use crate::http::state::AppState;
 use crate::http::unreadable;
 
 /// No route, or nothing that could be read. The path is not repeated: with a `&` in the place of the `?` it holds a key.
-pub(crate) async fn not_found(State(app): State<Arc<App>>, request: Request) -> ApiError {
+pub(crate) async fn not_found(State(app): State<Arc<AppState>>, request: Request) -> ApiError {
     if let Some(refusal) = unreadable::refusal(&request) {
         return refusal;
     }
@@ -22,7 +22,7 @@ pub(crate) async fn not_found(State(app): State<Arc<App>>, request: Request) -> 
 }
 
 /// A route, but not for this method; the router adds `Allow`.
-pub(crate) async fn method_not_allowed(State(app): State<Arc<App>>, request: Request) -> ApiError {
+pub(crate) async fn method_not_allowed(State(app): State<Arc<AppState>>, request: Request) -> ApiError {
     count(&app, request).await.map_or_else(identity, |()| ErrorCode::MethodNotAllowed.into())
 }
 

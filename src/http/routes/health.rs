@@ -9,8 +9,8 @@ use tokio::time::timeout;
 
 use super::success::Success;
 use crate::error::ApiError;
-use crate::http::App;
 use crate::http::openapi::{self, Refusals, Refuses};
+use crate::http::state::AppState;
 
 /// Longer than a connection to the database is waited for, shorter than who asks waits (`healthcheck`: 3 s).
 const PATIENCE: Duration = Duration::from_millis(2500);
@@ -41,8 +41,8 @@ pub(crate) async fn live() -> Json<Success> {
     ),
     security(()),
 )]
-pub(crate) async fn ready(State(app): State<Arc<App>>) -> Result<Json<Success>, ApiError> {
-    if app.draining.is_cancelled() {
+pub(crate) async fn ready(State(app): State<Arc<AppState>>) -> Result<Json<Success>, ApiError> {
+    if app.shutdown.is_cancelled() {
         return Err(NotReady::Draining.into());
     }
     match timeout(PATIENCE, app.schema.is_current(&app.pool)).await {

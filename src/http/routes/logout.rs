@@ -13,9 +13,9 @@ use crate::db::{self, customer_identity};
 use crate::demo;
 use crate::domain::IdentityId;
 use crate::error::{ApiError, ErrorCode};
-use crate::http::App;
 use crate::http::extract::JsonCall;
 use crate::http::openapi::{self, Refusals, Refuses};
+use crate::http::state::AppState;
 
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -45,7 +45,7 @@ impl Refuses for Body {
     ),
 )]
 pub(crate) async fn handle(
-    State(app): State<Arc<App>>,
+    State(app): State<Arc<AppState>>,
     JsonCall { caller, body }: JsonCall<Body>,
 ) -> Result<Json<Success>, ApiError> {
     let identity = body.identity_id.ok_or_else(|| ApiError::missing_field("identityId"))?;

@@ -17,9 +17,9 @@ use crate::domain::{
     CuRefNo, Cursor, CursorError, Email, IdentityId, Notice, PageLimit, ProfileText, SearchTerm, Timestamp,
 };
 use crate::error::{ApiError, ErrorCode};
-use crate::http::App;
 use crate::http::extract::{Caller, Parameters, QueryCall};
 use crate::http::openapi::{self, Refusals, Refuses};
+use crate::http::state::AppState;
 use crate::http::{extract, identity};
 
 pub(crate) struct Query {
@@ -162,7 +162,7 @@ fn not_found(cu_ref_no: impl Display) -> ApiError {
     ),
 )]
 pub(crate) async fn handle(
-    State(app): State<Arc<App>>,
+    State(app): State<Arc<AppState>>,
     QueryCall { caller, query }: QueryCall<Query>,
 ) -> Result<Json<Answer>, ApiError> {
     let limit = usize::from(query.limit.get());

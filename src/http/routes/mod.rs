@@ -1,14 +1,14 @@
 //! One endpoint a file.
 
-pub(super) mod customer_create;
-pub(super) mod customer_detail;
-pub(super) mod customer_match;
-pub(super) mod customer_unmatch;
-pub(super) mod fallback;
-pub(super) mod health;
-pub(super) mod logout;
-pub(super) mod magic_auth;
-pub(super) mod matched_customer_list;
-pub mod metrics;
-pub(super) mod ping;
+pub(crate) mod customer_create;
+pub(crate) mod customer_detail;
+pub(crate) mod customer_match;
+pub(crate) mod customer_unmatch;
+pub(crate) mod fallback;
+pub(crate) mod health;
+pub(crate) mod logout;
+pub(crate) mod magic_auth;
+pub(crate) mod matched_customer_list;
+pub(crate) mod metrics;
+pub(crate) mod ping;
 mod success;

@@ -8,9 +8,9 @@ use axum::extract::State;
 use super::success::Success;
 use crate::db;
 use crate::error::ApiError;
-use crate::http::App;
 use crate::http::extract::AnyKey;
 use crate::http::openapi::{self, Refusals};
+use crate::http::state::AppState;
 
 /// Confirms that the gateway received your request, resolved your key, and reached the platform.
 #[utoipa::path(
@@ -22,7 +22,7 @@ use crate::http::openapi::{self, Refusals};
         Refusals<AnyKey>,
     ),
 )]
-pub(crate) async fn handle(State(app): State<Arc<App>>, _: AnyKey) -> Result<Json<Success>, ApiError> {
+pub(crate) async fn handle(State(app): State<Arc<AppState>>, _: AnyKey) -> Result<Json<Success>, ApiError> {
     db::ping(&app.pool).await?;
     Ok(Json(Success::TRUE))
 }

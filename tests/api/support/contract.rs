@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::Answer;
 
 pub static DOCUMENT: LazyLock<Value> =
-    LazyLock::new(|| serde_json::from_str(customer_match::http::document()).unwrap());
+    LazyLock::new(|| serde_json::from_str(customer_match::http::openapi_document()).unwrap());
 
 /// The status, the error's code and the headers are those of the operation. What is no operation is not described.
 #[track_caller]
