@@ -12,10 +12,12 @@ use axum::Json;
 use axum::http::header;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::db::Failure;
+use crate::db;
+use crate::db::api_key::KeyState;
 
 /// How long a client is asked to wait when the server is short of something.
 const RETRY_LATER: Duration = Duration::from_secs(1);
@@ -176,7 +178,22 @@ registry! {
     }
 }
 
-/// A refusal on its way to the client, in the documented shape `{"error":{"code","message","description"}}`.
+impl ErrorCode {
+    /// The error of a key in this state, in the documented order of checks; `None` for one that may be used.
+    pub(crate) fn of_key(state: &KeyState, now: DateTime<Utc>) -> Option<Self> {
+        if state.deleted_at.is_some() {
+            Some(Self::ApiKeyHasBeenDeleted)
+        } else if !state.active {
+            Some(Self::ApiKeyIsNotActive)
+        } else if state.expires_at.is_some_and(|at| at <= now) {
+            Some(Self::ApiKeyHasBeenExpired)
+        } else {
+            None
+        }
+    }
+}
+
+/// An error on its way to the client, in the documented shape `{"error":{"code","message","description"}}`.
 #[derive(Debug, Clone)]
 pub struct ApiError {
     code: ErrorCode,
@@ -206,16 +223,6 @@ impl ApiError {
         }
     }
 
-    /// What came is no request: no HTTP/1.1, or a line and headers that are longer than may be. The status says which.
-    pub fn unreadable(status: StatusCode) -> Self {
-        let description = if status == StatusCode::BAD_REQUEST {
-            "What was sent is not a request in HTTP/1.1."
-        } else {
-            "The line and the headers of a request have at most 32 KiB in all, and there are at most 100 headers."
-        };
-        Self { status, ..Self::from(ErrorCode::ValidationFailed).described(description) }
-    }
-
     /// What the request names is not there, or not for this key to see; both look the same.
     pub fn not_found(description: impl Into<Cow<'static, str>>) -> Self {
         Self::from(ErrorCode::ResourceNotFound).described(description)
@@ -227,7 +234,7 @@ impl ApiError {
     }
 
     /// As above, for a client that has tried too many keys that do not exist.
-    pub fn too_many_guesses(retry_after: Duration) -> Self {
+    pub fn too_many_invalid_keys(retry_after: Duration) -> Self {
         let description = "Too many calls with unknown API keys came from your address. Please retry later.";
         Self::too_many_requests(retry_after).described(description)
     }
@@ -278,15 +285,9 @@ impl From<ErrorCode> for ApiError {
     }
 }
 
-impl Failure for ApiError {
-    fn database(&self) -> Option<&sqlx::Error> {
-        None
-    }
-}
-
 impl From<&sqlx::Error> for ApiError {
     fn from(error: &sqlx::Error) -> Self {
-        if crate::db::is_transient(error) {
+        if db::is_transient(error) {
             tracing::warn!(%error, "the database is unavailable");
             ErrorCode::ServiceUnavailable.into()
         } else {

@@ -32,7 +32,7 @@ impl Serve {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let config = &self.config;
         config.check()?;
-        server::allow_files(config.limits);
+        server::raise_open_file_limit(config.limits);
         let shutdown = shutdown_on_signal()?;
         let certificate = certificate(&config.tls)?;
         let listener = listen(&config.listen.address, "--listen").await?;

@@ -1,4 +1,4 @@
-//! Where a request comes from: the other end of its connection, or whom a trusted proxy there names.
+//! The client IP of a request: the peer of its connection, or the one that a trusted proxy names.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -9,32 +9,32 @@ use crate::server::Peer;
 
 const X_FORWARDED_FOR: &str = "x-forwarded-for";
 
-/// The nearest address that is no proxy of ours; `None` for a request that came over no connection.
+/// The nearest IP that is no trusted proxy; `None` for a request without a connection.
 ///
-/// Each proxy appends whom it was called by. What stands left of the first address that is not trusted may be invented
-/// by the client, so it is not read.
-pub(crate) fn of(parts: &Parts, proxies: &TrustedProxies) -> Option<IpAddr> {
+/// Each proxy appends the IP that called it, so the list is read from its end. What stands left of the first IP that is not trusted may
+/// be invented by the client and is not read.
+pub(crate) fn client_ip(parts: &Parts, proxies: &TrustedProxies) -> Option<IpAddr> {
     let peer: &Peer = parts.extensions.get()?;
-    let mut address = peer.address.to_canonical();
+    let mut ip = peer.ip.to_canonical();
     let lists = parts.headers.get_all(X_FORWARDED_FOR).iter().rev();
     let mut hops = lists.flat_map(|list| list.to_str().unwrap_or_default().rsplit(',')).map(parse);
-    while proxies.contain(address) {
+    while proxies.contain(ip) {
         match hops.next() {
-            Some(Some(hop)) => address = hop,
-            // Whoever called this proxy did not say, or said what is no address.
+            Some(Some(hop)) => ip = hop,
+            // This proxy did not say what called it, or not with an IP.
             _ => break,
         }
     }
-    Some(address)
+    Some(ip)
 }
 
-/// An address as proxies write it, some with the port.
+/// An IP as proxies write it, some with the port.
 fn parse(hop: &str) -> Option<IpAddr> {
     let hop = hop.trim();
     let with_port = || hop.parse().ok().map(|address: SocketAddr| address.ip());
     let in_brackets = || hop.strip_prefix('[')?.strip_suffix(']')?.parse().ok();
-    let address: IpAddr = hop.parse().ok().or_else(with_port).or_else(in_brackets)?;
-    Some(address.to_canonical())
+    let ip: IpAddr = hop.parse().ok().or_else(with_port).or_else(in_brackets)?;
+    Some(ip.to_canonical())
 }
 
 #[cfg(test)]
@@ -53,7 +53,7 @@ mod tests {
 
     #[rstest]
     #[case::direct("203.0.113.9", &[], "203.0.113.9")]
-    #[case::nobody_to_believe("203.0.113.9", &["198.51.100.1"], "203.0.113.9")]
+    #[case::no_proxy("203.0.113.9", &["198.51.100.1"], "203.0.113.9")]
     #[case::proxied("10.0.0.1", &["198.51.100.1"], "198.51.100.1")]
     #[case::invented("10.0.0.1", &["192.0.2.66, 198.51.100.1"], "198.51.100.1")]
     #[case::two_proxies("10.0.0.1", &["192.0.2.66, 198.51.100.1, 10.0.0.2"], "198.51.100.1")]
@@ -69,20 +69,20 @@ mod tests {
     #[case::version_6_with_port("2001:db8::1", &["[2001:db8:1::2]:80"], "2001:db8:1::2")]
     #[case::mapped_proxy("::ffff:10.0.0.1", &["::ffff:198.51.100.1"], "198.51.100.1")]
     fn names(#[case] peer: &str, #[case] headers: &[&str], #[case] expected: &str) {
-        let mut request = Request::get("/").extension(Peer { address: peer.parse().unwrap(), tls: false });
+        let mut request = Request::get("/").extension(Peer { ip: peer.parse().unwrap(), tls: false });
         for header in headers {
             request = request.header(X_FORWARDED_FOR, *header);
         }
         let (parts, ()) = request.body(()).unwrap().into_parts();
-        let address = of(&parts, &proxies("10.0.0.0/8, 2001:db8::1"));
-        assert_eq!(address, Some(expected.parse().unwrap()));
+        let ip = client_ip(&parts, &proxies("10.0.0.0/8, 2001:db8::1"));
+        assert_eq!(ip, Some(expected.parse().unwrap()));
     }
 
     #[test]
     fn is_unknown_without_a_connection() {
         let (parts, ()) =
             Request::get("/").header(X_FORWARDED_FOR, "10.0.0.1").body(()).unwrap().into_parts();
-        assert_eq!(of(&parts, &proxies("10.0.0.0/8")), None);
+        assert_eq!(client_ip(&parts, &proxies("10.0.0.0/8")), None);
         assert!(!proxies("").contain("10.0.0.1".parse().unwrap()));
     }
 }

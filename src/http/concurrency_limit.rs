@@ -1,32 +1,33 @@
-//! How many requests are worked on at the same time: more would wait for the database and for each other.
+//! How many requests are handled at the same time: more would only wait for the database and for each other.
 //!
-//! A request counts from the moment when all of it has been received. Those that are slow to send their body cost a
-//! little memory only, and must not keep others out.
+//! A request counts from the moment when its key is looked at. Its body has been received by then, so a client that sends slowly costs
+//! some memory and keeps no other out. Health and pages take no permit, so they answer on a server that is full.
 
 use std::sync::Arc;
 
-use axum::http::Extensions;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::request_context::Slot;
 use crate::error::{ApiError, ErrorCode};
 
-/// The places of all requests.
 pub(crate) struct ConcurrencyLimit(Arc<Semaphore>);
 
+/// Released when dropped.
+pub(crate) struct ConcurrencyPermit {
+    _permit: OwnedSemaphorePermit,
+}
+
 impl ConcurrencyLimit {
-    pub(crate) fn new(number: u32) -> Self {
-        Self(Arc::new(Semaphore::new(number as usize)))
+    pub(crate) fn new(requests: u32) -> Self {
+        Self(Arc::new(Semaphore::new(requests as usize)))
     }
 
-    /// Takes a place for this request, which is given back when the slot for it goes.
-    ///
     /// # Errors
     ///
-    /// There is none left: 503.
-    pub(crate) fn take(&self, extensions: &Extensions) -> Result<(), ApiError> {
-        let place = Arc::clone(&self.0).try_acquire_owned().map_err(|_| ErrorCode::ServiceUnavailable)?;
-        Slot::fill(extensions, place);
-        Ok(())
+    /// As many requests as may are being handled: 503, at once, so that clients back off while those in flight are still fast.
+    pub(crate) fn acquire(&self) -> Result<ConcurrencyPermit, ApiError> {
+        match Arc::clone(&self.0).try_acquire_owned() {
+            Ok(permit) => Ok(ConcurrencyPermit { _permit: permit }),
+            Err(_) => Err(ErrorCode::ServiceUnavailable.into()),
+        }
     }
 }

@@ -8,16 +8,14 @@ mod client_ip;
 mod concurrency_limit;
 mod extract;
 mod headers;
-mod identity;
 mod middleware;
 mod openapi;
 mod pages;
-pub(crate) mod request_context;
+mod request_context;
 mod router;
 mod routes;
 mod state;
 mod static_file;
-pub(crate) mod unreadable;
 
 pub(crate) use concurrency_limit::ConcurrencyLimit;
 pub use router::openapi_document;

@@ -1,34 +1,59 @@
-//! What is found out deep inside a request, for a layer around it.
+//! Values that extractors find out and the middleware around them needs.
 
 use std::sync::{Arc, OnceLock};
 
 use axum::http::Extensions;
 
-/// A place in a request's extensions, one for each kind of thing; the layer that made it keeps a clone.
-pub(crate) struct Slot<T>(Arc<OnceLock<T>>);
+use super::concurrency_limit::ConcurrencyPermit;
+use crate::db::api_key::KeyState;
+use crate::rate_limit::Allowance;
 
-impl<T> Clone for Slot<T> {
-    fn clone(&self) -> Self {
-        Self(Arc::clone(&self.0))
-    }
+/// An extension of a request; the middleware that made it keeps a clone. Each value is set at most once.
+#[derive(Clone, Default)]
+pub(crate) struct RequestContext(Arc<Values>);
+
+#[derive(Default)]
+struct Values {
+    /// Released with the last clone, at the end of the request.
+    permit: OnceLock<ConcurrencyPermit>,
+    api_key: OnceLock<Arc<KeyState>>,
+    rate_limit: OnceLock<Allowance>,
+    body_unread: OnceLock<()>,
 }
 
-impl<T: Send + Sync + 'static> Slot<T> {
-    /// Makes a place in this request.
-    pub(crate) fn open(extensions: &mut Extensions) -> Self {
-        let slot = Self(Arc::default());
-        extensions.insert(slot.clone());
-        slot
+impl RequestContext {
+    /// The request's own; where no middleware made one, one that goes nowhere.
+    pub(crate) fn of(extensions: &Extensions) -> Self {
+        extensions.get().cloned().unwrap_or_default()
     }
 
-    /// Leaves something, if there is a place for it. A request has one of each kind: of two the first stays.
-    pub(crate) fn fill(extensions: &Extensions, found: T) {
-        if let Some(Self(slot)) = extensions.get() {
-            let _ = slot.set(found);
-        }
+    pub(crate) fn hold_permit(&self, permit: ConcurrencyPermit) {
+        let _ = self.0.permit.set(permit);
     }
 
-    pub(crate) fn get(&self) -> Option<&T> {
-        self.0.get()
+    pub(crate) fn set_api_key(&self, key: &Arc<KeyState>) {
+        let _ = self.0.api_key.set(Arc::clone(key));
+    }
+
+    /// For the access log: the key may be one that was rejected.
+    pub(crate) fn api_key(&self) -> Option<&KeyState> {
+        self.0.api_key.get().map(Arc::as_ref)
+    }
+
+    pub(crate) fn set_rate_limit(&self, allowance: Allowance) {
+        let _ = self.0.rate_limit.set(allowance);
+    }
+
+    pub(crate) fn rate_limit(&self) -> Option<Allowance> {
+        self.0.rate_limit.get().copied()
+    }
+
+    /// The body was not read to its end, so its connection cannot be used for another request.
+    pub(crate) fn set_body_unread(&self) {
+        let _ = self.0.body_unread.set(());
+    }
+
+    pub(crate) fn is_body_unread(&self) -> bool {
+        self.0.body_unread.get().is_some()
     }
 }

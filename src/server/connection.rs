@@ -1,17 +1,7 @@
-//! One connection: its requests, and when it is closed.
-//!
-//! A client may be slow with the headers of a request, may be idle between two, or may not read its answer. One rule ends
-//! all of that, for both versions of HTTP and before either is known: a connection with no request under way is closed
-//! after the header timeout when something of a request has been received or nothing was ever asked, else after the idle
-//! timeout. What is slow while a request is under way has timeouts of its own.
-//!
-//! A client that is refused before it has sent all of its request may still be sending. A connection that is closed on what
-//! nobody reads is reset, and the answer is lost; so what still comes is read for a while and thrown away.
+//! One connection: its requests go to the router, its end comes from the client, a timeout, or the server's shutdown.
 
 use std::convert::Infallible;
-use std::io;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
@@ -21,224 +11,145 @@ use hyper::service::service_fn;
 use hyper::{Request, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, copy, sink};
-use tokio::time::{Instant, sleep_until, timeout};
-use tokio_util::io::InspectReader;
+use prometheus_client::metrics::counter::Counter;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use super::Peer;
+use super::connection_state::ConnectionState;
+use super::lingering_close::LingeringStream;
 use crate::config::Timeouts;
-use crate::http::request_context::Slot;
-use crate::http::unreadable::{self, Lent, Returned};
 
-/// The line and the headers of a request; the longest of ours have a key, an identity id and a search term.
-const MAX_HEADER_OCTETS: u32 = 32 * 1024;
-/// Requests at the same time on one connection of HTTP/2.
+/// The request line and the headers. The longest of the API have a key, an identity id and a search term.
+const MAX_HEADER_BYTES: u32 = 32 * 1024;
+/// Requests in flight on one HTTP/2 connection.
 const MAX_STREAMS: u32 = 100;
-/// Whether the other end of a connection of HTTP/2 is still there is asked so often, and the answer waited for so long.
-const PING: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(10));
-/// When the server stops, a request may be on its way on a connection that looks idle: so long it still gets an answer, which
-/// is the connection's last. HTTP/2 says which requests it has taken, and needs no such time.
-const LINGER: Duration = Duration::from_secs(1);
-/// How long a connection that was asked to end may take to do so, and its client to read the last answer.
-const GOODBYE: Duration = Duration::from_secs(5);
+/// How often an HTTP/2 client is asked whether it is still there.
+const PING_INTERVAL: Duration = Duration::from_secs(20);
+/// How long it has to answer.
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
+/// At shutdown a request may be on its way on a connection that looks idle. It is waited for this long, and answered as the last
+/// request of its connection.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
+/// How long a connection may take to end once hyper was asked to end it: the time for a client to read its last answer.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Left in the [`Slot`] of a request whose body is not read to its end. What is left of it cannot be told from a next request, so
-/// the connection ends.
-pub(crate) struct Unread;
+/// Everything that connections have in common.
+#[derive(Clone)]
+pub(super) struct ConnectionDriver {
+    protocol: Builder<TokioExecutor>,
+    router: Router,
+    pub(super) timeouts: Timeouts,
+    malformed_requests: Counter,
+    pub(super) shutdown: CancellationToken,
+}
 
-/// Speaks HTTP/1.1 and HTTP/2, whichever a client begins with.
-pub(crate) fn protocol() -> Builder<TokioExecutor> {
+impl ConnectionDriver {
+    pub(super) fn new(
+        router: Router,
+        timeouts: Timeouts,
+        malformed_requests: Counter,
+        shutdown: CancellationToken,
+    ) -> Self {
+        Self { protocol: protocol(), router, timeouts, malformed_requests, shutdown }
+    }
+
+    /// Serves the requests of a connection until either side ends it.
+    pub(super) async fn drive(
+        self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        peer: Peer,
+    ) {
+        let state = ConnectionState::new();
+        let service = service_fn(|mut request: Request<Incoming>| {
+            let version = request.version();
+            let in_flight = state.request_received(version);
+            request.extensions_mut().insert(peer);
+            let response = self.router.clone().oneshot(request);
+            let shutdown = self.shutdown.clone();
+            async move {
+                let Ok(mut response) = response.await;
+                // HTTP/2 has no such header and no need of one: a stream ends without its connection.
+                if version != Version::HTTP_2 {
+                    if response.headers().contains_key(CONNECTION) {
+                        // The API's sign that it did not read the body to its end. The rest could not be told from a next request.
+                        in_flight.leave_body_unread();
+                    } else if shutdown.is_cancelled() {
+                        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                    }
+                }
+                drop(in_flight);
+                Ok::<_, Infallible>(response)
+            }
+        });
+        let stream = TokioIo::new(LingeringStream::new(stream, state.clone()));
+        let mut connection = pin!(self.protocol.serve_connection(stream, service));
+        let mut shutdown = pin!(async {
+            self.shutdown.cancelled().await;
+            if state.may_receive_request() {
+                sleep(SHUTDOWN_GRACE).await;
+            }
+        });
+        let mut closing = false;
+        loop {
+            // Bytes that arrive bring the time forward, at most to one header timeout after them: checking as often notices it.
+            let next_check = match state.close_at(&self.timeouts) {
+                _ if closing => Instant::now() + CLOSE_TIMEOUT,
+                Some(at) => at.min(Instant::now() + self.timeouts.header),
+                None => Instant::now() + self.timeouts.header,
+            };
+            tokio::select! {
+                result = connection.as_mut() => {
+                    if let Err(error) = result {
+                        self.log_failure(&*error);
+                    }
+                    return;
+                }
+                () = shutdown.as_mut(), if !closing => {
+                    closing = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+                () = sleep_until(next_check) => match state.close_at(&self.timeouts) {
+                    Some(_) if closing => return,
+                    Some(at) if at <= Instant::now() => {
+                        closing = true;
+                        connection.as_mut().graceful_shutdown();
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// A parse error was answered by hyper with a bare 400 or 431; any other error means that the connection broke. At the level debug, as
+    /// any client can cause thousands.
+    fn log_failure(&self, error: &(dyn std::error::Error + 'static)) {
+        if error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse) {
+            self.malformed_requests.inc();
+            tracing::debug!(%error, "malformed request");
+        } else {
+            tracing::debug!(%error, "connection failed");
+        }
+    }
+}
+
+/// HTTP/1.1 and HTTP/2, whichever the client begins with.
+fn protocol() -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
     builder
         .http1()
         .timer(TokioTimer::new())
+        // The connection's state has the header timeout, also before hyper knows the version.
         .header_read_timeout(None)
-        .max_buf_size(MAX_HEADER_OCTETS as usize);
+        .max_buf_size(MAX_HEADER_BYTES as usize);
     builder
         .http2()
         .timer(TokioTimer::new())
-        .max_header_list_size(MAX_HEADER_OCTETS)
+        .max_header_list_size(MAX_HEADER_BYTES)
         .max_concurrent_streams(MAX_STREAMS)
-        .keep_alive_interval(PING.0)
-        .keep_alive_timeout(PING.1);
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_TIMEOUT);
     builder
-}
-
-/// Serves the requests of a connection until either side ends it.
-pub(crate) async fn serve(
-    io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    peer: Peer,
-    protocol: Builder<TokioExecutor>,
-    router: Router,
-    timeouts: Timeouts,
-    shutdown: CancellationToken,
-) {
-    let activity = Activity::begin();
-    let service = service_fn(|mut request: Request<Incoming>| {
-        let version = request.version();
-        let under_way = activity.request(version);
-        request.extensions_mut().insert(peer);
-        let unread = Slot::<Unread>::open(request.extensions_mut());
-        let answer = router.clone().oneshot(request);
-        let shutdown = shutdown.clone();
-        async move {
-            let Ok(mut answer) = answer.await;
-            if version != Version::HTTP_2 {
-                let unread = unread.get().is_some();
-                if unread {
-                    under_way.leaves_something_unread();
-                }
-                if unread || shutdown.is_cancelled() {
-                    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-                }
-            }
-            drop(under_way);
-            Ok::<_, Infallible>(answer)
-        }
-    });
-    let received = activity.clone();
-    let (io, mut returned) = Lent::new(io);
-    let io = InspectReader::new(io, move |octets| received.received(octets));
-    let mut connection = pin!(protocol.serve_connection(TokioIo::new(io), service));
-    let mut end = pin!(async {
-        shutdown.cancelled().await;
-        tokio::time::sleep(activity.linger()).await;
-    });
-    let mut leaving = false;
-    loop {
-        let now = Instant::now();
-        let due = activity.due(&timeouts);
-        let look_again = match due {
-            _ if leaving => now + GOODBYE,
-            // What it does may change before that.
-            due => due.map_or(now + timeouts.header, |due| due.min(now + timeouts.header)),
-        };
-        tokio::select! {
-            result = connection.as_mut() => {
-                if let Err(error) = result {
-                    tracing::debug!(%error, "a connection broke");
-                }
-                if let Ok(returned) = returned.try_recv() {
-                    let parted = part(returned, activity.is_unread(), peer, router.clone());
-                    let _ = timeout(GOODBYE, parted).await;
-                }
-                return;
-            }
-            () = end.as_mut(), if !leaving => {
-                leaving = true;
-                connection.as_mut().graceful_shutdown();
-            }
-            () = sleep_until(look_again) => match activity.due(&timeouts) {
-                Some(_) if leaving => return,
-                Some(due) if due <= Instant::now() => {
-                    leaving = true;
-                    connection.as_mut().graceful_shutdown();
-                }
-                _ => {}
-            }
-        }
-    }
-}
-
-/// Says what hyper has left to say, and ends the connection such that the client can read all of it.
-async fn part(
-    (mut stream, refusal): Returned<impl AsyncRead + AsyncWrite + Send + Unpin>,
-    unread: bool,
-    peer: Peer,
-    router: Router,
-) -> io::Result<()> {
-    if let Some(status) = refusal {
-        stream = unreadable::answer(stream, status, peer, router).await.map_err(io::Error::other)?;
-    }
-    stream.shutdown().await?;
-    if unread || refusal.is_some() {
-        copy(&mut stream, &mut sink()).await?;
-    }
-    Ok(())
-}
-
-/// What a connection is doing.
-#[derive(Clone)]
-struct Activity(Arc<Mutex<State>>);
-
-struct State {
-    /// Under way, that is with us and not yet answered.
-    requests: u32,
-    /// A request has begun to come, or none has been made yet.
-    receiving: bool,
-    /// Of HTTP/2, where other things than requests are received too.
-    multiplexed: bool,
-    /// The client may be sending something that nobody reads.
-    unread: bool,
-    /// When it began to do what it is doing.
-    since: Instant,
-}
-
-/// A request that has not been answered yet.
-struct UnderWay(Activity);
-
-impl Activity {
-    fn begin() -> Self {
-        Self(Arc::new(Mutex::new(State {
-            requests: 0,
-            receiving: true,
-            multiplexed: false,
-            unread: false,
-            since: Instant::now(),
-        })))
-    }
-
-    fn received(&self, octets: &[u8]) {
-        let mut state = self.state();
-        if !octets.is_empty() && state.requests == 0 && !state.receiving && !state.multiplexed {
-            state.receiving = true;
-            state.since = Instant::now();
-        }
-    }
-
-    fn request(&self, version: Version) -> UnderWay {
-        let mut state = self.state();
-        state.requests += 1;
-        state.receiving = false;
-        state.multiplexed = version == Version::HTTP_2;
-        UnderWay(self.clone())
-    }
-
-    /// When to close the connection, as it looks now; `None` while a request is under way.
-    fn due(&self, timeouts: &Timeouts) -> Option<Instant> {
-        let state = self.state();
-        let longest = if state.receiving { timeouts.header } else { timeouts.idle };
-        (state.requests == 0).then(|| state.since + longest)
-    }
-
-    /// How long to wait for a request when the server stops.
-    fn linger(&self) -> Duration {
-        let state = self.state();
-        if state.requests == 0 && !state.multiplexed { LINGER } else { Duration::ZERO }
-    }
-
-    fn is_unread(&self) -> bool {
-        self.state().unread
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        // Nothing leaves it half changed.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl UnderWay {
-    fn leaves_something_unread(&self) {
-        self.0.state().unread = true;
-    }
-}
-
-impl Drop for UnderWay {
-    fn drop(&mut self) {
-        let mut state = self.0.state();
-        state.requests -= 1;
-        state.since = Instant::now();
-    }
 }

@@ -1,7 +1,6 @@
-//! TLS in front of a connection.
+//! The TLS handshake in front of a connection.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -10,25 +9,25 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::server::TlsStream;
 use tokio_util::either::Either;
-use tokio_util::sync::CancellationToken;
 
-/// What to serve HTTPS with, until another takes its place; connections keep that of their beginning.
+use super::connection::ConnectionDriver;
+
+/// The current certificate with its key. A renewed one is sent here; open connections keep theirs.
 pub type Certificate = watch::Receiver<Arc<ServerConfig>>;
 
-/// Does the handshake, if there is one to do; `None` for a client that does not, or not in time, or too late: nothing was
-/// asked yet.
-pub(crate) async fn accept(
+/// Does the handshake if there is a certificate. `None` if the client fails it or is slower than the header timeout, or if the server
+/// stops meanwhile: no request was made yet, so nothing is lost.
+pub(super) async fn accept(
     stream: TcpStream,
     tls: Option<Arc<ServerConfig>>,
-    patience: Duration,
-    shutdown: &CancellationToken,
+    driver: &ConnectionDriver,
 ) -> Option<Either<TcpStream, TlsStream<TcpStream>>> {
     let Some(tls) = tls else { return Some(Either::Left(stream)) };
-    let handshake = timeout(patience, TlsAcceptor::from(tls).accept(stream));
-    match shutdown.run_until_cancelled(handshake).await? {
+    let handshake = timeout(driver.timeouts.header, TlsAcceptor::from(tls).accept(stream));
+    match driver.shutdown.run_until_cancelled(handshake).await? {
         Ok(Ok(stream)) => return Some(Either::Right(stream)),
-        Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
-        Err(_) => tracing::debug!("a TLS handshake took too long"),
+        Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
+        Err(_) => tracing::debug!("TLS handshake timed out"),
     }
     None
 }

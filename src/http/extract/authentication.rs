@@ -1,6 +1,8 @@
-//! The API key of a request, and the documented checks of it in the documented order (contract §3).
+//! The API key of a request and the documented checks of it, in the documented order (contract §3): presence, format, registry (sample,
+//! exists, deleted, active), expiry, rate limit, permission.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -11,25 +13,21 @@ use chrono::Utc;
 use crate::db::api_key::KeyState;
 use crate::domain::{ApiKey, CUSTOMER_MATCH_SCOPE};
 use crate::error::{ApiError, ErrorCode};
-use crate::http::middleware::access_log;
+use crate::http::client_ip::client_ip;
+use crate::http::openapi::ErrorExamples;
+use crate::http::request_context::RequestContext;
 use crate::http::state::AppState;
-use crate::http::{client_ip, headers};
-use crate::keys::FindError;
+use crate::keys::{FindError, Key};
 
-/// Whoever holds the key.
-pub(crate) struct Caller {
+/// What a call may do, by its key.
+pub(crate) struct AuthenticatedCaller {
     /// The only organisation whose data the call sees.
     pub(crate) organisation_id: i64,
 }
 
-impl Caller {
-    /// What [`Caller::check`] refuses.
-    pub(crate) fn refusals() -> Vec<ApiError> {
-        KEY_REFUSALS.into_iter().chain([ErrorCode::ApiKeyScopeNotAllowed]).map(ApiError::from).collect()
-    }
-
-    /// Whoever has a good key that is good for this family of endpoints: the last check.
-    pub(crate) async fn check(app: &AppState, parts: &Parts, key: Option<&str>) -> Result<Self, ApiError> {
+impl AuthenticatedCaller {
+    /// [`authenticate`], then the scope of this family of endpoints.
+    pub(super) async fn new(app: &AppState, parts: &Parts, key: Option<&str>) -> Result<Self, ApiError> {
         let state = authenticate(app, parts, key).await?;
         if !state.scopes.is_empty() && !state.scopes.iter().any(|scope| scope == CUSTOMER_MATCH_SCOPE) {
             return Err(ErrorCode::ApiKeyScopeNotAllowed.into());
@@ -38,8 +36,14 @@ impl Caller {
     }
 }
 
-/// What [`authenticate`] refuses.
-pub(crate) const KEY_REFUSALS: [ErrorCode; 8] = [
+impl ErrorExamples for AuthenticatedCaller {
+    fn error_examples() -> Vec<ApiError> {
+        KEY_ERRORS.into_iter().chain([ErrorCode::ApiKeyScopeNotAllowed]).map(ApiError::from).collect()
+    }
+}
+
+/// The errors of [`authenticate`].
+pub(super) const KEY_ERRORS: [ErrorCode; 8] = [
     ErrorCode::ApiKeyIsEmpty,
     ErrorCode::ApiKeyIsNotInValidFormat,
     ErrorCode::ApiKeySampleValue,
@@ -50,15 +54,30 @@ pub(crate) const KEY_REFUSALS: [ErrorCode; 8] = [
     ErrorCode::ApiKeyTooManyRequest,
 ];
 
-/// A place among the requests that are worked on, then presence → format → registry (sample, exists, deleted, active) → expiry → rate limit.
-pub(crate) async fn authenticate(
+/// Everything that is checked before the permission. What is found out goes into the request's context, also if a later step fails.
+pub(super) async fn authenticate(
     app: &AppState,
     parts: &Parts,
     key: Option<&str>,
 ) -> Result<Arc<KeyState>, ApiError> {
-    app.concurrency_limit.take(&parts.extensions)?;
+    let context = RequestContext::of(&parts.extensions);
+    context.hold_permit(app.concurrency_limit.acquire()?);
+    let (key, state) = find_key(app, key, || client_ip(parts, &app.trusted_proxies)).await?;
+    context.set_api_key(&state);
+    if let Some(error) = ErrorCode::of_key(&state, Utc::now()) {
+        return Err(error.into());
+    }
+    check_rate_limit(&key, &context)?;
+    Ok(state)
+}
+
+/// Presence, format, existence. Keys without the format or not in the registry count against the client's limit of invalid keys.
+async fn find_key(
+    app: &AppState,
+    key: Option<&str>,
+    client: impl FnOnce() -> Option<IpAddr>,
+) -> Result<(Arc<Key>, Arc<KeyState>), ApiError> {
     let key = key.ok_or(ErrorCode::ApiKeyIsEmpty)?;
-    let client = || client_ip::of(parts, &app.trusted_proxies);
     let Ok(key) = ApiKey::parse(key) else {
         app.keys.refuse_malformed(client())?;
         return Err(ErrorCode::ApiKeyIsNotInValidFormat.into());
@@ -66,38 +85,27 @@ pub(crate) async fn authenticate(
     if key.is_sample() && !app.demo {
         return Err(ErrorCode::ApiKeySampleValue.into());
     }
-    let (key, state) = app.keys.find(&key, client).await?.ok_or(ErrorCode::ApiKeyDoesNotExist)?;
-    access_log::record_caller(&parts.extensions, &state);
-    if state.deleted_at.is_some() {
-        return Err(ErrorCode::ApiKeyHasBeenDeleted.into());
-    }
-    if !state.active {
-        return Err(ErrorCode::ApiKeyIsNotActive.into());
-    }
-    if state.expires_at.is_some_and(|at| at <= Utc::now()) {
-        return Err(ErrorCode::ApiKeyHasBeenExpired.into());
-    }
-    if let Some(allowance) = key.admit(Instant::now()) {
-        headers::record(&parts.extensions, allowance);
-        if !allowance.admitted {
-            return Err(ApiError::too_many_requests(allowance.reset));
-        }
-    }
-    Ok(state)
+    app.keys.find(&key, client).await?.ok_or(ErrorCode::ApiKeyDoesNotExist.into())
+}
+
+fn check_rate_limit(key: &Key, context: &RequestContext) -> Result<(), ApiError> {
+    let Some(allowance) = key.admit(Instant::now()) else { return Ok(()) };
+    context.set_rate_limit(allowance);
+    if allowance.admitted { Ok(()) } else { Err(ApiError::too_many_requests(allowance.reset)) }
 }
 
 impl From<FindError> for ApiError {
     fn from(error: FindError) -> Self {
         match error {
             FindError::Database(error) => Self::from(&*error),
-            FindError::TooManyGuesses(retry_after) => Self::too_many_guesses(retry_after),
+            FindError::TooManyGuesses(retry_after) => Self::too_many_invalid_keys(retry_after),
             FindError::TooOld => ErrorCode::ServiceUnavailable.into(),
         }
     }
 }
 
-/// The first key that is present: in the query, else as Bearer. An empty one is not present.
-pub(crate) fn key_outside_body(parts: &Parts) -> Option<Cow<'_, str>> {
+/// The key in the query, else the one in the Bearer header. An empty one counts as absent.
+pub(super) fn key_outside_body(parts: &Parts) -> Option<Cow<'_, str>> {
     in_query(parts).or_else(|| bearer(parts))
 }
 

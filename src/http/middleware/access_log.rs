@@ -1,67 +1,68 @@
 //! One id, one span and one log event for each request, answered or not.
 //!
-//! Nothing of the URI is logged but the route's template: the query may hold the key. Nothing else that a client wrote
-//! is logged as it is either: its method and ids have forms that no secret has.
+//! Of the URI only the route's template is logged, as the query may hold the key. Nothing else that a client wrote is logged as it is either:
+//! methods and ids are logged only in forms that no secret has.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{Extensions, HeaderMap, HeaderValue, Method, StatusCode};
+use axum::http::header::CONNECTION;
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 use axum::middleware::Next;
 use axum::response::Response;
 use tracing::{Instrument, error_span, info};
 use uuid::Uuid;
 
-use crate::db::api_key::KeyState;
 use crate::domain::KeyKind;
 use crate::error::ErrorCode;
-use crate::http::request_context::Slot;
+use crate::http::headers::REQUEST_ID;
+use crate::http::request_context::RequestContext;
 use crate::metrics::Metrics;
 
-/// On every answer; a client's own is taken over when it is sane.
-pub(crate) const REQUEST_ID: &str = "x-request-id";
-const REQUEST_ID_MAX_OCTETS: usize = 64;
+const REQUEST_ID_MAX_BYTES: usize = 64;
 /// Identity ids have as many letters and digits in a row.
 const SECRET_RUN: usize = 32;
 
-/// The outermost layer.
-pub(crate) async fn observe(
+/// The outermost layer: makes the request's context, logs and counts the request, and adds `X-Request-Id`. An answer whose request was not
+/// read to its end gets `Connection: close`, as the rest of the body cannot be told from a next request.
+pub(crate) async fn access_log(
     State(metrics): State<Arc<Metrics>>,
     mut request: Request,
     next: Next,
 ) -> Response {
-    let watch = Watch::new(&mut request, metrics);
-    // At the highest level: a warning names its request when nothing less is logged. Nothing else is in the span: what is
-    // costs a third of a request by the time it is written.
-    let span = error_span!("request", id = watch.id(), trace_id = watch.trace_id);
-    let id = watch.id.clone();
+    let guard = AccessLogGuard::new(&mut request, metrics);
+    let version = request.version();
+    // The span has the highest level, so that a warning names its request when nothing less is logged. It has two fields only, as
+    // formatting fields costs time on each request.
+    let span = error_span!("request", id = guard.id(), trace_id = guard.trace_id);
+    let id = guard.id.clone();
     let mut response = next.run(request).instrument(span).await;
-    watch.answered(&response);
+    if guard.context.is_body_unread() && version != Version::HTTP_2 {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    guard.complete(&response);
     response.headers_mut().insert(REQUEST_ID, id);
     response
 }
 
-/// Notes for the request's event who calls.
-pub(crate) fn record_caller(extensions: &Extensions, key: &Arc<KeyState>) {
-    Slot::fill(extensions, Arc::clone(key));
-}
-
-/// Writes the event when the request ends, one way or the other: its future is dropped when the client leaves.
-struct Watch {
+/// Writes the event when the request ends: with its answer, or by being dropped, as its future is when the client disconnects.
+struct AccessLogGuard {
     metrics: Arc<Metrics>,
     started: Instant,
     id: HeaderValue,
     trace_id: Option<String>,
     method: &'static str,
     route: Option<MatchedPath>,
-    caller: Slot<Arc<KeyState>>,
-    answered: bool,
+    context: RequestContext,
+    completed: bool,
 }
 
-impl Watch {
+impl AccessLogGuard {
     fn new(request: &mut Request, metrics: Arc<Metrics>) -> Self {
         metrics.request_begins();
+        let context = RequestContext::default();
+        request.extensions_mut().insert(context.clone());
         Self {
             metrics,
             started: Instant::now(),
@@ -69,8 +70,8 @@ impl Watch {
             trace_id: trace_id(request.headers()).map(str::to_owned),
             method: method(request.method()),
             route: request.extensions().get().cloned(),
-            caller: Slot::open(request.extensions_mut()),
-            answered: false,
+            context,
+            completed: false,
         }
     }
 
@@ -78,17 +79,16 @@ impl Watch {
         self.id.to_str().unwrap_or_default()
     }
 
-    fn answered(mut self, response: &Response) {
-        self.answered = true;
-        self.end("answered", Some(response.status()), response.extensions().get().copied());
+    fn complete(mut self, response: &Response) {
+        self.completed = true;
+        self.record("request completed", Some(response.status()), response.extensions().get().copied());
     }
 
-    /// Logs and counts the request.
-    fn end(&self, message: &str, status: Option<StatusCode>, error: Option<ErrorCode>) {
+    fn record(&self, message: &str, status: Option<StatusCode>, error: Option<ErrorCode>) {
         let route = self.route.as_ref().map_or("(none)", MatchedPath::as_str);
-        let took = self.started.elapsed();
-        self.metrics.request_ends(route, self.method, status, error, took);
-        let caller = self.caller.get();
+        let duration = self.started.elapsed();
+        self.metrics.request_ends(route, self.method, status, error, duration);
+        let key = self.context.api_key();
         info!(
             parent: None,
             id = self.id(),
@@ -96,24 +96,25 @@ impl Watch {
             method = self.method,
             route,
             status = status.map(|status| status.as_u16()),
-            milliseconds = took.as_secs_f64() * 1000.0,
-            organisation = caller.map(|key| key.organisation_id),
-            key = caller.map(|key| key.mask.as_str()),
+            // To the microsecond.
+            duration_ms = (duration.as_secs_f64() * 1e6).round() / 1e3,
+            organisation = key.map(|key| key.organisation_id),
+            key = key.map(|key| key.mask.as_str()),
             error = error.map(|code| code.entry().code),
             "{message}"
         );
     }
 }
 
-impl Drop for Watch {
+impl Drop for AccessLogGuard {
     fn drop(&mut self) {
-        if !self.answered {
-            self.end("the client left before the answer", None, None);
+        if !self.completed {
+            self.record("client disconnected", None, None);
         }
     }
 }
 
-/// A method is whatever word a client sends.
+/// A method is any word that a client sends, so only the known ones are named.
 fn method(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",
@@ -127,8 +128,10 @@ fn method(method: &Method) -> &'static str {
     }
 }
 
+/// The client's own if it is harmless, else a new one.
 fn request_id(headers: &HeaderMap) -> HeaderValue {
-    headers.get(REQUEST_ID).filter(|value| is_sane(value.as_bytes())).cloned().unwrap_or_else(|| {
+    let given = headers.get(REQUEST_ID).filter(|value| is_harmless(value.as_bytes()));
+    given.cloned().unwrap_or_else(|| {
         let mut text = Uuid::encode_buffer();
         let text = Uuid::now_v7().hyphenated().encode_lower(&mut text);
         #[expect(clippy::expect_used, reason = "hexadecimal digits and hyphens are a header value")]
@@ -136,18 +139,18 @@ fn request_id(headers: &HeaderMap) -> HeaderValue {
     })
 }
 
-/// Short, of harmless characters, and nothing that could be a secret put into the wrong header; hexadecimal digits
-/// could not.
-fn is_sane(id: &[u8]) -> bool {
-    let word = |word: &[u8]| word.len() < SECRET_RUN || word.iter().all(u8::is_ascii_hexdigit);
-    (1..=REQUEST_ID_MAX_OCTETS).contains(&id.len())
-        && id.iter().all(|octet| octet.is_ascii_alphanumeric() || b"-_.".contains(octet))
+/// Short, of characters without a meaning elsewhere, and no secret that was put into the wrong header: no prefix of a key, no run of
+/// letters and digits as long as an identity id. Hexadecimal digits, as of trace ids, may be longer.
+fn is_harmless(id: &[u8]) -> bool {
+    let is_short = |word: &[u8]| word.len() < SECRET_RUN || word.iter().all(u8::is_ascii_hexdigit);
+    (1..=REQUEST_ID_MAX_BYTES).contains(&id.len())
+        && id.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(byte))
         && KeyKind::ALL.iter().all(|kind| !id.windows(4).any(|four| four == kind.prefix().as_bytes()))
-        && id.split(|octet| !octet.is_ascii_alphanumeric()).all(word)
+        && id.split(|byte| !byte.is_ascii_alphanumeric()).all(is_short)
 }
 
-/// The trace that the caller's span belongs to, by W3C Trace Context, 3.2: `00-TRACE-SPAN-FLAGS`; a later version may have
-/// more parts. A header that is not of that form counts for nothing.
+/// The trace that the client's span belongs to (W3C Trace Context, 3.2): `00-TRACE-SPAN-FLAGS`; a later version may have more parts. A
+/// header of any other form is ignored.
 fn trace_id(headers: &HeaderMap) -> Option<&str> {
     let mut given = headers.get_all("traceparent").iter();
     let (Some(value), None) = (given.next(), given.next()) else { return None };
@@ -155,12 +158,12 @@ fn trace_id(headers: &HeaderMap) -> Option<&str> {
     let mut parts = value.split('-');
     let mut hexadecimal = |digits: usize| {
         parts.next().filter(|part| {
-            part.len() == digits && part.bytes().all(|octet| matches!(octet, b'0'..=b'9' | b'a'..=b'f'))
+            part.len() == digits && part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
         })
     };
     let (version, trace, span, _flags) =
         (hexadecimal(2)?, hexadecimal(32)?, hexadecimal(16)?, hexadecimal(2)?);
-    let zero = |id: &str| id.bytes().all(|octet| octet == b'0');
+    let zero = |id: &str| id.bytes().all(|byte| byte == b'0');
     let more = parts.next().is_some();
     (version != "ff" && !zero(trace) && !zero(span) && (version != "00" || !more)).then_some(trace)
 }

@@ -1,64 +1,62 @@
-//! Web front ends may call, of any origin unless an operator names some (contract §3: the key is what counts, no cookie
-//! is).
+//! Cross-origin calls. Pages of any origin may call unless an operator names some (contract §3): the API key decides, no cookie does.
 
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::extract::Request;
+use axum::http::Method;
 use axum::http::header::{ACCESS_CONTROL_REQUEST_METHOD, LINK, RETRY_AFTER};
-use axum::http::{HeaderName, Method};
 use axum::response::Response;
 use futures_util::future::Either;
 use tower::{Layer, Service};
-use tower_http::cors::{self, AllowHeaders, AllowOrigin, Any, CorsLayer};
+use tower_http::cors::{self, AllowHeaders, AllowOrigin, Any};
 
 use crate::config::Cors;
-use crate::http::extract::Prefer;
-use crate::http::{headers, middleware::access_log};
+use crate::http::headers::{
+    PREFERENCE_APPLIED, RATE_LIMIT_LIMIT, RATE_LIMIT_REMAINING, RATE_LIMIT_RESET, REQUEST_ID,
+};
 
-/// How long a browser may remember the answer to a preflight; browsers cap it at two hours or less.
+/// How long a browser may remember the answer to a preflight. Browsers cap it at two hours or less.
 const PREFLIGHT_MAX_AGE: Duration = Duration::from_secs(2 * 60 * 60);
 
-/// The layer that answers preflights and marks every other answer, but those to an OPTIONS that is no preflight.
+/// tower-http's layer answers every OPTIONS as a preflight. Around it, this one passes an OPTIONS without
+/// `Access-Control-Request-Method` on to the router, which answers 405 as to every other wrong method.
 #[derive(Clone)]
-pub(crate) struct CrossOrigin(CorsLayer);
+pub(crate) struct CorsLayer(cors::CorsLayer);
 
-impl CrossOrigin {
+impl CorsLayer {
     pub(crate) fn new(config: &Cors) -> Self {
         let origins = config.origins().map_or_else(|| AllowOrigin::from(Any), AllowOrigin::list);
-        Self(
-            CorsLayer::new()
-                .allow_origin(origins)
-                .allow_methods([Method::GET, Method::POST])
-                .allow_headers(AllowHeaders::mirror_request())
-                .expose_headers([
-                    HeaderName::from_static(access_log::REQUEST_ID),
-                    headers::LIMIT,
-                    headers::REMAINING,
-                    headers::RESET,
-                    RETRY_AFTER,
-                    LINK,
-                    Prefer::APPLIED,
-                ])
-                .max_age(PREFLIGHT_MAX_AGE),
-        )
+        let layer = cors::CorsLayer::new()
+            .allow_origin(origins)
+            .allow_methods([Method::GET, Method::POST])
+            .allow_headers(AllowHeaders::mirror_request())
+            .expose_headers([
+                REQUEST_ID,
+                RATE_LIMIT_LIMIT,
+                RATE_LIMIT_REMAINING,
+                RATE_LIMIT_RESET,
+                RETRY_AFTER,
+                LINK,
+                PREFERENCE_APPLIED,
+            ])
+            .max_age(PREFLIGHT_MAX_AGE);
+        Self(layer)
     }
 }
 
-impl<S> Layer<S> for CrossOrigin {
-    type Service = CrossOriginService<S>;
+impl<S> Layer<S> for CorsLayer {
+    type Service = CorsService<S>;
 
-    fn layer(&self, inner: S) -> CrossOriginService<S> {
-        CrossOriginService(self.0.layer(inner))
+    fn layer(&self, inner: S) -> CorsService<S> {
+        CorsService(self.0.layer(inner))
     }
 }
 
-/// tower-http's service takes any OPTIONS for a preflight; one that is none goes on, to be refused like every other wrong
-/// method.
 #[derive(Clone)]
-pub(crate) struct CrossOriginService<S>(cors::Cors<S>);
+pub(crate) struct CorsService<S>(cors::Cors<S>);
 
-impl<S: Service<Request, Response = Response>> Service<Request> for CrossOriginService<S> {
+impl<S: Service<Request, Response = Response>> Service<Request> for CorsService<S> {
     type Response = Response;
     type Error = S::Error;
     type Future = Either<<cors::Cors<S> as Service<Request>>::Future, S::Future>;

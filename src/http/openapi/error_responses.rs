@@ -1,4 +1,4 @@
-//! What an endpoint may refuse, said by real refusals: status, code and texts come from the registry.
+//! The error responses of an endpoint, described by real errors: status, code and texts come from the registry.
 
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
@@ -8,28 +8,28 @@ use utoipa::{IntoResponses, ToSchema};
 
 use crate::error::{ApiError, Envelope, ErrorCode};
 
-/// Something that may be refused: a call, a body, a query.
-pub(crate) trait Refuses {
-    /// One example of every code for each of its statuses. Of two examples the later one stands.
-    fn examples() -> Vec<ApiError>;
+/// Input that may be rejected: a caller, a body, a query.
+pub(crate) trait ErrorExamples {
+    /// One example of every code for each of its statuses. A later example replaces an earlier one of the same code and status.
+    fn error_examples() -> Vec<ApiError>;
 }
 
-/// What nothing is asked of.
-impl Refuses for () {
-    fn examples() -> Vec<ApiError> {
+/// For an endpoint without input.
+impl ErrorExamples for () {
+    fn error_examples() -> Vec<ApiError> {
         Vec::new()
     }
 }
 
-/// The responses of an endpoint that is called with `T`, beside its success.
-pub(crate) struct Refusals<T>(PhantomData<T>);
+/// The error responses of an endpoint whose input is `T`.
+pub(crate) struct ErrorResponses<T>(PhantomData<T>);
 
-impl<T: Refuses> IntoResponses for Refusals<T> {
+impl<T: ErrorExamples> IntoResponses for ErrorResponses<T> {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
-        // The layers around every endpoint and its work with the database.
+        // Of the middleware around every endpoint, and of its work with the database.
         let everywhere = [ErrorCode::InternalError, ErrorCode::ServiceUnavailable];
         let mut by_status = BTreeMap::<_, BTreeMap<_, _>>::new();
-        for error in everywhere.map(ApiError::from).into_iter().chain(T::examples()) {
+        for error in everywhere.map(ApiError::from).into_iter().chain(T::error_examples()) {
             by_status.entry(error.status()).or_default().insert(error.entry().code, error);
         }
         by_status

@@ -5,7 +5,7 @@ mod error_responses;
 mod headers;
 mod schema;
 
-pub(crate) use error_responses::{Refusals, Refuses};
+pub(super) use error_responses::{ErrorExamples, ErrorResponses};
 pub(crate) use schema::ip_address;
 
 use utoipa::openapi::security::{self, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme};

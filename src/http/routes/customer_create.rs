@@ -14,15 +14,14 @@ use crate::db::customer::{self, Profile};
 use crate::db::retry::retry;
 use crate::domain::{CuRefNo, Email, ProfileText};
 use crate::error::ApiError;
-use crate::http::extract::{JsonCall, blank_is_absent};
-use crate::http::openapi::{self, Refusals, Refuses};
+use crate::http::extract::{ApiJson, blank_is_absent};
+use crate::http::openapi::{self, ErrorExamples, ErrorResponses};
 use crate::http::state::AppState;
 
 /// Blank texts count as not given.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[schema(as = CreateRequest)]
-pub(crate) struct Body {
+pub(crate) struct CreateRequest {
     /// Unique within the organisation.
     #[schema(value_type = Email)]
     email: Option<Email>,
@@ -44,8 +43,8 @@ pub(crate) struct Body {
     customer_real_ip: Option<IpAddr>,
 }
 
-impl Refuses for Body {
-    fn examples() -> Vec<ApiError> {
+impl ErrorExamples for CreateRequest {
+    fn error_examples() -> Vec<ApiError> {
         vec![ApiError::missing_field("email")]
     }
 }
@@ -53,8 +52,7 @@ impl Refuses for Body {
 /// The profile as it is now, whoever wrote it.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[schema(as = CustomerProfile)]
-pub(crate) struct Answer {
+pub(crate) struct CustomerProfile {
     #[serde(flatten)]
     success: Success,
     /// Whether the customer was registered now, or had been there.
@@ -84,16 +82,16 @@ pub(crate) struct Answer {
     post,
     path = "/api/v1/customer/create",
     tag = openapi::CUSTOMER,
-    request_body(content = Body, example = json!({"email": "eva@example.com", "firstName": "Eva", "lastName": "Nováková"})),
+    request_body(content = CreateRequest, example = json!({"email": "eva@example.com", "firstName": "Eva", "lastName": "Nováková"})),
     responses(
-        (status = OK, body = Answer, description = "The customer as it is now, whoever wrote it."),
-        Refusals<JsonCall<Body>>,
+        (status = OK, body = CustomerProfile, description = "The customer as it is now, whoever wrote it."),
+        ErrorResponses<ApiJson<CreateRequest>>,
     ),
 )]
-pub(crate) async fn handle(
+pub(crate) async fn create_customer(
     State(app): State<Arc<AppState>>,
-    JsonCall { caller, body }: JsonCall<Body>,
-) -> Result<Json<Answer>, ApiError> {
+    ApiJson { caller, body }: ApiJson<CreateRequest>,
+) -> Result<Json<CustomerProfile>, ApiError> {
     let email = body.email.ok_or_else(|| ApiError::missing_field("email"))?;
     let profile = Profile {
         first_name: body.first_name,
@@ -110,7 +108,7 @@ pub(crate) async fn handle(
         })
     };
     let (customer, created) = retry(write).await?;
-    Ok(Json(Answer {
+    Ok(Json(CustomerProfile {
         success: Success::TRUE,
         created,
         cu_ref_no: customer.cu_ref_no,

@@ -5,33 +5,34 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
+use sqlx::PgConnection;
 use utoipa::ToSchema;
 
-use crate::db::{self, customer};
+use crate::db::customer::{self, Customer};
+use crate::db::{self, customer_identity};
 use crate::demo;
 use crate::domain::{CuRefNo, CuRefNoError, Email, IdentityId, ProfileText};
 use crate::error::{ApiError, ErrorCode};
-use crate::http::extract::{Parameters, QueryCall};
-use crate::http::openapi::{self, Refusals, Refuses};
+use crate::http::extract::{ApiQuery, ParseQuery, QueryParameters};
+use crate::http::openapi::{self, ErrorExamples, ErrorResponses};
 use crate::http::state::AppState;
-use crate::http::{extract, identity};
 
-pub(crate) struct Query {
+pub(crate) struct DetailQuery {
     identity: IdentityId,
     cu_ref_no: Option<CuRefNo>,
 }
 
-impl extract::Query for Query {
-    fn parse(parameters: &Parameters<'_>) -> Result<Self, ApiError> {
+impl ParseQuery for DetailQuery {
+    fn parse(parameters: &QueryParameters<'_>) -> Result<Self, ApiError> {
         let identity = parameters.identity()?.ok_or(ErrorCode::UserMustBeAuthorized)?;
         Ok(Self { identity, cu_ref_no: parameters.get("cuRefNo")? })
     }
 }
 
-impl Refuses for Query {
-    fn examples() -> Vec<ApiError> {
+impl ErrorExamples for DetailQuery {
+    fn error_examples() -> Vec<ApiError> {
         vec![
-            Parameters::invalid("cuRefNo", CuRefNoError),
+            QueryParameters::invalid("cuRefNo", CuRefNoError),
             ErrorCode::UserMustBeAuthorized.into(),
             ErrorCode::CustomerDetailNotPermitted.into(),
         ]
@@ -40,8 +41,7 @@ impl Refuses for Query {
 
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[schema(as = CustomerDetail)]
-pub(crate) struct Answer {
+pub(crate) struct CustomerDetail {
     /// Always true: without an identity there is no detail.
     logged_in: bool,
     #[schema(value_type = CuRefNo)]
@@ -70,23 +70,17 @@ pub(crate) struct Answer {
         ("cuRefNo" = inline(Option<CuRefNo>), Query, example = json!(demo::CUSTOMER), description = "The customer to show; the one that is logged in if absent."),
     ),
     responses(
-        (status = OK, body = Answer, description = "The customer's detail."),
-        Refusals<QueryCall<Query>>,
+        (status = OK, body = CustomerDetail, description = "The customer's detail."),
+        ErrorResponses<ApiQuery<DetailQuery>>,
     ),
 )]
-pub(crate) async fn handle(
+pub(crate) async fn get_customer_detail(
     State(app): State<Arc<AppState>>,
-    QueryCall { caller, query }: QueryCall<Query>,
-) -> Result<Json<Answer>, ApiError> {
-    let customer = db::run(&app.pool, async |db| {
-        let viewer = identity::viewer(&mut *db, &caller, &query.identity).await?;
-        let wanted = query.cu_ref_no.as_ref().map_or(viewer.cu_ref_no.as_str(), CuRefNo::as_str);
-        let customer =
-            customer::find_for_viewer(db, caller.organisation_id, viewer.customer_id, wanted).await?;
-        customer.ok_or(ApiError::from(ErrorCode::CustomerDetailNotPermitted))
-    })
-    .await?;
-    Ok(Json(Answer {
+    ApiQuery { caller, query }: ApiQuery<DetailQuery>,
+) -> Result<Json<CustomerDetail>, ApiError> {
+    let find = async |db: &mut PgConnection| find_permitted(db, caller.organisation_id, &query).await;
+    let customer = db::run(&app.pool, find).await??;
+    Ok(Json(CustomerDetail {
         logged_in: true,
         cu_ref_no: customer.cu_ref_no,
         email: customer.email,
@@ -95,4 +89,17 @@ pub(crate) async fn handle(
         last_name: customer.last_name,
         company_name: customer.company_name,
     }))
+}
+
+async fn find_permitted(
+    db: &mut PgConnection,
+    organisation: i64,
+    DetailQuery { identity, cu_ref_no }: &DetailQuery,
+) -> sqlx::Result<Result<Customer, ErrorCode>> {
+    let Some(viewer) = customer_identity::find(&mut *db, organisation, identity).await? else {
+        return Ok(Err(ErrorCode::UserMustBeAuthorized));
+    };
+    let wanted = cu_ref_no.as_ref().map_or(viewer.cu_ref_no.as_str(), CuRefNo::as_str);
+    let customer = customer::find_for_viewer(db, organisation, viewer.customer_id, wanted).await?;
+    Ok(customer.ok_or(ErrorCode::CustomerDetailNotPermitted))
 }

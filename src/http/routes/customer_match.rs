@@ -14,8 +14,9 @@ use crate::db::{self, customer_match};
 use crate::demo;
 use crate::domain::{CuRefNo, Email, Notice, Timestamp};
 use crate::error::{ApiError, ErrorCode};
-use crate::http::extract::{JsonCall, Prefer};
-use crate::http::openapi::{self, Refusals, Refuses};
+use crate::http::extract::{ApiJson, Prefer};
+use crate::http::headers::PREFERENCE_APPLIED;
+use crate::http::openapi::{self, ErrorExamples, ErrorResponses};
 use crate::http::state::AppState;
 use crate::matching::{Change, Customer, Match, MatchError, Outcome};
 
@@ -23,8 +24,7 @@ use crate::matching::{Change, Customer, Match, MatchError, Outcome};
 // Unknown fields are ignored (documented promise: additive changes only).
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[schema(as = MatchRequest)]
-pub(crate) struct Body {
+pub(crate) struct MatchRequest {
     /// Customer reference number of the owner of relation.
     #[schema(value_type = CuRefNo)]
     manager_cu_ref_no: Option<CuRefNo>,
@@ -37,8 +37,8 @@ pub(crate) struct Body {
     notice: Option<Notice>,
 }
 
-impl Refuses for Body {
-    fn examples() -> Vec<ApiError> {
+impl ErrorExamples for MatchRequest {
+    fn error_examples() -> Vec<ApiError> {
         vec![ApiError::missing_field("managerCuRefNo"), not_found(demo::CUSTOMER)]
     }
 }
@@ -46,8 +46,7 @@ impl Refuses for Body {
 /// Only `success`, or everything with `Prefer: return=representation`.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[schema(as = MatchResponse)]
-struct Answer {
+struct MatchResponse {
     #[serde(flatten)]
     success: Success,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -55,7 +54,7 @@ struct Answer {
     relation: Option<Relation>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
-    outcome: Option<OutcomeName>,
+    outcome: Option<MatchOutcome>,
     /// Whether a guest customer was created for the address.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -83,15 +82,14 @@ struct Relation {
 /// What happened to the relation.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-#[schema(as = MatchOutcome)]
-enum OutcomeName {
+enum MatchOutcome {
     Created,
     Updated,
     Unchanged,
     Reactivated,
 }
 
-impl From<Change> for OutcomeName {
+impl From<Change> for MatchOutcome {
     fn from(change: Change) -> Self {
         match change {
             Change::Created => Self::Created,
@@ -113,18 +111,18 @@ impl From<Change> for OutcomeName {
     tag = openapi::CUSTOMER,
     params(("Prefer" = inline(Option<Prefer>), Header, nullable = false,
         description = "`return=representation`: the answer also shows the relation and what happened to it (RFC 7240).")),
-    request_body(content = Body, example = demo::documented_body),
+    request_body(content = MatchRequest, example = demo::documented_body),
     responses(
-        (status = OK, body = Answer, description = "The two are matched.",
+        (status = OK, body = MatchResponse, description = "The two are matched.",
          headers(("Preference-Applied" = String, description = "`return=representation`, if it was asked for.")),
          example = json!({"success": true})),
-        Refusals<JsonCall<Body>>,
+        ErrorResponses<ApiJson<MatchRequest>>,
     ),
 )]
-pub(crate) async fn handle(
+pub(crate) async fn match_customers(
     State(app): State<Arc<AppState>>,
     prefer: Prefer,
-    JsonCall { caller, body }: JsonCall<Body>,
+    ApiJson { caller, body }: ApiJson<MatchRequest>,
 ) -> Result<Response, ApiError> {
     let manager = body.manager_cu_ref_no.ok_or_else(|| ApiError::missing_field("managerCuRefNo"))?;
     let (customer, customer_field) = match (body.customer_cu_ref_no, body.customer_email) {
@@ -147,7 +145,7 @@ pub(crate) async fn handle(
     app.metrics.matched(outcome.change);
     if prefer.representation {
         let representation = represent(&app, caller.organisation_id, outcome).await?;
-        Ok(([(Prefer::APPLIED, Prefer::REPRESENTATION)], Json(representation)).into_response())
+        Ok(([(PREFERENCE_APPLIED, Prefer::REPRESENTATION)], Json(representation)).into_response())
     } else {
         Ok(Json(Success::TRUE).into_response())
     }
@@ -159,13 +157,17 @@ fn not_found(cu_ref_no: impl Display) -> ApiError {
 
 /// Reads the relation as it is after the commit. One that has been merged away meanwhile shows when the call is sent
 /// again.
-async fn represent(app: &AppState, organisation_id: i64, outcome: Outcome) -> Result<Answer, ApiError> {
+async fn represent(
+    app: &AppState,
+    organisation_id: i64,
+    outcome: Outcome,
+) -> Result<MatchResponse, ApiError> {
     let relation = db::run(&app.pool, async |db| {
         customer_match::find(db, organisation_id, outcome.manager_id, outcome.customer_id).await
     })
     .await?;
     let relation = relation.ok_or(ErrorCode::ServiceUnavailable)?;
-    Ok(Answer {
+    Ok(MatchResponse {
         success: Success::TRUE,
         relation: Some(Relation {
             manager_cu_ref_no: relation.manager_cu_ref_no,

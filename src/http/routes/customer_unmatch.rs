@@ -12,24 +12,23 @@ use super::success::Success;
 use crate::demo;
 use crate::domain::CuRefNo;
 use crate::error::ApiError;
-use crate::http::extract::JsonCall;
-use crate::http::openapi::{self, Refusals, Refuses};
+use crate::http::extract::ApiJson;
+use crate::http::openapi::{self, ErrorExamples, ErrorResponses};
 use crate::http::state::AppState;
 use crate::matching::{self, Unmatch, UnmatchError};
 
 /// The order of the two does not matter.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[schema(as = UnmatchRequest)]
-pub(crate) struct Body {
+pub(crate) struct UnmatchRequest {
     #[schema(value_type = CuRefNo)]
     manager_cu_ref_no: Option<CuRefNo>,
     #[schema(value_type = CuRefNo)]
     customer_cu_ref_no: Option<CuRefNo>,
 }
 
-impl Refuses for Body {
-    fn examples() -> Vec<ApiError> {
+impl ErrorExamples for UnmatchRequest {
+    fn error_examples() -> Vec<ApiError> {
         vec![ApiError::missing_field("managerCuRefNo"), relation_not_found(demo::MANAGER, demo::CUSTOMER)]
     }
 }
@@ -41,15 +40,15 @@ impl Refuses for Body {
     post,
     path = "/api/v1/customer/customer-unmatch-customer",
     tag = openapi::CUSTOMER,
-    request_body(content = Body, example = json!({"managerCuRefNo": demo::MANAGER, "customerCuRefNo": demo::CUSTOMER})),
+    request_body(content = UnmatchRequest, example = json!({"managerCuRefNo": demo::MANAGER, "customerCuRefNo": demo::CUSTOMER})),
     responses(
         (status = OK, body = Success, description = "The two are not matched any more."),
-        Refusals<JsonCall<Body>>,
+        ErrorResponses<ApiJson<UnmatchRequest>>,
     ),
 )]
-pub(crate) async fn handle(
+pub(crate) async fn unmatch_customers(
     State(app): State<Arc<AppState>>,
-    JsonCall { caller, body }: JsonCall<Body>,
+    ApiJson { caller, body }: ApiJson<UnmatchRequest>,
 ) -> Result<Json<Success>, ApiError> {
     let manager = body.manager_cu_ref_no.ok_or_else(|| ApiError::missing_field("managerCuRefNo"))?;
     let customer = body.customer_cu_ref_no.ok_or_else(|| ApiError::missing_field("customerCuRefNo"))?;

@@ -1,4 +1,4 @@
-//! Health for whoever restarts processes and routes traffic.
+//! Health checks: `/livez` for what restarts processes, `/readyz` for what routes traffic.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,21 +9,22 @@ use tokio::time::timeout;
 
 use super::success::Success;
 use crate::error::ApiError;
-use crate::http::openapi::{self, Refusals, Refuses};
+use crate::http::openapi::{self, ErrorExamples, ErrorResponses};
 use crate::http::state::AppState;
 
-/// Longer than a connection to the database is waited for, shorter than who asks waits (`healthcheck`: 3 s).
-const PATIENCE: Duration = Duration::from_millis(2500);
+/// Longer than the wait for a connection of the pool, shorter than the prober's own timeout (`healthcheck`: 3 s), so that the answer says
+/// what is wrong.
+const DATABASE_TIMEOUT: Duration = Duration::from_millis(2500);
 
 /// The process answers.
 #[utoipa::path(
     get,
     path = "/livez",
     tag = openapi::SERVER,
-    responses((status = OK, body = Success, description = "It does."), Refusals<()>),
+    responses((status = OK, body = Success, description = "It does."), ErrorResponses<()>),
     security(()),
 )]
-pub(crate) async fn live() -> Json<Success> {
+pub(crate) async fn show_liveness() -> Json<Success> {
     Json(Success::TRUE)
 }
 
@@ -37,47 +38,47 @@ pub(crate) async fn live() -> Json<Success> {
     tag = openapi::SERVER,
     responses(
         (status = OK, body = Success, description = "The database answers, its schema is current, and the server is not about to stop."),
-        Refusals<NotReady>,
+        ErrorResponses<NotReady>,
     ),
     security(()),
 )]
-pub(crate) async fn ready(State(app): State<Arc<AppState>>) -> Result<Json<Success>, ApiError> {
+pub(crate) async fn show_readiness(State(app): State<Arc<AppState>>) -> Result<Json<Success>, ApiError> {
     if app.shutdown.is_cancelled() {
-        return Err(NotReady::Draining.into());
+        return Err(NotReady::ShuttingDown.into());
     }
-    match timeout(PATIENCE, app.schema.is_current(&app.pool)).await {
+    match timeout(DATABASE_TIMEOUT, app.schema.is_current(&app.pool)).await {
         Ok(Ok(true)) => Ok(Json(Success::TRUE)),
         Ok(Ok(false)) => Err(NotReady::MigrationsPending.into()),
         Ok(Err(error)) => {
             tracing::warn!(%error, "the database is unavailable");
-            Err(NotReady::NoDatabase.into())
+            Err(NotReady::DatabaseUnavailable.into())
         }
         Err(_) => {
             tracing::warn!("the database does not answer");
-            Err(NotReady::NoDatabase.into())
+            Err(NotReady::DatabaseUnavailable.into())
         }
     }
 }
 
-/// Why no requests should be sent here.
+/// Why requests should be sent elsewhere.
 enum NotReady {
-    Draining,
-    NoDatabase,
+    ShuttingDown,
+    DatabaseUnavailable,
     MigrationsPending,
 }
 
 impl From<NotReady> for ApiError {
     fn from(reason: NotReady) -> Self {
         Self::unavailable(match reason {
-            NotReady::Draining => "The server is shutting down.",
-            NotReady::NoDatabase => "The database does not answer.",
+            NotReady::ShuttingDown => "The server is shutting down.",
+            NotReady::DatabaseUnavailable => "The database does not answer.",
             NotReady::MigrationsPending => "Migrations are pending.",
         })
     }
 }
 
-impl Refuses for NotReady {
-    fn examples() -> Vec<ApiError> {
-        vec![Self::NoDatabase.into()]
+impl ErrorExamples for NotReady {
+    fn error_examples() -> Vec<ApiError> {
+        vec![Self::DatabaseUnavailable.into()]
     }
 }

@@ -13,20 +13,19 @@ use crate::db::{self, customer_identity};
 use crate::demo;
 use crate::domain::IdentityId;
 use crate::error::{ApiError, ErrorCode};
-use crate::http::extract::JsonCall;
-use crate::http::openapi::{self, Refusals, Refuses};
+use crate::http::extract::ApiJson;
+use crate::http::openapi::{self, ErrorExamples, ErrorResponses};
 use crate::http::state::AppState;
 
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[schema(as = LogoutRequest)]
-pub(crate) struct Body {
+pub(crate) struct LogoutRequest {
     #[schema(value_type = IdentityId)]
     identity_id: Option<SecretString>,
 }
 
-impl Refuses for Body {
-    fn examples() -> Vec<ApiError> {
+impl ErrorExamples for LogoutRequest {
+    fn error_examples() -> Vec<ApiError> {
         vec![ApiError::missing_field("identityId"), ErrorCode::UserMustBeAuthorized.into()]
     }
 }
@@ -38,15 +37,15 @@ impl Refuses for Body {
     post,
     path = "/api/v1/customer/logout",
     tag = openapi::CUSTOMER,
-    request_body(content = Body, example = json!({"identityId": demo::IDENTITY})),
+    request_body(content = LogoutRequest, example = json!({"identityId": demo::IDENTITY})),
     responses(
         (status = OK, body = Success, description = "The session has ended."),
-        Refusals<JsonCall<Body>>,
+        ErrorResponses<ApiJson<LogoutRequest>>,
     ),
 )]
-pub(crate) async fn handle(
+pub(crate) async fn revoke_identity(
     State(app): State<Arc<AppState>>,
-    JsonCall { caller, body }: JsonCall<Body>,
+    ApiJson { caller, body }: ApiJson<LogoutRequest>,
 ) -> Result<Json<Success>, ApiError> {
     let identity = body.identity_id.ok_or_else(|| ApiError::missing_field("identityId"))?;
     // What has not the format is nobody's identity.

@@ -14,15 +14,14 @@ use crate::db::retry::retry;
 use crate::demo;
 use crate::domain::{Email, IdentityId, ProfileText};
 use crate::error::ApiError;
-use crate::http::extract::{JsonCall, blank_is_absent};
-use crate::http::openapi::{self, Refusals, Refuses};
+use crate::http::extract::{ApiJson, blank_is_absent};
+use crate::http::openapi::{self, ErrorExamples, ErrorResponses};
 use crate::http::state::AppState;
 
 /// Blank texts count as not given.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[schema(as = MagicAuthRequest)]
-pub(crate) struct Body {
+pub(crate) struct MagicAuthRequest {
     #[schema(value_type = Email)]
     email: Option<Email>,
     #[serde(default, deserialize_with = "blank_is_absent")]
@@ -31,16 +30,15 @@ pub(crate) struct Body {
     last_name: Option<ProfileText>,
 }
 
-impl Refuses for Body {
-    fn examples() -> Vec<ApiError> {
+impl ErrorExamples for MagicAuthRequest {
+    fn error_examples() -> Vec<ApiError> {
         vec![ApiError::missing_field("email")]
     }
 }
 
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[schema(as = Identity)]
-pub(crate) struct Answer {
+pub(crate) struct Identity {
     #[serde(flatten)]
     success: Success,
     #[schema(value_type = IdentityId)]
@@ -55,16 +53,16 @@ pub(crate) struct Answer {
     post,
     path = "/api/v1/customer/magic-auth",
     tag = openapi::CUSTOMER,
-    request_body(content = Body, example = json!({"email": demo::CUSTOMER_EMAIL})),
+    request_body(content = MagicAuthRequest, example = json!({"email": demo::CUSTOMER_EMAIL})),
     responses(
-        (status = OK, body = Answer, description = "The customer is logged in."),
-        Refusals<JsonCall<Body>>,
+        (status = OK, body = Identity, description = "The customer is logged in."),
+        ErrorResponses<ApiJson<MagicAuthRequest>>,
     ),
 )]
-pub(crate) async fn handle(
+pub(crate) async fn create_identity(
     State(app): State<Arc<AppState>>,
-    JsonCall { caller, body }: JsonCall<Body>,
-) -> Result<Json<Answer>, ApiError> {
+    ApiJson { caller, body }: ApiJson<MagicAuthRequest>,
+) -> Result<Json<Identity>, ApiError> {
     let email = body.email.ok_or_else(|| ApiError::missing_field("email"))?;
     let (first_name, last_name) = (body.first_name.as_ref(), body.last_name.as_ref());
     let organisation = caller.organisation_id;
@@ -75,5 +73,5 @@ pub(crate) async fn handle(
         })
     };
     retry(write).await?;
-    Ok(Json(Answer { success: Success::TRUE, identity_id: identity.expose().into() }))
+    Ok(Json(Identity { success: Success::TRUE, identity_id: identity.expose().into() }))
 }

@@ -10,38 +10,37 @@ use sqlx::PgConnection;
 use utoipa::ToSchema;
 
 use crate::db;
-use crate::db::customer;
 use crate::db::matched_customer::{self, MatchedCustomer, Place, Role};
+use crate::db::{customer, customer_identity};
 use crate::demo;
 use crate::domain::{
     CuRefNo, Cursor, CursorError, Email, IdentityId, Notice, PageLimit, ProfileText, SearchTerm, Timestamp,
 };
 use crate::error::{ApiError, ErrorCode};
-use crate::http::extract::{Caller, Parameters, QueryCall};
-use crate::http::openapi::{self, Refusals, Refuses};
+use crate::http::extract::{ApiQuery, ParseQuery, QueryParameters};
+use crate::http::openapi::{self, ErrorExamples, ErrorResponses};
 use crate::http::state::AppState;
-use crate::http::{extract, identity};
 
-pub(crate) struct Query {
-    whose: Whose,
+pub(crate) struct ListQuery {
+    owner: Owner,
     term: Option<SearchTerm>,
     cursor: Option<Cursor>,
     limit: PageLimit,
 }
 
-/// Whose list is asked for.
-enum Whose {
-    /// The list of the customer that is logged in.
+/// The customer whose list is asked for.
+enum Owner {
+    /// The customer that is logged in.
     Identity(IdentityId),
-    /// A back end may ask for the list of any of its customers.
+    /// For a back end: any customer of its organisation.
     CuRefNo(CuRefNo),
 }
 
-impl extract::Query for Query {
-    fn parse(parameters: &Parameters<'_>) -> Result<Self, ApiError> {
-        let whose = match (parameters.identity()?, parameters.get("cuRefNo")?) {
-            (Some(identity), None) => Whose::Identity(identity),
-            (None, Some(cu_ref_no)) => Whose::CuRefNo(cu_ref_no),
+impl ParseQuery for ListQuery {
+    fn parse(parameters: &QueryParameters<'_>) -> Result<Self, ApiError> {
+        let owner = match (parameters.identity()?, parameters.get("cuRefNo")?) {
+            (Some(identity), None) => Owner::Identity(identity),
+            (None, Some(cu_ref_no)) => Owner::CuRefNo(cu_ref_no),
             (Some(_), Some(_)) => {
                 let rule = "Only one of the parameters \"identityId\" and \"cuRefNo\" may be given.";
                 return Err(ApiError::invalid("cuRefNo", rule));
@@ -49,7 +48,7 @@ impl extract::Query for Query {
             (None, None) => return Err(neither()),
         };
         Ok(Self {
-            whose,
+            owner,
             term: parameters.get("query")?,
             cursor: parameters.get("cursor")?,
             limit: parameters.get("limit")?.unwrap_or_default(),
@@ -57,17 +56,16 @@ impl extract::Query for Query {
     }
 }
 
-impl Refuses for Query {
-    fn examples() -> Vec<ApiError> {
+impl ErrorExamples for ListQuery {
+    fn error_examples() -> Vec<ApiError> {
         vec![neither(), ErrorCode::UserMustBeAuthorized.into(), not_found(demo::CUSTOMER)]
     }
 }
 
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[schema(as = MatchedCustomerList)]
-pub(crate) struct Answer {
-    items: Vec<Item>,
+pub(crate) struct MatchedCustomerList {
+    items: Vec<ListedCustomer>,
     /// Over all pages.
     #[schema(minimum = 0)]
     item_count: i64,
@@ -79,7 +77,7 @@ pub(crate) struct Answer {
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = MatchedCustomer)]
-struct Item {
+struct ListedCustomer {
     #[schema(value_type = CuRefNo)]
     cu_ref_no: String,
     #[schema(required, value_type = Option<Email>)]
@@ -92,7 +90,7 @@ struct Item {
     company_name: Option<String>,
     #[schema(required, value_type = Option<Notice>)]
     notice: Option<String>,
-    role: RoleName,
+    role: ListedRole,
     matched_at: Timestamp,
     updated_at: Timestamp,
 }
@@ -101,13 +99,13 @@ struct Item {
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 #[schema(as = Role)]
-enum RoleName {
+enum ListedRole {
     Manager,
     Customer,
     Both,
 }
 
-impl From<Role> for RoleName {
+impl From<Role> for ListedRole {
     fn from(role: Role) -> Self {
         match role {
             Role::Manager => Self::Manager,
@@ -117,7 +115,7 @@ impl From<Role> for RoleName {
     }
 }
 
-impl From<MatchedCustomer> for Item {
+impl From<MatchedCustomer> for ListedCustomer {
     fn from(matched: MatchedCustomer) -> Self {
         Self {
             cu_ref_no: matched.cu_ref_no,
@@ -157,53 +155,69 @@ fn not_found(cu_ref_no: impl Display) -> ApiError {
         ("cursor" = inline(Option<Cursor>), Query, description = "The `nextCursor` of the page before; the first page if absent."),
     ),
     responses(
-        (status = OK, body = Answer, description = "One page."),
-        Refusals<QueryCall<Query>>,
+        (status = OK, body = MatchedCustomerList, description = "One page."),
+        ErrorResponses<ApiQuery<ListQuery>>,
     ),
 )]
-pub(crate) async fn handle(
+pub(crate) async fn list_matched_customers(
     State(app): State<Arc<AppState>>,
-    QueryCall { caller, query }: QueryCall<Query>,
-) -> Result<Json<Answer>, ApiError> {
+    ApiQuery { caller, query }: ApiQuery<ListQuery>,
+) -> Result<Json<MatchedCustomerList>, ApiError> {
     let limit = usize::from(query.limit.get());
     // One more tells whether there is another page.
     let rows = i64::from(query.limit.get()) + 1;
-    let mut page = db::run(&app.pool, async |db| {
-        let organisation = caller.organisation_id;
-        let customer = whose_id(db, &caller, &query.whose).await?;
+    let organisation = caller.organisation_id;
+    let page = db::run(&app.pool, async |db| {
+        let customer = match find_owner(db, organisation, &query.owner).await? {
+            Ok(customer) => customer,
+            Err(error) => return Ok(Err(error)),
+        };
         let after = match &query.cursor {
-            Some(cursor) => Some(place(db, &caller, cursor).await?),
+            Some(cursor) => match find_position(db, organisation, cursor).await? {
+                Some(position) => Some(position),
+                None => return Ok(Err(QueryParameters::invalid("cursor", CursorError))),
+            },
             None => None,
         };
         let page = match &query.term {
             Some(term) => matched_customer::search(db, organisation, customer, term, after, rows).await,
             None => matched_customer::page(db, organisation, customer, after, rows).await,
         };
-        page.map_err(ApiError::from)
-    })
-    .await?;
+        page.map(Ok)
+    });
+    let mut page = page.await??;
     let more = page.items.len() > limit;
     page.items.truncate(limit);
     let last = page.items.last().filter(|_| more);
-    Ok(Json(Answer {
+    Ok(Json(MatchedCustomerList {
         next_cursor: last.map(|last| Cursor::behind(last.matched_at, &last.cu_ref_no)),
-        items: page.items.into_iter().map(Item::from).collect(),
+        items: page.items.into_iter().map(ListedCustomer::from).collect(),
         item_count: page.item_count,
     }))
 }
 
-async fn whose_id(db: &mut PgConnection, caller: &Caller, whose: &Whose) -> Result<i64, ApiError> {
-    match whose {
-        Whose::Identity(identity) => Ok(identity::viewer(db, caller, identity).await?.customer_id),
-        Whose::CuRefNo(cu_ref_no) => customer::find_id(db, caller.organisation_id, cu_ref_no)
-            .await?
-            .ok_or_else(|| not_found(cu_ref_no)),
-    }
+async fn find_owner(
+    db: &mut PgConnection,
+    organisation: i64,
+    owner: &Owner,
+) -> sqlx::Result<Result<i64, ApiError>> {
+    Ok(match owner {
+        Owner::Identity(identity) => {
+            let viewer = customer_identity::find(db, organisation, identity).await?;
+            viewer.map(|viewer| viewer.customer_id).ok_or_else(|| ErrorCode::UserMustBeAuthorized.into())
+        }
+        Owner::CuRefNo(cu_ref_no) => {
+            customer::find_id(db, organisation, cu_ref_no).await?.ok_or_else(|| not_found(cu_ref_no))
+        }
+    })
 }
 
-/// A cursor names its customer by reference, the list is ordered by the internal id.
-async fn place(db: &mut PgConnection, caller: &Caller, cursor: &Cursor) -> Result<Place, ApiError> {
-    let id = customer::find_id_even_deleted(db, caller.organisation_id, &cursor.cu_ref_no).await?;
-    let id = id.ok_or_else(|| Parameters::invalid("cursor", CursorError))?;
-    Ok((cursor.matched_at, id))
+/// A cursor names its customer by the public reference, the list is ordered by the internal id.
+async fn find_position(
+    db: &mut PgConnection,
+    organisation: i64,
+    cursor: &Cursor,
+) -> sqlx::Result<Option<Place>> {
+    let id = customer::find_id_even_deleted(db, organisation, &cursor.cu_ref_no).await?;
+    Ok(id.map(|id| (cursor.matched_at, id)))
 }

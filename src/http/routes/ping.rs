@@ -8,8 +8,8 @@ use axum::extract::State;
 use super::success::Success;
 use crate::db;
 use crate::error::ApiError;
-use crate::http::extract::AnyKey;
-use crate::http::openapi::{self, Refusals};
+use crate::http::extract::ValidApiKey;
+use crate::http::openapi::{self, ErrorResponses};
 use crate::http::state::AppState;
 
 /// Confirms that the gateway received your request, resolved your key, and reached the platform.
@@ -19,10 +19,13 @@ use crate::http::state::AppState;
     tag = openapi::SERVER,
     responses(
         (status = OK, body = Success, description = "The request arrived, its key is good, and the database answers."),
-        Refusals<AnyKey>,
+        ErrorResponses<ValidApiKey>,
     ),
 )]
-pub(crate) async fn handle(State(app): State<Arc<AppState>>, _: AnyKey) -> Result<Json<Success>, ApiError> {
+pub(crate) async fn ping(
+    State(app): State<Arc<AppState>>,
+    _: ValidApiKey,
+) -> Result<Json<Success>, ApiError> {
     db::ping(&app.pool).await?;
     Ok(Json(Success::TRUE))
 }

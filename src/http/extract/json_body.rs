@@ -1,4 +1,4 @@
-//! Request bodies: read within bounds, parsed as JSON, and every refusal explained.
+//! Request bodies: received up to a limit of size and time, parsed as JSON, every error explained.
 
 use std::fmt::Display;
 use std::str::FromStr;
@@ -17,28 +17,28 @@ use serde_path_to_error::{Path, Segment};
 use tokio::time::timeout;
 
 use crate::error::{ApiError, ErrorCode};
-use crate::http::request_context::Slot;
-use crate::server::Unread;
+use crate::http::request_context::RequestContext;
 
-/// The longest notice fits however it is escaped: 10,000 characters at 12 octets each (`\ud83d\ude00`).
-const MAX_OCTETS: usize = 256 * 1024;
-/// The whole body of a request, if it comes within this time. One that says that it is too long is not asked for, so a client
-/// that waits for `100 Continue` sends none of it.
-pub(crate) async fn read(request: &Parts, body: Body, longest: Duration) -> Result<Bytes, ApiError> {
+/// The longest notice fits in any escaping: 10,000 characters at 12 bytes each (`\ud83d\ude00`).
+const MAX_BYTES: usize = 256 * 1024;
+
+/// The whole body. One that declares too many bytes is rejected before anything of it is read, so a client that waits for `100 Continue`
+/// sends none of it.
+pub(super) async fn read(request: &Parts, body: Body, longest: Duration) -> Result<Bytes, ApiError> {
     let collected = timeout(longest, collect(body)).await;
     let result = collected.unwrap_or_else(|_| Err(ErrorCode::RequestTimeout.into()));
     if result.is_err() {
-        Slot::fill(&request.extensions, Unread);
+        RequestContext::of(&request.extensions).set_body_unread();
     }
     result
 }
 
 async fn collect(body: Body) -> Result<Bytes, ApiError> {
     let declared = body.size_hint().lower();
-    if usize::try_from(declared).map_or(true, |octets| octets > MAX_OCTETS) {
+    if usize::try_from(declared).map_or(true, |bytes| bytes > MAX_BYTES) {
         return Err(ErrorCode::PayloadTooLarge.into());
     }
-    match Limited::new(body, MAX_OCTETS).collect().await {
+    match Limited::new(body, MAX_BYTES).collect().await {
         Ok(body) => Ok(body.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => Err(ErrorCode::PayloadTooLarge.into()),
         Err(_) => Err(ApiError::not_json("The body was cut off before its end.")),
@@ -46,7 +46,7 @@ async fn collect(body: Body) -> Result<Bytes, ApiError> {
 }
 
 /// `application/json`, whatever its parameters.
-pub(crate) fn require_json(headers: &HeaderMap) -> Result<(), ApiError> {
+pub(super) fn require_json(headers: &HeaderMap) -> Result<(), ApiError> {
     let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = value.split(';').next().unwrap_or_default().trim();
     if essence.eq_ignore_ascii_case("application/json") {
@@ -56,13 +56,13 @@ pub(crate) fn require_json(headers: &HeaderMap) -> Result<(), ApiError> {
     }
 }
 
-/// The member `apiKey`, if there is a body to have one. What is not a text is not a key either: it is given back as it
-/// is written, for the check of its format to refuse.
+/// The member `apiKey`. Any other value than a text is returned as it is written, and the check of the key's format rejects it. A body that is
+/// not valid has no key.
 ///
 /// # Errors
 ///
-/// It is given twice: whoever sent it may have meant either.
-pub(crate) fn api_key(bytes: &[u8]) -> Result<Option<String>, ApiError> {
+/// The member is there twice: the client may have meant either.
+pub(super) fn api_key(bytes: &[u8]) -> Result<Option<String>, ApiError> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct KeyInBody {
@@ -74,24 +74,22 @@ pub(crate) fn api_key(bytes: &[u8]) -> Result<Option<String>, ApiError> {
             other => other.map(|value| value.to_string()),
         }),
         Err(error) if error.field() == Some("/apiKey") => Err(error),
-        // There is no body to have one.
         Err(_) => Ok(None),
     }
 }
 
-/// An object with the fields of `B`.
-pub(crate) fn parse<B: DeserializeOwned>(bytes: &[u8]) -> Result<B, ApiError> {
+pub(super) fn parse<B: DeserializeOwned>(bytes: &[u8]) -> Result<B, ApiError> {
     let text = std::str::from_utf8(bytes).map_err(|_| ApiError::not_json("The body is not UTF-8."))?;
-    // A struct would also be read from an array.
+    // serde reads a struct from an array too.
     if text.trim_ascii_start().starts_with('{') {
-        serde_json::from_str(text).map_err(|_| refusal::<B>(text))
+        serde_json::from_str(text).map_err(|_| explain::<B>(text))
     } else {
         well_formed(text)?;
         Err(ApiError::invalid("", "The body must be a JSON object."))
     }
 }
 
-/// For optional fields that web forms fill in: a blank text was not given.
+/// For optional fields that web forms fill in: a blank text counts as absent.
 pub(crate) fn blank_is_absent<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
 where
     D: Deserializer<'de>,
@@ -106,13 +104,12 @@ fn well_formed(text: &str) -> Result<(), ApiError> {
     serde_json::from_str::<IgnoredAny>(text).map(|_| ()).map_err(not_json)
 }
 
-/// The refusal of a body that is not JSON at all.
-pub(crate) fn not_json(error: impl Display) -> ApiError {
+pub(super) fn not_json(error: impl Display) -> ApiError {
     ApiError::not_json(format!("The body is not valid JSON: {error}."))
 }
 
-/// Reads the text again, this time keeping track of where it is, to say which field breaks which rule.
-fn refusal<B: DeserializeOwned>(text: &str) -> ApiError {
+/// Says which field breaks which rule. The text is parsed a second time with the path tracked, which costs time, so only after an error.
+fn explain<B: DeserializeOwned>(text: &str) -> ApiError {
     if let Err(error) = well_formed(text) {
         return error;
     }
