@@ -40,7 +40,7 @@ impl Serve {
             Some(address) => Some(listen(address, "--metrics-listen").await?),
             None => None,
         };
-        // A signal ends the start too, at whatever it waits for.
+        // A signal ends the start too, whatever it waits for.
         let opened = shutdown.run_until_cancelled(config.database.open_for_serving()).await;
         let Some(database) = opened.transpose()? else { return Ok(()) };
         let result = match shutdown.run_until_cancelled(self.prepare(&database)).await {
@@ -81,7 +81,7 @@ async fn listen(address: &Address, flag: &str) -> anyhow::Result<TcpListener> {
         .with_context(|| format!("cannot listen on {address}; {flag} chooses another address"))
 }
 
-/// What to serve HTTPS with, if that is to be done: read now, and again at each SIGHUP.
+/// The certificate and its key, if HTTPS is on: read now, and again at each SIGHUP.
 fn certificate(tls: &Tls) -> anyhow::Result<Option<Certificate>> {
     let Some(first) = tls.server_config()? else { return Ok(None) };
     let mut hang_up = signal(SignalKind::hangup())?;
@@ -102,7 +102,7 @@ fn certificate(tls: &Tls) -> anyhow::Result<Option<Certificate>> {
     Ok(Some(certificate))
 }
 
-/// Cancelled by SIGTERM or Ctrl-C. The second of them ends the process at once; its Postgres stops by itself.
+/// Cancelled by the first SIGTERM or SIGINT. The second ends the process at once; a private Postgres then stops by itself.
 fn shutdown_on_signal() -> anyhow::Result<CancellationToken> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -124,7 +124,7 @@ fn shutdown_on_signal() -> anyhow::Result<CancellationToken> {
     Ok(shutdown)
 }
 
-/// Tells whoever started the server where it is and what to do next. A closed stdout is no reason not to serve.
+/// Prints where the server listens and what to do next. A closed stdout does not stop the server.
 fn announce(url: &str, metrics: Option<SocketAddr>, database: &Database, demo: bool) {
     let mut text = format!("customer-match {} listens on {url}\n", env!("CARGO_PKG_VERSION"));
     if let Some(metrics) = metrics {

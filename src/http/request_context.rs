@@ -22,7 +22,7 @@ struct Values {
 }
 
 impl RequestContext {
-    /// The request's own; where no middleware made one, one that goes nowhere.
+    /// The request's own. Without the middleware a new one, whose values are lost.
     pub(crate) fn of(extensions: &Extensions) -> Self {
         extensions.get().cloned().unwrap_or_default()
     }

@@ -54,7 +54,7 @@ pub(super) const KEY_ERRORS: [ErrorCode; 8] = [
     ErrorCode::ApiKeyTooManyRequest,
 ];
 
-/// Everything that is checked before the permission. What is found out goes into the request's context, also if a later step fails.
+/// Everything that is checked before the permission. Each step leaves its result in the request's context, for the middleware, also if a later step fails.
 pub(super) async fn authenticate(
     app: &AppState,
     parts: &Parts,

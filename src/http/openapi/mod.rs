@@ -1,5 +1,5 @@
-//! The OpenAPI document. Paths, parameters, bodies and refusals are described beside each endpoint and come here with the
-//! routes themselves; what all of them share is added here.
+//! The OpenAPI document. Paths, parameters, bodies and errors are described beside each endpoint and come here with its route; what all
+//! endpoints have in common is added here.
 
 mod error_responses;
 mod headers;
@@ -15,9 +15,9 @@ use utoipa::{PartialSchema, ToSchema};
 use crate::domain::ApiKey;
 use crate::error::Envelope;
 
-/// Endpoints for customers, the documented tag.
+/// The documented tag of endpoints for customers.
 pub(crate) const CUSTOMER: &str = "customer";
-/// Endpoints about the server itself.
+/// The tag of endpoints about the server itself.
 pub(crate) const SERVER: &str = "server";
 
 const DESCRIPTION: &str = include_str!("description.md");

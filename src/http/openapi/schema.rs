@@ -1,4 +1,4 @@
-//! The domain's types as a client writes and reads them.
+//! The JSON forms of the domain's types. Their rules (patterns, lengths) are the domain's own constants.
 
 use serde_json::Value;
 use utoipa::openapi::{KnownFormat, ObjectBuilder, OneOfBuilder, RefOr, Schema, SchemaFormat, Type};
@@ -9,7 +9,7 @@ use crate::domain::{
     CuRefNo, Cursor, Email, IdentityId, Notice, PageLimit, ProfileText, SearchTerm, Timestamp,
 };
 
-/// A text in which Postgres can hold every character.
+/// Postgres cannot hold the character NUL in a text.
 const WITHOUT_NUL: &str = r"^[^\u0000]*$";
 const WITHOUT_CONTROL_CHARACTERS: &str = r"^[^\u0000-\u001F\u007F-\u009F]*$";
 
@@ -17,7 +17,7 @@ fn text(example: &str) -> ObjectBuilder {
     ObjectBuilder::new().schema_type(Type::String).examples([Value::from(example)])
 }
 
-/// Of a customer, v4 or v6; a blank text was not given.
+/// v4 or v6; a blank text counts as absent.
 pub(crate) fn ip_address() -> Schema {
     let version = |format, example| text(example).format(Some(SchemaFormat::KnownFormat(format)));
     OneOfBuilder::new()
@@ -55,16 +55,16 @@ schemas! {
         .pattern(Some(WITHOUT_NUL))
         .max_length(Some(Notice::MAX_CHARACTERS));
     ProfileText: text("Nováková")
-        .description(Some("One line of a profile. A blank one counts as not given."))
+        .description(Some("A text of a profile, without line breaks. A blank one counts as absent."))
         .pattern(Some(WITHOUT_CONTROL_CHARACTERS))
         .max_length(Some(ProfileText::MAX_CHARACTERS));
     IdentityId: text(demo::IDENTITY)
-        .description(Some("What a customer that is logged in shows; a secret, from `magic-auth`."))
+        .description(Some("Identifies a customer that is logged in; a secret, from `magic-auth`."))
         .pattern(Some(IdentityId::PATTERN))
         .min_length(Some(IdentityId::LENGTH))
         .max_length(Some(IdentityId::LENGTH));
     SearchTerm: text("novak")
-        .description(Some("A part of a name, a company or an address; case and diacritics do not count."))
+        .description(Some("A part of a name, a company or an e-mail address; case and diacritics are ignored."))
         .pattern(Some(WITHOUT_CONTROL_CHARACTERS))
         .max_length(Some(SearchTerm::MAX_CHARACTERS));
     PageLimit: ObjectBuilder::new()

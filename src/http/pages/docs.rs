@@ -1,4 +1,4 @@
-//! `/docs`: Swagger UI from the binary, with the sample key filled in where it is good.
+//! `/docs`: Swagger UI from the binary, in demo mode with the sample key filled in.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -13,20 +13,16 @@ use maud::html;
 use super::{CSS, JAVASCRIPT, layout};
 use crate::domain::ApiKey;
 use crate::http::state::AppState;
-use crate::http::static_file;
+use crate::http::static_file::static_file;
 
 pub(super) fn routes() -> Router<Arc<AppState>> {
     Router::new()
         .route("/docs", get(page))
-        .route("/docs/initialise.js", static_file::file(JAVASCRIPT, include_str!("initialise.js")))
-        .route(
-            "/docs/swagger-ui-bundle.js",
-            static_file::file(JAVASCRIPT, swagger_ui("swagger-ui-bundle.js")),
-        )
-        .route("/docs/swagger-ui.css", static_file::file(CSS, swagger_ui("swagger-ui.css")))
+        .route("/docs/initialise.js", static_file(JAVASCRIPT, include_str!("initialise.js")))
+        .route("/docs/swagger-ui-bundle.js", static_file(JAVASCRIPT, swagger_ui("swagger-ui-bundle.js")))
+        .route("/docs/swagger-ui.css", static_file(CSS, swagger_ui("swagger-ui.css")))
 }
 
-/// A file of the distribution of Swagger UI.
 fn swagger_ui(name: &str) -> Bytes {
     let file = utoipa_swagger_ui::serve(name, Arc::default()).ok().flatten();
     #[expect(clippy::expect_used, reason = "it is in the binary, or every test fails")]

@@ -1,4 +1,4 @@
-//! `/errors` and `/errors/{CODE}`: the registry, for whoever was refused.
+//! `/errors` and `/errors/{CODE}`: the error registry as HTML, or as JSON for a client that prefers it.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use super::layout;
 use crate::error::{Entry, ErrorCode};
 use crate::http::state::AppState;
 
-/// A route for each code: what is no code is no path.
+/// A route for each code, so that an unknown code is an unknown path.
 pub(super) fn routes() -> Router<Arc<AppState>> {
     ErrorCode::ALL.iter().fold(Router::new().route("/errors", get(all)), |router, code| {
         let entry = code.entry();
@@ -23,7 +23,6 @@ pub(super) fn routes() -> Router<Arc<AppState>> {
     })
 }
 
-/// A row of the registry as JSON.
 #[derive(Serialize)]
 struct Explanation {
     code: &'static str,
@@ -51,7 +50,7 @@ async fn all(headers: HeaderMap) -> Response {
         main.prose {
             h1 { "Errors" }
             p {
-                "Every refusal is JSON of one shape. Decide by " code { "error.code" } ", which never changes its meaning; codes may be \
+                "Every error is JSON of one shape. Decide by " code { "error.code" } ", which never changes its meaning; codes may be \
                  added, so decide by the status for one you do not know. On 429 and 503 wait for as many seconds as the header "
                 code { "Retry-After" } " says. Any call may be sent again."
             }
@@ -89,7 +88,7 @@ fn explain(entry: &Entry) -> Markup {
             dd { (entry.message) @if !entry.description.is_empty() { br; (entry.description) } }
             dt { "What it means" }
             dd { (entry.meaning) }
-            dt { "How to mend it" }
+            dt { "What to do" }
             dd { (entry.remedy) }
         }
     }

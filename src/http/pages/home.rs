@@ -1,4 +1,4 @@
-//! `/`: what this server is, how it is, and the call to begin with.
+//! `/`: what this server is, its state, and the first call to copy.
 
 use std::sync::Arc;
 
@@ -47,12 +47,12 @@ pub(super) async fn page(
             p { "It answers:" }
             pre { code { "{\"success\":true}" } }
             @if !app.demo {
-                p { "Put your key in the place of " code { "YOUR_API_KEY" } " and customers of yours in that of the reference numbers." }
+                p { "Replace " code { "YOUR_API_KEY" } " by your key and the reference numbers by those of your customers." }
             }
             h2 { "Further" }
             ul {
                 li { a href="/docs" { "Try the API" } ": every endpoint, in the browser" }
-                li { a href="/errors" { "Errors" } ": what each code means and how to mend it" }
+                li { a href="/errors" { "Errors" } ": what each code means and what to do" }
                 li { a href="/openapi.json" { "OpenAPI" } ": the description for client generators" }
                 li { "Health: " a href="/livez" { "/livez" } " (the process), " a href="/readyz" { "/readyz" } " (its database too)" }
             }
@@ -63,7 +63,7 @@ pub(super) async fn page(
     ([(CACHE_CONTROL, "no-store")], page).into_response()
 }
 
-/// The address that the browser has come to; a proxy in front says which scheme it was.
+/// Scheme and host of the URL that the browser asked for; the scheme from a proxy in front if there is one.
 fn origin(tls: bool, uri: &Uri, headers: &HeaderMap) -> String {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let host = text(HOST.as_str()).or_else(|| uri.authority().map(|authority| authority.as_str()));
@@ -72,7 +72,7 @@ fn origin(tls: bool, uri: &Uri, headers: &HeaderMap) -> String {
     format!("{scheme}://{}", host.filter(|host| is_plain(host)).unwrap_or("localhost:8080"))
 }
 
-/// A name or an address with a port: nothing that a shell would take for something else.
+/// A host name or IP with a port, of characters without a meaning in a shell: the page shows it in a command to paste.
 fn is_plain(host: &str) -> bool {
-    !host.is_empty() && host.bytes().all(|octet| octet.is_ascii_alphanumeric() || b".-:[]".contains(&octet))
+    !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-:[]".contains(&byte))
 }

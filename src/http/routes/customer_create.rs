@@ -18,7 +18,7 @@ use crate::http::extract::{ApiJson, blank_is_absent};
 use crate::http::openapi::{self, ErrorExamples, ErrorResponses};
 use crate::http::state::AppState;
 
-/// Blank texts count as not given.
+/// Blank texts count as absent.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct CreateRequest {
@@ -49,13 +49,13 @@ impl ErrorExamples for CreateRequest {
     }
 }
 
-/// The profile as it is now, whoever wrote it.
+/// The profile as it is now, with the fields of earlier calls.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct CustomerProfile {
     #[serde(flatten)]
     success: Success,
-    /// Whether the customer was registered now, or had been there.
+    /// Whether this call registered the customer.
     created: bool,
     #[schema(value_type = CuRefNo)]
     cu_ref_no: String,
@@ -77,14 +77,14 @@ pub(crate) struct CustomerProfile {
 
 /// Registers a new customer or returns an existing one by email.
 ///
-/// Fields of the customer that are not known yet are filled in, none is overwritten.
+/// Of an existing customer empty fields are filled in, none is overwritten.
 #[utoipa::path(
     post,
     path = "/api/v1/customer/create",
     tag = openapi::CUSTOMER,
     request_body(content = CreateRequest, example = json!({"email": "eva@example.com", "firstName": "Eva", "lastName": "Nováková"})),
     responses(
-        (status = OK, body = CustomerProfile, description = "The customer as it is now, whoever wrote it."),
+        (status = OK, body = CustomerProfile, description = "The customer as it is now, with the fields of earlier calls."),
         ErrorResponses<ApiJson<CreateRequest>>,
     ),
 )]

@@ -60,7 +60,7 @@ pub(crate) struct CustomerDetail {
 
 /// The detail of the customer that is logged in, or of one that it manages.
 ///
-/// Everybody else looks like nobody.
+/// Any other customer is answered like one that does not exist.
 #[utoipa::path(
     get,
     path = "/api/v1/customer/detail",

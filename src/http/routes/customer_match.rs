@@ -30,7 +30,7 @@ pub(crate) struct MatchRequest {
     manager_cu_ref_no: Option<CuRefNo>,
     /// Customer reference number of the customer of relation.
     customer_cu_ref_no: Option<CuRefNo>,
-    /// The customer's e-mail address. When nobody in the organisation has it, a guest customer is created.
+    /// The customer's e-mail address. If no customer of the organisation has it, a guest customer is created.
     customer_email: Option<Email>,
     /// Public note of this connection, visible to both customers. `""` clears the one that is there, absent or null
     /// keeps it.
@@ -55,7 +55,7 @@ struct MatchResponse {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     outcome: Option<MatchOutcome>,
-    /// Whether a guest customer was created for the address.
+    /// Whether a guest customer was created for the e-mail address.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     customer_created: Option<bool>,
@@ -73,7 +73,7 @@ struct Relation {
     customer_email: Option<String>,
     #[schema(required, value_type = Option<Notice>)]
     notice: Option<String>,
-    /// Always true here: matching makes a relation active.
+    /// Always true: matching makes a relation active.
     active: bool,
     created_at: Timestamp,
     updated_at: Timestamp,
@@ -155,8 +155,8 @@ fn not_found(cu_ref_no: impl Display) -> ApiError {
     ApiError::not_found(format!("Customer {cu_ref_no}"))
 }
 
-/// Reads the relation as it is after the commit. One that has been merged away meanwhile shows when the call is sent
-/// again.
+/// Reads the relation as it is after the commit. A relation that was merged into another one meanwhile is a 503: the next attempt finds the
+/// other.
 async fn represent(
     app: &AppState,
     organisation_id: i64,

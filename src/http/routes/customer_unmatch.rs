@@ -35,7 +35,7 @@ impl ErrorExamples for UnmatchRequest {
 
 /// Deactivate many-to-many relation between two customers.
 ///
-/// A relation that has ended already is a success, one that never was is 404.
+/// A relation that is inactive already is a success, one that never existed is 404.
 #[utoipa::path(
     post,
     path = "/api/v1/customer/customer-unmatch-customer",
@@ -56,7 +56,7 @@ pub(crate) async fn unmatch_customers(
         return Err(ApiError::invalid("/customerCuRefNo", "A customer is not matched with itself."));
     }
     let unwanted = Unmatch { organisation_id: caller.organisation_id, manager, customer };
-    matching::unmatch(&app.pool, &unwanted).await.map_err(|error| refusal(error, &unwanted))?;
+    matching::unmatch(&app.pool, &unwanted).await.map_err(|error| api_error(error, &unwanted))?;
     Ok(Json(Success::TRUE))
 }
 
@@ -64,7 +64,7 @@ fn relation_not_found(manager: impl Display, customer: impl Display) -> ApiError
     ApiError::not_found(format!("Relation of {manager} and {customer}"))
 }
 
-fn refusal(error: UnmatchError, Unmatch { manager, customer, .. }: &Unmatch) -> ApiError {
+fn api_error(error: UnmatchError, Unmatch { manager, customer, .. }: &Unmatch) -> ApiError {
     match error {
         UnmatchError::CustomerNotFound(cu_ref_no) => ApiError::not_found(format!("Customer {cu_ref_no}")),
         UnmatchError::RelationNotFound => relation_not_found(manager, customer),

@@ -21,23 +21,23 @@ const DATABASE_TIMEOUT: Duration = Duration::from_millis(2500);
     get,
     path = "/livez",
     tag = openapi::SERVER,
-    responses((status = OK, body = Success, description = "It does."), ErrorResponses<()>),
+    responses((status = OK, body = Success, description = "The process answers."), ErrorResponses<()>),
     security(()),
 )]
 pub(crate) async fn show_liveness() -> Json<Success> {
     Json(Success::TRUE)
 }
 
-/// Requests may be sent here.
+/// The server can handle requests.
 ///
-/// A 503 says in `error.description` why not: `The server is shutting down.`, `The database does not answer.` or
+/// A 503 says in `error.description` why it cannot: `The server is shutting down.`, `The database does not answer.` or
 /// `Migrations are pending.`
 #[utoipa::path(
     get,
     path = "/readyz",
     tag = openapi::SERVER,
     responses(
-        (status = OK, body = Success, description = "The database answers, its schema is current, and the server is not about to stop."),
+        (status = OK, body = Success, description = "The database answers, its schema is current, and the server is not shutting down."),
         ErrorResponses<NotReady>,
     ),
     security(()),

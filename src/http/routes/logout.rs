@@ -32,7 +32,7 @@ impl ErrorExamples for LogoutRequest {
 
 /// Logs a customer out.
 ///
-/// The identity is of no use any more, at once and on every server.
+/// The identity is invalid at once, on every server.
 #[utoipa::path(
     post,
     path = "/api/v1/customer/logout",
@@ -48,7 +48,7 @@ pub(crate) async fn revoke_identity(
     ApiJson { caller, body }: ApiJson<LogoutRequest>,
 ) -> Result<Json<Success>, ApiError> {
     let identity = body.identity_id.ok_or_else(|| ApiError::missing_field("identityId"))?;
-    // What has not the format is nobody's identity.
+    // A text that has not the format is an unknown identity, not invalid input.
     let identity =
         IdentityId::parse(identity.expose_secret()).map_err(|_| ErrorCode::UserMustBeAuthorized)?;
     let revoked =

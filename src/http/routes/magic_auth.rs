@@ -18,7 +18,7 @@ use crate::http::extract::{ApiJson, blank_is_absent};
 use crate::http::openapi::{self, ErrorExamples, ErrorResponses};
 use crate::http::state::AppState;
 
-/// Blank texts count as not given.
+/// Blank texts count as absent.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct MagicAuthRequest {
@@ -47,8 +47,8 @@ pub(crate) struct Identity {
 
 /// Create a new customer identity based on e-mail without password.
 ///
-/// The customer is created if nobody has the address. The identity is good for three months or until it is logged out.
-/// That the address is the customer's own is for the caller to know: it is trusted with its organisation's key.
+/// The customer is created if no customer has the e-mail address. The identity is valid for three months or until it is logged out.
+/// The client checks that the e-mail address is the customer's own: the server trusts the organisation's key.
 #[utoipa::path(
     post,
     path = "/api/v1/customer/magic-auth",

@@ -45,7 +45,7 @@ impl ParseQuery for ListQuery {
                 let rule = "Only one of the parameters \"identityId\" and \"cuRefNo\" may be given.";
                 return Err(ApiError::invalid("cuRefNo", rule));
             }
-            (None, None) => return Err(neither()),
+            (None, None) => return Err(customer_missing()),
         };
         Ok(Self {
             owner,
@@ -58,7 +58,7 @@ impl ParseQuery for ListQuery {
 
 impl ErrorExamples for ListQuery {
     fn error_examples() -> Vec<ApiError> {
-        vec![neither(), ErrorCode::UserMustBeAuthorized.into(), not_found(demo::CUSTOMER)]
+        vec![customer_missing(), ErrorCode::UserMustBeAuthorized.into(), not_found(demo::CUSTOMER)]
     }
 }
 
@@ -95,7 +95,7 @@ struct ListedCustomer {
     updated_at: Timestamp,
 }
 
-/// What the listed customer is to the one whose list it is.
+/// What the listed customer is to the customer whose list it is.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 #[schema(as = Role)]
@@ -131,7 +131,7 @@ impl From<MatchedCustomer> for ListedCustomer {
     }
 }
 
-fn neither() -> ApiError {
+fn customer_missing() -> ApiError {
     ApiError::invalid("identityId", "One of the parameters \"identityId\" and \"cuRefNo\" is required.")
 }
 
@@ -141,7 +141,7 @@ fn not_found(cu_ref_no: impl Display) -> ApiError {
 
 /// List of the customers that a customer is matched with, newest first.
 ///
-/// Exactly one of `identityId` and `cuRefNo` says whose list it is. Only active relations are listed.
+/// Exactly one of `identityId` and `cuRefNo` names the customer. Only active relations are listed.
 #[utoipa::path(
     get,
     path = "/api/v1/customer/matched-customer-list",
@@ -149,10 +149,10 @@ fn not_found(cu_ref_no: impl Display) -> ApiError {
     params(
         ("identityId" = inline(Option<IdentityId>), Query, description = "The customer that is logged in."),
         ("cuRefNo" = inline(Option<CuRefNo>), Query, example = json!(demo::MANAGER),
-         description = "In its place, for a back end: any customer of the organisation."),
-        ("query" = inline(Option<SearchTerm>), Query, description = "Filter by name or e-mail; case and diacritics do not count."),
-        ("limit" = inline(Option<PageLimit>), Query, description = "How many items a page has at most."),
-        ("cursor" = inline(Option<Cursor>), Query, description = "The `nextCursor` of the page before; the first page if absent."),
+         description = "Instead of `identityId`, for a back end: any customer of the organisation."),
+        ("query" = inline(Option<SearchTerm>), Query, description = "Filter by name or e-mail; case and diacritics are ignored."),
+        ("limit" = inline(Option<PageLimit>), Query, description = "The most items of a page."),
+        ("cursor" = inline(Option<Cursor>), Query, description = "The `nextCursor` of the page before; absent for the first page."),
     ),
     responses(
         (status = OK, body = MatchedCustomerList, description = "One page."),
@@ -164,7 +164,7 @@ pub(crate) async fn list_matched_customers(
     ApiQuery { caller, query }: ApiQuery<ListQuery>,
 ) -> Result<Json<MatchedCustomerList>, ApiError> {
     let limit = usize::from(query.limit.get());
-    // One more tells whether there is another page.
+    // One row more than the page shows tells whether there is another page.
     let rows = i64::from(query.limit.get()) + 1;
     let organisation = caller.organisation_id;
     let page = db::run(&app.pool, async |db| {

@@ -1,4 +1,4 @@
-//! One endpoint a file.
+//! The endpoints, one a file: its input, its output, its OpenAPI description, its handler.
 
 pub(crate) mod customer_create;
 pub(crate) mod customer_detail;

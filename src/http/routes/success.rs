@@ -1,17 +1,16 @@
-//! The documented success body.
+//! The success body.
 
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// Exactly `{"success":true}`.
+/// Exactly `{"success":true}`, the contract's answer of most endpoints.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Success {
-    /// Always true; a refusal has `error` in its place.
+    /// Always true; an error has `error` in its place.
     #[schema(examples(true))]
     success: bool,
 }
 
 impl Success {
-    /// The only value.
     pub(crate) const TRUE: Self = Self { success: true };
 }
