@@ -1,5 +1,5 @@
-//! A whole server: [`App::start`] starts the background tasks that its endpoints rely on, [`App::serve`] drives its listeners until
-//! it is told to stop, then stops everything in order.
+//! A whole server: [`App::start`] starts the background tasks that its endpoints rely on, [`App::serve`] drives its
+//! listeners until it is told to stop, then stops everything in order.
 //!
 //! This is the only place that knows both the API ([`crate::http`]) and what drives connections ([`crate::server`]).
 
@@ -31,7 +31,8 @@ pub struct App {
 }
 
 impl App {
-    /// Starts the writers of matches and the cache of API keys. In demo mode the documentation's sample key is accepted. Once
+    /// Starts the writers of matches and the cache of API keys. In demo mode the documentation's sample key is
+    /// accepted. Once
     /// `shutdown` is cancelled, `/readyz` reports that the server is not ready.
     pub fn start(pool: PgPool, config: &Config, demo: bool, shutdown: CancellationToken) -> Self {
         let matcher = Matcher::start(&db::writer_options(&pool));
@@ -67,8 +68,8 @@ impl App {
         self.state.metrics.connections()
     }
 
-    /// Serves until `shutdown` is cancelled. Then, in this order: requests in flight are answered, the metrics listener ends, the
-    /// rate limits' unused quota is given back, the database connections are closed.
+    /// Serves until `shutdown` is cancelled. Then, in this order: requests in flight are answered, the metrics listener
+    /// ends, the rate limits' unused quota is given back, the database connections are closed.
     ///
     /// # Errors
     ///

@@ -1,8 +1,8 @@
 //! The error registry (contract §4), and the one shape in which errors reach a client.
 //!
-//! [`ErrorCode`] is the table: code, status, message and description are documented word by word; meaning and remedy are for people and may
-//! be improved. An [`ApiError`] is one occurrence. A database error becomes one by [`From`]: 503 if a retry may succeed, else a 500
-//! that says nothing of the cause, which is logged here, once.
+//! [`ErrorCode`] is the table: code, status, message and description are documented word by word; meaning and remedy
+//! are for people and may be improved. An [`ApiError`] is one occurrence. A database error becomes one by [`From`]: 503
+//! if a retry may succeed, else a 500 that says nothing of the cause, which is logged here, once.
 
 use std::borrow::Cow;
 use std::time::Duration;

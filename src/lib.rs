@@ -1,7 +1,7 @@
 //! A self-hosted HTTP server for the customer relation of BizKitHub's API.
 //!
-//! A request goes [`server`] → [`http`] → [`domain`] → [`matching`] → [`db`]; none of these imports one before it, except that `http` reads
-//! the peer that `server` attaches to a request. [`app`] starts and stops all of them.
+//! A request goes [`server`] → [`http`] → [`domain`] → [`matching`] → [`db`]; none of these imports one before it,
+//! except that `http` reads the peer that `server` attaches to a request. [`app`] starts and stops all of them.
 
 pub mod app;
 pub mod cli;

@@ -102,7 +102,8 @@ fn certificate(tls: &Tls) -> anyhow::Result<Option<Certificate>> {
     Ok(Some(certificate))
 }
 
-/// Cancelled by the first SIGTERM or SIGINT. The second ends the process at once; a private Postgres then stops by itself.
+/// Cancelled by the first SIGTERM or SIGINT. The second ends the process at once; a private Postgres then stops by
+/// itself.
 fn shutdown_on_signal() -> anyhow::Result<CancellationToken> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

@@ -11,8 +11,8 @@ const X_FORWARDED_FOR: &str = "x-forwarded-for";
 
 /// The nearest IP that is no trusted proxy; `None` for a request without a connection.
 ///
-/// Each proxy appends the IP that called it, so the list is read from its end. What stands left of the first IP that is not trusted may
-/// be invented by the client and is not read.
+/// Each proxy appends the IP that called it, so the list is read from its end. What stands left of the first IP that is
+/// not trusted may be invented by the client and is not read.
 pub(crate) fn client_ip(parts: &Parts, proxies: &TrustedProxies) -> Option<IpAddr> {
     let peer: &Peer = parts.extensions.get()?;
     let mut ip = peer.ip.to_canonical();

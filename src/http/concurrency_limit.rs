@@ -1,7 +1,8 @@
 //! How many requests are handled at the same time: more would only wait for the database and for each other.
 //!
-//! A request counts from the moment when its key is looked at. Its body has been received by then, so a client that sends slowly costs
-//! some memory and keeps no other out. Health and pages take no permit, so they answer on a server that is full.
+//! A request counts from the moment when its key is looked at. Its body has been received by then, so a client that
+//! sends slowly costs some memory and keeps no other out. Health and pages take no permit, so they answer on a server
+//! that is full.
 
 use std::sync::Arc;
 
@@ -23,7 +24,8 @@ impl ConcurrencyLimit {
 
     /// # Errors
     ///
-    /// As many requests as may are being handled: 503, at once, so that clients back off while those in flight are still fast.
+    /// As many requests as may are being handled: 503, at once, so that clients back off while those in flight are
+    /// still fast.
     pub(crate) fn acquire(&self) -> Result<ConcurrencyPermit, ApiError> {
         match Arc::clone(&self.0).try_acquire_owned() {
             Ok(permit) => Ok(ConcurrencyPermit { _permit: permit }),

@@ -1,8 +1,9 @@
 //! The HTTP API: a request in, the contract's answer out. Knows no SQL and no sockets.
 //!
-//! [`router`] lists every route and every layer. A request passes the layers of [`middleware`], then an extractor of [`extract`], which checks
-//! the API key before anything else of the request, then its endpoint in [`routes`]. [`openapi`] describes the endpoints to programs,
-//! [`pages`] to people. All of them share [`state`]; none imports the router.
+//! [`router`] lists every route and every layer. A request passes the layers of [`middleware`], then an extractor of
+//! [`extract`], which checks the API key before anything else of the request, then its endpoint in [`routes`].
+//! [`openapi`] describes the endpoints to programs, [`pages`] to people. All of them share [`state`]; none imports the
+//! router.
 
 mod client_ip;
 mod concurrency_limit;

@@ -30,8 +30,8 @@ const MAX_STREAMS: u32 = 100;
 const PING_INTERVAL: Duration = Duration::from_secs(20);
 /// How long it has to answer.
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
-/// At shutdown a request may be on its way on a connection that looks idle. It is waited for this long, and answered as the last
-/// request of its connection.
+/// At shutdown a request may be on its way on a connection that looks idle. It is waited for this long, and answered as
+/// the last request of its connection.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
 /// How long a connection may take to end once hyper was asked to end it: the time for a client to read its last answer.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -74,7 +74,8 @@ impl ConnectionDriver {
                 // HTTP/2 has no such header and no need of one: a stream ends without its connection.
                 if version != Version::HTTP_2 {
                     if response.headers().contains_key(CONNECTION) {
-                        // The API's sign that it did not read the body to its end. The rest could not be told from a next request.
+                        // The API's sign that it did not read the body to its end. The rest could not be told from a
+                        // next request.
                         in_flight.leave_body_unread();
                     } else if shutdown.is_cancelled() {
                         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -94,7 +95,8 @@ impl ConnectionDriver {
         });
         let mut closing = false;
         loop {
-            // Bytes that arrive bring the time forward, at most to one header timeout after them: checking as often notices it.
+            // Bytes that arrive bring the time forward, at most to one header timeout after them: checking as often
+            // notices it.
             let next_check = match state.close_at(&self.timeouts) {
                 _ if closing => Instant::now() + CLOSE_TIMEOUT,
                 Some(at) => at.min(Instant::now() + self.timeouts.header),
@@ -123,8 +125,8 @@ impl ConnectionDriver {
         }
     }
 
-    /// A parse error was answered by hyper with a bare 400 or 431; any other error means that the connection broke. At the level debug, as
-    /// any client can cause thousands.
+    /// A parse error was answered by hyper with a bare 400 or 431; any other error means that the connection broke. At
+    /// the level debug, as any client can cause thousands.
     fn log_failure(&self, error: &(dyn std::error::Error + 'static)) {
         if error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse) {
             self.malformed_requests.inc();

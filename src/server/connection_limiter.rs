@@ -1,5 +1,5 @@
-//! How many connections may be open, in all and from one client. A connection above a limit is closed before anything is read from it,
-//! so it costs an accept and no memory.
+//! How many connections may be open, in all and from one client. A connection above a limit is closed before anything
+//! is read from it, so it costs an accept and no memory.
 
 use std::collections::HashMap;
 use std::net::IpAddr;

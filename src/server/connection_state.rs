@@ -1,8 +1,9 @@
 //! What one connection is doing, which decides when it is closed.
 //!
-//! One rule ends idle and slow connections, for both versions of HTTP and before the version is known: a connection without a
-//! request in flight is closed after the header timeout while bytes of a request arrive or before its first request, else after the idle
-//! timeout. A request in flight has timeouts of its own (body, request), which are the API's.
+//! One rule ends idle and slow connections, for both versions of HTTP and before the version is known: a connection
+//! without a request in flight is closed after the header timeout while bytes of a request arrive or before its first
+//! request, else after the idle timeout. A request in flight has timeouts of its own (body, request), which are the
+//! API's.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -65,8 +66,8 @@ impl ConnectionState {
         (state.requests_in_flight == 0).then(|| state.since + timeout)
     }
 
-    /// Whether a request may be on its way that the server knows nothing of yet. HTTP/2 tells the client which requests were
-    /// taken, so it may send the others elsewhere.
+    /// Whether a request may be on its way that the server knows nothing of yet. HTTP/2 tells the client which requests
+    /// were taken, so it may send the others elsewhere.
     pub(super) fn may_receive_request(&self) -> bool {
         let state = self.lock();
         state.requests_in_flight == 0 && !state.multiplexed

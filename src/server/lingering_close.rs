@@ -1,8 +1,8 @@
 //! The lingering close, after which a client can read the last answer.
 //!
-//! A socket that is closed while received bytes are unread sends a reset, and a reset discards what the client has not read yet: the very
-//! answer that says why its request was rejected. So the server ends its own sending side first, then reads and discards what still
-//! arrives until the client closes, for a limited time.
+//! A socket that is closed while received bytes are unread sends a reset, and a reset discards what the client has not
+//! read yet: the very answer that says why its request was rejected. So the server ends its own sending side first,
+//! then reads and discards what still arrives until the client closes, for a limited time.
 
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
@@ -20,7 +20,8 @@ const LINGER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Bytes that are discarded with one read.
 const DISCARD_BUFFER: usize = 4096;
 
-/// A stream under hyper. Reports received bytes to the connection's state; its shutdown is a lingering close if the state has unread input.
+/// A stream under hyper. Reports received bytes to the connection's state; its shutdown is a lingering close if the
+/// state has unread input.
 pub(super) struct LingeringStream<S> {
     stream: S,
     state: ConnectionState,

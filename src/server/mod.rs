@@ -1,9 +1,10 @@
-//! The connections of clients: accepted, limited, driven through hyper, drained at shutdown. Knows nothing of the API: a request
-//! goes to the router that it is given, and the answer comes from there.
+//! The connections of clients: accepted, limited, driven through hyper, drained at shutdown. Knows nothing of the API:
+//! a request goes to the router that it is given, and the answer comes from there.
 //!
-//! [`serve`] is the accept loop. A [`ConnectionLimiter`] bounds the connections in all and by client; [`tls`] does the handshake;
-//! [`connection`] serves the requests of one connection and closes it when it is idle or slow; [`lingering_close`] lets a client read
-//! the last answer. Bytes that are no HTTP request get hyper's own bare 400 or 431: they are counted, and logged at the level debug.
+//! [`serve`] is the accept loop. A [`ConnectionLimiter`] bounds the connections in all and by client; [`tls`] does the
+//! handshake; [`connection`] serves the requests of one connection and closes it when it is idle or slow;
+//! [`lingering_close`] lets a client read the last answer. Bytes that are no HTTP request get hyper's own bare 400 or
+//! 431: they are counted, and logged at the level debug.
 
 mod connection;
 mod connection_limiter;
@@ -43,8 +44,8 @@ pub(crate) struct Peer {
     pub(crate) tls: bool,
 }
 
-/// Serves HTTP, or HTTPS with a certificate, until `shutdown` is cancelled. Then no connection is accepted any more, and those that
-/// are open have the shutdown timeout to get the answers of requests in flight.
+/// Serves HTTP, or HTTPS with a certificate, until `shutdown` is cancelled. Then no connection is accepted any more,
+/// and those that are open have the shutdown timeout to get the answers of requests in flight.
 pub async fn serve(
     listener: TcpListener,
     certificate: Option<Certificate>,

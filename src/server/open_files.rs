@@ -7,7 +7,8 @@ use crate::config::Limits;
 /// File descriptors for everything but clients: log, database, listeners.
 const OTHER_FILES: u64 = 256;
 
-/// Raises the soft limit to the hard one, as most systems start a process with 1,024, and warns if `--max-connections` needs more.
+/// Raises the soft limit to the hard one, as most systems start a process with 1,024, and warns if `--max-connections`
+/// needs more.
 pub(crate) fn raise_open_file_limit(limits: Limits) {
     let mut files = getrlimit(Resource::Nofile);
     files.current = files.maximum;

@@ -15,8 +15,8 @@ use super::connection::ConnectionDriver;
 /// The current certificate with its key. A renewed one is sent here; open connections keep theirs.
 pub type Certificate = watch::Receiver<Arc<ServerConfig>>;
 
-/// Does the handshake if there is a certificate. `None` if the client fails it or is slower than the header timeout, or if the server
-/// stops meanwhile: no request was made yet, so nothing is lost.
+/// Does the handshake if there is a certificate. `None` if the client fails it or is slower than the header timeout, or
+/// if the server stops meanwhile: no request was made yet, so nothing is lost.
 pub(super) async fn accept(
     stream: TcpStream,
     tls: Option<Arc<ServerConfig>>,

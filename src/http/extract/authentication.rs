@@ -1,5 +1,5 @@
-//! The API key of a request and the documented checks of it, in the documented order (contract §3): presence, format, registry (sample,
-//! exists, deleted, active), expiry, rate limit, permission.
+//! The API key of a request and the documented checks of it, in the documented order (contract §3): presence, format,
+//! registry (sample, exists, deleted, active), expiry, rate limit, permission.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -54,7 +54,8 @@ pub(super) const KEY_ERRORS: [ErrorCode; 8] = [
     ErrorCode::ApiKeyTooManyRequest,
 ];
 
-/// Everything that is checked before the permission. Each step leaves its result in the request's context, for the middleware, also if a later step fails.
+/// Everything that is checked before the permission. Each step leaves its result in the request's context, for the
+/// middleware, also if a later step fails.
 pub(super) async fn authenticate(
     app: &AppState,
     parts: &Parts,
@@ -71,7 +72,8 @@ pub(super) async fn authenticate(
     Ok(state)
 }
 
-/// Presence, format, existence. Keys without the format or not in the registry count against the client's limit of invalid keys.
+/// Presence, format, existence. Keys without the format or not in the registry count against the client's limit of
+/// invalid keys.
 async fn find_key(
     app: &AppState,
     key: Option<&str>,

@@ -22,8 +22,8 @@ use crate::http::request_context::RequestContext;
 /// The longest notice fits in any escaping: 10,000 characters at 12 bytes each (`\ud83d\ude00`).
 const MAX_BYTES: usize = 256 * 1024;
 
-/// The whole body. One that declares too many bytes is rejected before anything of it is read, so a client that waits for `100 Continue`
-/// sends none of it.
+/// The whole body. One that declares too many bytes is rejected before anything of it is read, so a client that waits
+/// for `100 Continue` sends none of it.
 pub(super) async fn read(request: &Parts, body: Body, longest: Duration) -> Result<Bytes, ApiError> {
     let collected = timeout(longest, collect(body)).await;
     let result = collected.unwrap_or_else(|_| Err(ErrorCode::RequestTimeout.into()));
@@ -56,8 +56,8 @@ pub(super) fn require_json(headers: &HeaderMap) -> Result<(), ApiError> {
     }
 }
 
-/// The member `apiKey`. Any other value than a text is returned as it is written, and the check of the key's format rejects it. A body that is
-/// not valid has no key.
+/// The member `apiKey`. Any other value than a text is returned as it is written, and the check of the key's format
+/// rejects it. A body that is not valid has no key.
 ///
 /// # Errors
 ///
@@ -108,7 +108,8 @@ pub(super) fn not_json(error: impl Display) -> ApiError {
     ApiError::not_json(format!("The body is not valid JSON: {error}."))
 }
 
-/// Says which field breaks which rule. The text is parsed a second time with the path tracked, which costs time, so only after an error.
+/// Says which field breaks which rule. The text is parsed a second time with the path tracked, which costs time, so
+/// only after an error.
 fn explain<B: DeserializeOwned>(text: &str) -> ApiError {
     if let Err(error) = well_formed(text) {
         return error;

@@ -1,7 +1,7 @@
 //! What an endpoint takes from a request: the authenticated caller first, then the input.
 //!
-//! [`ApiJson`] and [`ApiQuery`] check the API key before anything is said about the input ([`authentication`], contract §3). axum's own
-//! extractors are not used, as they reject in a shape that is not the contract's.
+//! [`ApiJson`] and [`ApiQuery`] check the API key before anything is said about the input ([`authentication`], contract
+//! §3). axum's own extractors are not used, as they reject in a shape that is not the contract's.
 
 mod api_json;
 mod api_query;

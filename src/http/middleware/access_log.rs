@@ -1,7 +1,7 @@
 //! One id, one span and one log event for each request, answered or not.
 //!
-//! Of the URI only the route's template is logged, as the query may hold the key. Nothing else that a client wrote is logged as it is either:
-//! methods and ids are logged only in forms that no secret has.
+//! Of the URI only the route's template is logged, as the query may hold the key. Nothing else that a client wrote is
+//! logged as it is either: methods and ids are logged only in forms that no secret has.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -24,8 +24,9 @@ const REQUEST_ID_MAX_BYTES: usize = 64;
 /// Identity ids have as many letters and digits in a row.
 const SECRET_RUN: usize = 32;
 
-/// The outermost layer: makes the request's context, logs and counts the request, and adds `X-Request-Id`. An answer whose request was not
-/// read to its end gets `Connection: close`, as the rest of the body cannot be told from a next request.
+/// The outermost layer: makes the request's context, logs and counts the request, and adds `X-Request-Id`. An answer
+/// whose request was not read to its end gets `Connection: close`, as the rest of the body cannot be told from a next
+/// request.
 pub(crate) async fn access_log(
     State(metrics): State<Arc<Metrics>>,
     mut request: Request,
@@ -33,8 +34,8 @@ pub(crate) async fn access_log(
 ) -> Response {
     let guard = AccessLogGuard::new(&mut request, metrics);
     let version = request.version();
-    // The span has the highest level, so that a warning names its request when nothing less is logged. It has two fields only, as
-    // formatting fields costs time on each request.
+    // The span has the highest level, so that a warning names its request when nothing less is logged. It has two
+    // fields only, as formatting fields costs time on each request.
     let span = error_span!("request", id = guard.id(), trace_id = guard.trace_id);
     let id = guard.id.clone();
     let mut response = next.run(request).instrument(span).await;
@@ -46,7 +47,8 @@ pub(crate) async fn access_log(
     response
 }
 
-/// Writes the event when the request ends: with its answer, or by being dropped, as its future is when the client disconnects.
+/// Writes the event when the request ends: with its answer, or by being dropped, as its future is when the client
+/// disconnects.
 struct AccessLogGuard {
     metrics: Arc<Metrics>,
     started: Instant,
@@ -139,8 +141,8 @@ fn request_id(headers: &HeaderMap) -> HeaderValue {
     })
 }
 
-/// Short, of characters without a meaning elsewhere, and no secret that was put into the wrong header: no prefix of a key, no run of
-/// letters and digits as long as an identity id. Hexadecimal digits, as of trace ids, may be longer.
+/// Short, of characters without a meaning elsewhere, and no secret that was put into the wrong header: no prefix of a
+/// key, no run of letters and digits as long as an identity id. Hexadecimal digits, as of trace ids, may be longer.
 fn is_harmless(id: &[u8]) -> bool {
     let is_short = |word: &[u8]| word.len() < SECRET_RUN || word.iter().all(u8::is_ascii_hexdigit);
     (1..=REQUEST_ID_MAX_BYTES).contains(&id.len())
@@ -149,8 +151,8 @@ fn is_harmless(id: &[u8]) -> bool {
         && id.split(|byte| !byte.is_ascii_alphanumeric()).all(is_short)
 }
 
-/// The trace that the client's span belongs to (W3C Trace Context, 3.2): `00-TRACE-SPAN-FLAGS`; a later version may have more parts. A
-/// header of any other form is ignored.
+/// The trace that the client's span belongs to (W3C Trace Context, 3.2): `00-TRACE-SPAN-FLAGS`; a later version may
+/// have more parts. A header of any other form is ignored.
 fn trace_id(headers: &HeaderMap) -> Option<&str> {
     let mut given = headers.get_all("traceparent").iter();
     let (Some(value), None) = (given.next(), given.next()) else { return None };

@@ -1,4 +1,5 @@
-//! Cross-origin calls. Pages of any origin may call unless an operator names some (contract §3): the API key decides, no cookie does.
+//! Cross-origin calls. Pages of any origin may call unless an operator names some (contract §3): the API key decides,
+//! no cookie does.
 
 use std::task::{Context, Poll};
 use std::time::Duration;

@@ -11,8 +11,8 @@ use crate::error::{ApiError, ErrorCode};
 use crate::http::headers;
 use crate::http::request_context::RequestContext;
 
-/// Enforces the request timeout (503) and adds the rate-limit headers, to the 503 too. It is a 503 and not a 408, as a slow body has
-/// been answered 408 before: the rest of the time is the server's.
+/// Enforces the request timeout (503) and adds the rate-limit headers, to the 503 too. It is a 503 and not a 408, as a
+/// slow body has been answered 408 before: the rest of the time is the server's.
 pub(crate) async fn request_timeout(
     State(longest): State<Duration>,
     request: Request,

@@ -4,7 +4,8 @@ use axum::http::HeaderValue;
 use axum::http::header::{CACHE_CONTROL, Entry, HeaderName, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
 use axum::response::Response;
 
-/// Browsers do not sniff another content type; the URL, which may hold a key, is sent to no other site; and no cache keeps data of customers.
+/// Browsers do not sniff another content type; the URL, which may hold a key, is sent to no other site; and no cache
+/// keeps data of customers.
 const HEADERS: [(HeaderName, &str); 3] =
     [(X_CONTENT_TYPE_OPTIONS, "nosniff"), (REFERRER_POLICY, "no-referrer"), (CACHE_CONTROL, "no-store")];
 

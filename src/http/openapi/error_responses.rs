@@ -10,7 +10,8 @@ use crate::error::{ApiError, Envelope, ErrorCode};
 
 /// Input that may be rejected: a caller, a body, a query.
 pub(crate) trait ErrorExamples {
-    /// One example of every code for each of its statuses. A later example replaces an earlier one of the same code and status.
+    /// One example of every code for each of its statuses. A later example replaces an earlier one of the same code and
+    /// status.
     fn error_examples() -> Vec<ApiError>;
 }
 

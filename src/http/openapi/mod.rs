@@ -1,5 +1,5 @@
-//! The OpenAPI document. Paths, parameters, bodies and errors are described beside each endpoint and come here with its route; what all
-//! endpoints have in common is added here.
+//! The OpenAPI document. Paths, parameters, bodies and errors are described beside each endpoint and come here with its
+//! route; what all endpoints have in common is added here.
 
 mod error_responses;
 mod headers;

@@ -1,5 +1,5 @@
-//! Pages for developers: `/`, `/docs`, `/errors`, and the OpenAPI document. All but `/docs` work without JavaScript. Everything comes from
-//! the binary and nothing from other hosts, under a content security policy that enforces it.
+//! Pages for developers: `/`, `/docs`, `/errors`, and the OpenAPI document. All but `/docs` work without JavaScript.
+//! Everything comes from the binary and nothing from other hosts, under a content security policy that enforces it.
 
 mod accept;
 mod docs;

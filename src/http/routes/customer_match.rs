@@ -102,9 +102,9 @@ impl From<Change> for MatchOutcome {
 
 /// Create many-to-many relation between two customers.
 ///
-/// The relation is symmetric: one for a pair, however often and in whichever direction it is posted; posted in both, both
-/// customers are managers. A relation that has ended becomes active again. `{"success":true}` is sent after the commit is
-/// durable, and the call may be sent again without harm.
+/// The relation is symmetric: one for a pair, however often and in whichever direction it is posted; posted in both,
+/// both customers are managers. A relation that has ended becomes active again. `{"success":true}` is sent after the
+/// commit is durable, and the call may be sent again without harm.
 #[utoipa::path(
     post,
     path = "/api/v1/customer/customer-match-customer",
@@ -155,8 +155,8 @@ fn not_found(cu_ref_no: impl Display) -> ApiError {
     ApiError::not_found(format!("Customer {cu_ref_no}"))
 }
 
-/// Reads the relation as it is after the commit. A relation that was merged into another one meanwhile is a 503: the next attempt finds the
-/// other.
+/// Reads the relation as it is after the commit. A relation that was merged into another one meanwhile is a 503: the
+/// next attempt finds the other.
 async fn represent(
     app: &AppState,
     organisation_id: i64,

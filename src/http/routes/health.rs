@@ -12,8 +12,8 @@ use crate::error::ApiError;
 use crate::http::openapi::{self, ErrorExamples, ErrorResponses};
 use crate::http::state::AppState;
 
-/// Longer than the wait for a connection of the pool, shorter than the prober's own timeout (`healthcheck`: 3 s), so that the answer says
-/// what is wrong.
+/// Longer than the wait for a connection of the pool, shorter than the prober's own timeout (`healthcheck`: 3 s), so
+/// that the answer says what is wrong.
 const DATABASE_TIMEOUT: Duration = Duration::from_millis(2500);
 
 /// The process answers.

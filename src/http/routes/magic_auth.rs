@@ -47,8 +47,9 @@ pub(crate) struct Identity {
 
 /// Create a new customer identity based on e-mail without password.
 ///
-/// The customer is created if no customer has the e-mail address. The identity is valid for three months or until it is logged out.
-/// The client checks that the e-mail address is the customer's own: the server trusts the organisation's key.
+/// The customer is created if no customer has the e-mail address. The identity is valid for three months or until it is
+/// logged out. The client checks that the e-mail address is the customer's own: the server trusts the organisation's
+/// key.
 #[utoipa::path(
     post,
     path = "/api/v1/customer/magic-auth",

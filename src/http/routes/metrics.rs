@@ -1,4 +1,5 @@
-//! `GET /metrics`, in the format that Prometheus reads. It has a listener and a router of its own: it is for operators, not for clients.
+//! `GET /metrics`, in the format that Prometheus reads. It has a listener and a router of its own: it is for operators,
+//! not for clients.
 
 use std::sync::Arc;
 
