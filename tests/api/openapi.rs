@@ -1,4 +1,4 @@
-//! The OpenAPI document. That answers are as it says is checked by every test (`support::contract`).
+//! The OpenAPI document. Every test checks its answers against it (`support::contract`).
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -29,7 +29,7 @@ fn the_subcommand_prints_it() {
 }
 
 #[tokio::test]
-async fn it_is_served_and_fetched_only_once() {
+async fn it_is_served_with_an_etag() {
     let service = Service::start().await;
     let answer = service.get("/openapi.json").await;
     assert_eq!((answer.status, &answer.body), (200, &*DOCUMENT));
@@ -70,7 +70,7 @@ fn references_lead_somewhere() {
     assert_eq!(broken, BTreeSet::new());
 }
 
-/// As a newcomer does who sends every example from top to bottom.
+/// Sends every example from top to bottom, as a newcomer does.
 #[tokio::test]
 async fn the_examples_work_in_demo_mode() {
     let service = Service::start_in_demo_mode().await;
