@@ -27,7 +27,6 @@ const POOL_CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// The endpoints and their background tasks.
 pub struct App {
     state: Arc<AppState>,
-    shutdown: CancellationToken,
 }
 
 impl App {
@@ -48,9 +47,9 @@ impl App {
             metrics: Arc::default(),
             timeouts: config.timeouts,
             schema: Schema::default(),
-            shutdown: shutdown.clone(),
+            shutdown,
         };
-        Self { state: Arc::new(state), shutdown }
+        Self { state: Arc::new(state) }
     }
 
     /// The API and the pages.
@@ -81,14 +80,15 @@ impl App {
         metrics_listener: Option<TcpListener>,
         config: &Config,
     ) -> anyhow::Result<()> {
+        let shutdown = || self.state.shutdown.clone();
         let metrics = metrics_listener.map(|listener| {
-            let (router, config, shutdown) = (self.metrics_router(), config.clone(), self.shutdown.clone());
+            let (router, config, shutdown) = (self.metrics_router(), config.clone(), shutdown());
             tokio::spawn(async move {
                 server::serve(listener, None, router, &config, Connections::default(), shutdown).await;
             })
         });
         let (router, connections) = (self.router(), self.connections());
-        server::serve(listener, certificate, router, config, connections, self.shutdown).await;
+        server::serve(listener, certificate, router, config, connections, shutdown()).await;
         if let Some(metrics) = metrics {
             metrics.await?;
         }

@@ -12,7 +12,7 @@ use axum::http::header;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
 use crate::db;
@@ -22,11 +22,12 @@ use crate::db::api_key::KeyState;
 const RETRY_LATER: Duration = Duration::from_secs(1);
 
 /// A row of the registry.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize)]
 pub struct Entry {
     /// Never changes its meaning.
     pub code: &'static str,
     /// An occurrence may have another one.
+    #[serde(serialize_with = "serialize_status")]
     pub status: StatusCode,
     /// The same for every occurrence.
     pub message: &'static str,
@@ -36,6 +37,10 @@ pub struct Entry {
     pub meaning: &'static str,
     /// What that developer can do about it.
     pub remedy: &'static str,
+}
+
+fn serialize_status<S: Serializer>(status: &StatusCode, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u16(status.as_u16())
 }
 
 /// The table's rows become the variants of [`ErrorCode`], [`ErrorCode::ALL`] and [`ErrorCode::entry`].

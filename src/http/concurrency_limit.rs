@@ -8,14 +8,9 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::error::{ApiError, ErrorCode};
+use crate::error::ErrorCode;
 
 pub(crate) struct ConcurrencyLimit(Arc<Semaphore>);
-
-/// Released when dropped.
-pub(crate) struct ConcurrencyPermit {
-    _permit: OwnedSemaphorePermit,
-}
 
 impl ConcurrencyLimit {
     pub(crate) fn new(requests: u32) -> Self {
@@ -24,12 +19,8 @@ impl ConcurrencyLimit {
 
     /// # Errors
     ///
-    /// As many requests as may are being handled: 503, at once, so that clients back off while those in flight are
-    /// still fast.
-    pub(crate) fn acquire(&self) -> Result<ConcurrencyPermit, ApiError> {
-        match Arc::clone(&self.0).try_acquire_owned() {
-            Ok(permit) => Ok(ConcurrencyPermit { _permit: permit }),
-            Err(_) => Err(ErrorCode::ServiceUnavailable.into()),
-        }
+    /// The limit is reached: 503 at once, so that clients back off while requests in flight are still fast.
+    pub(crate) fn acquire(&self) -> Result<OwnedSemaphorePermit, ErrorCode> {
+        Arc::clone(&self.0).try_acquire_owned().map_err(|_| ErrorCode::ServiceUnavailable)
     }
 }

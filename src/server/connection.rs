@@ -39,23 +39,14 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Everything that connections have in common.
 #[derive(Clone)]
 pub(super) struct ConnectionDriver {
-    protocol: Builder<TokioExecutor>,
-    router: Router,
+    pub(super) protocol: Builder<TokioExecutor>,
+    pub(super) router: Router,
     pub(super) timeouts: Timeouts,
-    malformed_requests: Counter,
+    pub(super) malformed_requests: Counter,
     pub(super) shutdown: CancellationToken,
 }
 
 impl ConnectionDriver {
-    pub(super) fn new(
-        router: Router,
-        timeouts: Timeouts,
-        malformed_requests: Counter,
-        shutdown: CancellationToken,
-    ) -> Self {
-        Self { protocol: protocol(), router, timeouts, malformed_requests, shutdown }
-    }
-
     /// Serves the requests of a connection until either side ends it.
     pub(super) async fn drive(
         self,
@@ -138,7 +129,7 @@ impl ConnectionDriver {
 }
 
 /// HTTP/1.1 and HTTP/2, whichever the client begins with.
-fn protocol() -> Builder<TokioExecutor> {
+pub(super) fn protocol() -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
     builder
         .http1()

@@ -12,38 +12,38 @@ use crate::keys::network;
 use crate::metrics::ConnectionLimit;
 
 pub(super) struct ConnectionLimiter {
-    open: Arc<Mutex<Open>>,
     limits: Limits,
     /// Have no limit of their own: they carry the connections of many clients.
     proxies: TrustedProxies,
+    open: Mutex<Open>,
     gauge: Gauge,
 }
 
 #[derive(Default)]
 struct Open {
     all: u32,
+    /// Only clients with open connections, so `all` bounds its size too.
     by_client: HashMap<IpAddr, u32>,
 }
 
 /// One connection; released when dropped.
 pub(super) struct ConnectionPermit {
-    open: Arc<Mutex<Open>>,
+    limiter: Arc<ConnectionLimiter>,
     client: IpAddr,
-    gauge: Gauge,
 }
 
 impl ConnectionLimiter {
-    pub(super) fn new(config: &Config, gauge: Gauge) -> Self {
+    pub(super) fn new(config: &Config, gauge: Gauge) -> Arc<Self> {
         let proxies = config.trusted_proxies.clone();
-        Self { open: Arc::default(), limits: config.limits, proxies, gauge }
+        Arc::new(Self { limits: config.limits, proxies, open: Mutex::default(), gauge })
     }
 
     /// # Errors
     ///
     /// The limit that is reached.
-    pub(super) fn acquire(&self, peer: IpAddr) -> Result<ConnectionPermit, ConnectionLimit> {
+    pub(super) fn acquire(self: &Arc<Self>, peer: IpAddr) -> Result<ConnectionPermit, ConnectionLimit> {
         let client = network(peer);
-        let mut open = lock(&self.open);
+        let mut open = self.lock();
         if open.all >= self.limits.connections {
             return Err(ConnectionLimit::All);
         }
@@ -52,28 +52,27 @@ impl ConnectionLimiter {
             return Err(ConnectionLimit::Address);
         }
         open.all += 1;
-        *open.by_client.entry(client).or_default() += 1;
+        open.by_client.insert(client, of_client + 1);
         self.gauge.inc();
-        Ok(ConnectionPermit { open: Arc::clone(&self.open), client, gauge: self.gauge.clone() })
+        Ok(ConnectionPermit { limiter: Arc::clone(self), client })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Open> {
+        // The counts stay right after a panic elsewhere: nothing panics between two of them.
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for ConnectionPermit {
     fn drop(&mut self) {
-        self.gauge.dec();
-        let mut open = lock(&self.open);
+        self.limiter.gauge.dec();
+        let mut open = self.limiter.lock();
         open.all -= 1;
         if let Some(of_client) = open.by_client.get_mut(&self.client) {
             *of_client -= 1;
-            // The map holds clients with open connections only, so its size is bounded by the limit.
             if *of_client == 0 {
                 open.by_client.remove(&self.client);
             }
         }
     }
-}
-
-fn lock(open: &Mutex<Open>) -> MutexGuard<'_, Open> {
-    // The counts stay right after a panic elsewhere: nothing panics between two of them.
-    open.lock().unwrap_or_else(PoisonError::into_inner)
 }

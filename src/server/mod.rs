@@ -55,8 +55,13 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) {
     let limiter = ConnectionLimiter::new(config, counters.open.clone());
-    let driver =
-        ConnectionDriver::new(router, config.timeouts, counters.malformed_requests.clone(), shutdown.clone());
+    let driver = ConnectionDriver {
+        protocol: connection::protocol(),
+        router,
+        timeouts: config.timeouts,
+        malformed_requests: counters.malformed_requests.clone(),
+        shutdown: shutdown.clone(),
+    };
     let (mut failure_log, mut limit_log) = (LogThrottle::default(), LogThrottle::default());
     let connections = TaskTracker::new();
     while let Some(accepted) = shutdown.run_until_cancelled(accept(&listener)).await {

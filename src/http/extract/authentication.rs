@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use axum::extract::FromRequestParts;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use chrono::Utc;
@@ -42,8 +43,26 @@ impl ErrorExamples for AuthenticatedCaller {
     }
 }
 
+/// For endpoints that need a key which may be used, whatever its scopes are.
+pub(crate) struct ValidApiKey;
+
+impl FromRequestParts<Arc<AppState>> for ValidApiKey {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<AppState>) -> Result<Self, ApiError> {
+        authenticate(app, parts, key_outside_body(parts).as_deref()).await?;
+        Ok(Self)
+    }
+}
+
+impl ErrorExamples for ValidApiKey {
+    fn error_examples() -> Vec<ApiError> {
+        KEY_ERRORS.map(ApiError::from).into()
+    }
+}
+
 /// The errors of [`authenticate`].
-pub(super) const KEY_ERRORS: [ErrorCode; 8] = [
+const KEY_ERRORS: [ErrorCode; 8] = [
     ErrorCode::ApiKeyIsEmpty,
     ErrorCode::ApiKeyIsNotInValidFormat,
     ErrorCode::ApiKeySampleValue,
@@ -62,9 +81,9 @@ pub(super) async fn authenticate(
     key: Option<&str>,
 ) -> Result<Arc<KeyState>, ApiError> {
     let context = RequestContext::of(&parts.extensions);
-    context.hold_permit(app.concurrency_limit.acquire()?);
+    let _ = context.permit.set(app.concurrency_limit.acquire()?);
     let (key, state) = find_key(app, key, || client_ip(parts, &app.trusted_proxies)).await?;
-    context.set_api_key(&state);
+    let _ = context.api_key.set(Arc::clone(&state));
     if let Some(error) = ErrorCode::of_key(&state, Utc::now()) {
         return Err(error.into());
     }
@@ -92,7 +111,7 @@ async fn find_key(
 
 fn check_rate_limit(key: &Key, context: &RequestContext) -> Result<(), ApiError> {
     let Some(allowance) = key.admit(Instant::now()) else { return Ok(()) };
-    context.set_rate_limit(allowance);
+    let _ = context.rate_limit.set(allowance);
     if allowance.admitted { Ok(()) } else { Err(ApiError::too_many_requests(allowance.reset)) }
 }
 

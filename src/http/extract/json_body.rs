@@ -28,7 +28,7 @@ pub(super) async fn read(request: &Parts, body: Body, longest: Duration) -> Resu
     let collected = timeout(longest, collect(body)).await;
     let result = collected.unwrap_or_else(|_| Err(ErrorCode::RequestTimeout.into()));
     if result.is_err() {
-        RequestContext::of(&request.extensions).set_body_unread();
+        let _ = RequestContext::of(&request.extensions).body_unread.set(());
     }
     result
 }

@@ -9,11 +9,10 @@ mod authentication;
 mod json_body;
 mod prefer;
 mod unrouted;
-mod valid_api_key;
 
 pub(crate) use api_json::ApiJson;
 pub(crate) use api_query::{ApiQuery, ParseQuery, QueryParameters};
+pub(crate) use authentication::ValidApiKey;
 pub(crate) use json_body::blank_is_absent;
 pub(crate) use prefer::Prefer;
 pub(crate) use unrouted::count_unrouted;
-pub(crate) use valid_api_key::ValidApiKey;

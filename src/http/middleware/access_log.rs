@@ -39,7 +39,7 @@ pub(crate) async fn access_log(
     let span = error_span!("request", id = guard.id(), trace_id = guard.trace_id);
     let id = guard.id.clone();
     let mut response = next.run(request).instrument(span).await;
-    if guard.context.is_body_unread() && version != Version::HTTP_2 {
+    if guard.context.body_unread.get().is_some() && version != Version::HTTP_2 {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     guard.complete(&response);
@@ -56,15 +56,15 @@ struct AccessLogGuard {
     trace_id: Option<String>,
     method: &'static str,
     route: Option<MatchedPath>,
-    context: RequestContext,
+    context: Arc<RequestContext>,
     completed: bool,
 }
 
 impl AccessLogGuard {
     fn new(request: &mut Request, metrics: Arc<Metrics>) -> Self {
         metrics.request_begins();
-        let context = RequestContext::default();
-        request.extensions_mut().insert(context.clone());
+        let context = Arc::<RequestContext>::default();
+        request.extensions_mut().insert(Arc::clone(&context));
         Self {
             metrics,
             started: Instant::now(),
@@ -90,7 +90,7 @@ impl AccessLogGuard {
         let route = self.route.as_ref().map_or("(none)", MatchedPath::as_str);
         let duration = self.started.elapsed();
         self.metrics.request_ends(route, self.method, status, error, duration);
-        let key = self.context.api_key();
+        let key = self.context.api_key.get();
         info!(
             parent: None,
             id = self.id(),

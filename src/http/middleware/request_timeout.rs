@@ -23,8 +23,8 @@ pub(crate) async fn request_timeout(
         tracing::warn!("request timed out");
         ApiError::from(ErrorCode::ServiceUnavailable).into_response()
     });
-    if let Some(allowance) = context.rate_limit() {
-        headers::insert_rate_limit(response.headers_mut(), allowance);
+    if let Some(allowance) = context.rate_limit.get() {
+        headers::insert_rate_limit(response.headers_mut(), *allowance);
     }
     response
 }

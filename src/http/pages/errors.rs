@@ -8,7 +8,6 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use maud::{Markup, html};
-use serde::Serialize;
 
 use super::accept::prefers_json;
 use super::layout;
@@ -23,28 +22,10 @@ pub(super) fn routes() -> Router<Arc<AppState>> {
     })
 }
 
-#[derive(Serialize)]
-struct Explanation {
-    code: &'static str,
-    status: u16,
-    message: &'static str,
-    description: &'static str,
-    meaning: &'static str,
-    remedy: &'static str,
-}
-
-impl From<&Entry> for Explanation {
-    fn from(entry: &Entry) -> Self {
-        let Entry { code, status, message, description, meaning, remedy } = *entry;
-        Self { code, status: status.as_u16(), message, description, meaning, remedy }
-    }
-}
-
 async fn all(headers: HeaderMap) -> Response {
     let entries = ErrorCode::ALL.iter().map(|code| code.entry());
     if prefers_json(&headers) {
-        let errors: Vec<_> = entries.map(|entry| Explanation::from(&entry)).collect();
-        return vary(Json(errors));
+        return vary(Json(entries.collect::<Vec<_>>()));
     }
     let page = html! {
         main.prose {
@@ -67,7 +48,7 @@ async fn all(headers: HeaderMap) -> Response {
 
 fn one(headers: &HeaderMap, entry: &Entry) -> Response {
     if prefers_json(headers) {
-        return vary(Json(Explanation::from(entry)));
+        return vary(Json(entry));
     }
     let page = html! {
         main.prose {
