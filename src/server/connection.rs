@@ -17,9 +17,9 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use super::Peer;
 use super::connection_state::ConnectionState;
 use super::lingering_close::LingeringStream;
+use super::peer::Peer;
 use crate::config::Timeouts;
 
 /// The request line and the headers. The longest of the API have a key, an identity id and a search term.

@@ -94,3 +94,44 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for LingeringStream<S> {
         Poll::Ready(Ok(()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use hyper::Version;
+    use tokio::io::{AsyncWriteExt, duplex};
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn discards_input_until_the_client_closes() {
+        let (mut client, server) = duplex(16);
+        let mut stream = LingeringStream::new(server, ConnectionState::new());
+        let send_and_close = async {
+            client.write_all(&[0; 100_000]).await.unwrap();
+            drop(client);
+        };
+        let start = Instant::now();
+        let (closed, ()) = tokio::join!(stream.shutdown(), send_and_close);
+        closed.unwrap();
+        assert_eq!(start.elapsed(), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn does_not_wait_longer_than_the_timeout() {
+        let (_client, server) = duplex(16);
+        let start = Instant::now();
+        LingeringStream::new(server, ConnectionState::new()).shutdown().await.unwrap();
+        assert_eq!(start.elapsed().as_secs(), LINGER_TIMEOUT.as_secs());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn does_not_wait_without_unread_input() {
+        let (_client, server) = duplex(16);
+        let state = ConnectionState::new();
+        drop(state.request_received(Version::HTTP_11));
+        let start = Instant::now();
+        LingeringStream::new(server, state).shutdown().await.unwrap();
+        assert_eq!(start.elapsed(), Duration::ZERO);
+    }
+}

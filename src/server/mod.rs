@@ -12,9 +12,11 @@ mod connection_state;
 mod lingering_close;
 mod log_throttle;
 mod open_files;
+mod peer;
 mod tls;
 
 pub(crate) use open_files::raise_open_file_limit;
+pub(crate) use peer::Peer;
 pub use tls::Certificate;
 
 use std::io;
@@ -35,14 +37,6 @@ use crate::metrics::Connections;
 
 /// The pause after a failed accept. The usual cause is a lack of file descriptors, which lasts until a connection ends.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
-
-/// The other end of a connection, an extension of each of its requests.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Peer {
-    pub(crate) ip: IpAddr,
-    /// Whether the connection is HTTPS.
-    pub(crate) tls: bool,
-}
 
 /// Serves HTTP, or HTTPS with a certificate, until `shutdown` is cancelled. Then no connection is accepted any more,
 /// and those that are open have the shutdown timeout to get the answers of requests in flight.
