@@ -1,9 +1,8 @@
-//! The error registry (contract §4) and the one shape that every refusal has.
+//! The error registry (contract §4), and the one shape in which errors reach a client.
 //!
-//! [`ErrorCode`] is the table: code, status, message and description, word by word as documented, and what each means and
-//! how to mend it. An [`ApiError`] is one
-//! row of it on its way to a client. A database error becomes one by [`From`]: what a retry may mend is 503, the rest is
-//! a 500 that says nothing, and its cause is logged here, once.
+//! [`ErrorCode`] is the table: code, status, message and description are documented word by word; meaning and remedy
+//! are for people and may be improved. An [`ApiError`] is one occurrence. A database error becomes one by [`From`]: 503
+//! if a retry may succeed, else a 500 that says nothing of the cause, which is logged here, once.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -12,30 +11,37 @@ use axum::Json;
 use axum::http::header;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
+use chrono::{DateTime, Utc};
+use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
-use crate::db::Failure;
+use crate::db;
+use crate::db::api_key::KeyState;
 use crate::group_commit::WriteError;
 
-/// How long a client is asked to wait when the server is short of something.
+/// `Retry-After` of a 503. The same for every cause, as the server does not know how long one lasts.
 const RETRY_LATER: Duration = Duration::from_secs(1);
 
 /// A row of the registry.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize)]
 pub struct Entry {
     /// Never changes its meaning.
     pub code: &'static str,
-    /// The usual status.
+    /// An occurrence may have another one.
+    #[serde(serialize_with = "serialize_status")]
     pub status: StatusCode,
     /// The same for every occurrence.
     pub message: &'static str,
-    /// Said when an occurrence has nothing better to say.
+    /// Of occurrences without a description of their own.
     pub description: &'static str,
     /// What has happened, for the developer who looks the code up.
     pub meaning: &'static str,
     /// What that developer can do about it.
     pub remedy: &'static str,
+}
+
+fn serialize_status<S: Serializer>(status: &StatusCode, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u16(status.as_u16())
 }
 
 /// The table's rows become the variants of [`ErrorCode`], [`ErrorCode::ALL`] and [`ErrorCode::entry`].
@@ -47,7 +53,7 @@ macro_rules! registry {
         pub enum ErrorCode { $($name),* }
 
         impl ErrorCode {
-            /// Every one of them.
+            /// The whole registry.
             pub const ALL: &[Self] = &[$(Self::$name),*];
 
             /// Its row of the registry.
@@ -65,19 +71,19 @@ registry! {
         message: "Organisation API key is empty. Please add your API key to request query."
         description: ""
         meaning: "The request has no API key, or an empty one."
-        remedy: "Add ?apiKey=… to the address, or the header Authorization: Bearer …, or the member apiKey to the JSON body."
+        remedy: "Add ?apiKey=… to the URL, or the header Authorization: Bearer …, or the member apiKey to the JSON body."
     }
     ApiKeyIsNotInValidFormat "PUBLIC_API_KEY_IS_NOT_IN_VALID_FORMAT" NOT_FOUND {
         message: "Organisation API key does not match expected format."
         description: "Please use 32 char length key generated from system."
         meaning: "What was sent as the key cannot be one: a key is PROD, DEV_ or ROOT followed by 28 letters or digits."
-        remedy: "Copy the whole key again, without spaces or quotes. If there are keys in several places, the one in the query counts, then the Bearer header, then the body."
+        remedy: "Copy the whole key again, without spaces or quotes. Of several keys the one in the query counts, then the Bearer header, then the body."
     }
     ApiKeySampleValue "PUBLIC_API_KEY_SAMPLE_VALUE" NOT_FOUND {
         message: "Sample API key cannot be used."
         description: "The key printed in the documentation is an example. Please use a key of your organisation."
         meaning: "The key is the one that is printed in the documentation. Only a server in demo mode accepts it."
-        remedy: "Use a key of your own organisation; whoever runs the server makes one with customer-match key create."
+        remedy: "Use a key of your own organisation; the operator of the server creates one with customer-match key create."
     }
     ApiKeyDoesNotExist "PUBLIC_API_KEY_DOES_NOT_EXIST" NOT_FOUND {
         message: "Organisation API key does not exist or is broken."
@@ -95,7 +101,7 @@ registry! {
         message: "Organisation API key is not active now."
         description: ""
         meaning: "The key exists but is switched off."
-        remedy: "Ask whoever runs the server to switch it on again, or for another key."
+        remedy: "Ask the operator of the server to switch it on again, or for another key."
     }
     ApiKeyHasBeenExpired "PUBLIC_API_KEY_HAS_BEEN_EXPIRED" NOT_FOUND {
         message: "Organisation API key has been expired."
@@ -106,8 +112,8 @@ registry! {
     ApiKeyTooManyRequest "PUBLIC_API_KEY_TOO_MANY_REQUEST" TOO_MANY_REQUESTS {
         message: "Too many requests"
         description: "The limit of this API key is used up. Please retry later."
-        meaning: "More requests came within a minute than the key is allowed, or more with unknown keys than an address is. Nothing was done."
-        remedy: "Wait for as many seconds as the header Retry-After says, then send the same request again. X-RateLimit-Remaining tells before it happens."
+        meaning: "More requests came within a minute than the key is allowed, or more with invalid keys than a client IP address is. Nothing was done."
+        remedy: "Wait for as many seconds as the header Retry-After says, then send the same request again. X-RateLimit-Remaining shows in advance how many requests are left."
     }
     ApiKeyScopeNotAllowed "PUBLIC_API_KEY_SCOPE_NOT_ALLOWED" FORBIDDEN {
         message: "API key does not have the required scope for this endpoint."
@@ -118,7 +124,7 @@ registry! {
     CustomerDetailNotPermitted "PUBLIC_CUSTOMER_DETAIL_NOT_PERMITTED" NOT_FOUND {
         message: "You have no permission to load this customer detail."
         description: "Wrong cuRefNo or your profile is not manager of this customer."
-        meaning: "The customer who is logged in may see its own detail and those of the customers it manages. The one that was asked for is none of them, or nobody."
+        meaning: "The customer who is logged in may see its own detail and those of the customers it manages. The customer that was asked for is none of them, or does not exist."
         remedy: "Check cuRefNo. To see another customer's detail, match the two first, with the one who is logged in as the manager."
     }
     UserMustBeAuthorized "INTERNAL_USER_MUST_BE_AUTHORIZED" UNAUTHORIZED {
@@ -130,20 +136,20 @@ registry! {
     ValidationFailed "INTERNAL_VALIDATION_FAILED" UNPROCESSABLE_ENTITY {
         message: "Request payload failed validation."
         description: ""
-        meaning: "A field or parameter breaks a rule. The description names both; error.field is a JSON pointer into the body, or the parameter's name. The status is 400 when the body is not JSON at all or the request not HTTP, and 431 when its headers are too long."
-        remedy: "Correct the field and send the request again. Sent again as it is, it will be refused again."
+        meaning: "A field or parameter breaks a rule. The description names both; error.field is a JSON pointer into the body, or the parameter's name. The status is 400 when the body is not JSON at all."
+        remedy: "Correct the field and send the request again. An unchanged request will be rejected again."
     }
     ResourceNotFound "INTERNAL_RESOURCE_NOT_FOUND" NOT_FOUND {
         message: "Resource not found."
         description: ""
         meaning: "The description names what is not there: a customer, a relation, a path. What belongs to another organisation or was deleted looks the same."
-        remedy: "Check the reference number (it is case-sensitive), the address of the endpoint, and that the key belongs to the organisation whose customer this is."
+        remedy: "Check the reference number (it is case-sensitive), the URL of the endpoint, and that the key belongs to the organisation whose customer this is."
     }
     MethodNotAllowed "INTERNAL_METHOD_NOT_ALLOWED" METHOD_NOT_ALLOWED {
         message: "Method not allowed."
         description: "The header Allow names the methods of this path."
         meaning: "The path exists, but not for this HTTP method."
-        remedy: "Use a method that the header Allow names. A redirect from http to https can turn a POST into a GET: call the final address."
+        remedy: "Use a method that the header Allow names. A redirect from http to https can turn a POST into a GET: call the final URL."
     }
     PayloadTooLarge "INTERNAL_PAYLOAD_TOO_LARGE" PAYLOAD_TOO_LARGE {
         message: "Request payload is too large."
@@ -154,30 +160,45 @@ registry! {
     UnsupportedMediaType "INTERNAL_UNSUPPORTED_MEDIA_TYPE" UNSUPPORTED_MEDIA_TYPE {
         message: "Unsupported media type."
         description: "Please send a JSON body with the header Content-Type: application/json."
-        meaning: "The request does not say that its body is JSON."
-        remedy: "Send the header Content-Type: application/json. curl -d alone says that the body is a form."
+        meaning: "The request does not declare its body as JSON."
+        remedy: "Send the header Content-Type: application/json. Without that header curl -d declares a form."
     }
     RequestTimeout "INTERNAL_REQUEST_TIMEOUT" REQUEST_TIMEOUT {
         message: "Request timed out."
         description: "The request was not complete in time. It is safe to send it again."
-        meaning: "The body of the request did not arrive in whole within the time that the server allows."
+        meaning: "The whole body of the request did not arrive within the time that the server allows."
         remedy: "Send it again: a match that was made already is not made twice. If it happens often, look at the network between client and server."
     }
     ServiceUnavailable "INTERNAL_SERVICE_UNAVAILABLE" SERVICE_UNAVAILABLE {
         message: "Service unavailable."
         description: "The service cannot answer now. It is safe to send the request again."
-        meaning: "The server is busier than it can bear, is about to stop, or cannot reach its database."
+        meaning: "The server is at the limit of its capacity, is about to stop, or cannot reach its database. A write may have taken effect before the error."
         remedy: "Wait for as many seconds as the header Retry-After says, then send the same request again; wait longer each time."
     }
     InternalError "INTERNAL_ERROR" INTERNAL_SERVER_ERROR {
         message: "Internal server error."
         description: "The error has been recorded under the id in the header X-Request-Id."
         meaning: "A defect of the server. Its log has the cause; the answer says nothing of it."
-        remedy: "Tell whoever runs the server the X-Request-Id of the answer. Sending the request again does no harm."
+        remedy: "Tell the operator of the server the X-Request-Id of the answer. Sending the request again does no harm."
     }
 }
 
-/// A refusal on its way to the client, in the documented shape `{"error":{"code","message","description"}}`.
+impl ErrorCode {
+    /// The error of a key in this state, in the documented order of checks; `None` for a key that may be used.
+    pub(crate) fn of_key(state: &KeyState, now: DateTime<Utc>) -> Option<Self> {
+        if state.deleted_at.is_some() {
+            Some(Self::ApiKeyHasBeenDeleted)
+        } else if !state.active {
+            Some(Self::ApiKeyIsNotActive)
+        } else if state.expires_at.is_some_and(|at| at <= now) {
+            Some(Self::ApiKeyHasBeenExpired)
+        } else {
+            None
+        }
+    }
+}
+
+/// An error on its way to the client, in the documented shape `{"error":{"code","message","description"}}`.
 #[derive(Debug, Clone)]
 pub struct ApiError {
     code: ErrorCode,
@@ -190,76 +211,62 @@ pub struct ApiError {
 impl ApiError {
     /// The input breaks a rule: `field` is a JSON pointer into the body (RFC 6901) or a query parameter's name, and the
     /// description names both field and rule.
-    pub fn invalid(field: impl Into<String>, description: impl Into<Cow<'static, str>>) -> Self {
+    pub(crate) fn invalid(field: impl Into<String>, description: impl Into<Cow<'static, str>>) -> Self {
         Self { field: Some(field.into()), ..Self::from(ErrorCode::ValidationFailed).described(description) }
     }
 
     /// A required member of the body is absent or null.
-    pub fn missing_field(name: &str) -> Self {
+    pub(crate) fn missing_field(name: &str) -> Self {
         Self::invalid(format!("/{name}"), format!("Field \"{name}\" is required."))
     }
 
     /// The body is not JSON at all, which is 400 and not 422.
-    pub fn not_json(description: impl Into<Cow<'static, str>>) -> Self {
+    pub(crate) fn not_json(description: impl Into<Cow<'static, str>>) -> Self {
         Self {
             status: StatusCode::BAD_REQUEST,
             ..Self::from(ErrorCode::ValidationFailed).described(description)
         }
     }
 
-    /// What came is no request: no HTTP/1.1, or a line and headers that are longer than may be. The status says which.
-    pub fn unreadable(status: StatusCode) -> Self {
-        let description = if status == StatusCode::BAD_REQUEST {
-            "What was sent is not a request in HTTP/1.1."
-        } else {
-            "The line and the headers of a request have at most 32 KiB in all, and there are at most 100 headers."
-        };
-        Self { status, ..Self::from(ErrorCode::ValidationFailed).described(description) }
-    }
-
-    /// What the request names is not there, or not for this key to see; both look the same.
-    pub fn not_found(description: impl Into<Cow<'static, str>>) -> Self {
+    /// What the request names does not exist, or belongs to another organisation; the error is the same.
+    pub(crate) fn not_found(description: impl Into<Cow<'static, str>>) -> Self {
         Self::from(ErrorCode::ResourceNotFound).described(description)
     }
 
-    /// The key's calls of the last minute are as many as it may have; one more is let in after this time.
+    /// The key's limit is used up; the next call is admitted after this time.
     pub fn too_many_requests(retry_after: Duration) -> Self {
         Self { retry_after: Some(retry_after), ..ErrorCode::ApiKeyTooManyRequest.into() }
     }
 
-    /// As above, for a client that has tried too many keys that do not exist.
-    pub fn too_many_guesses(retry_after: Duration) -> Self {
-        let description = "Too many calls with unknown API keys came from your address. Please retry later.";
+    /// The client has tried too many keys that do not exist; it may try the next after this time.
+    pub(crate) fn too_many_invalid_keys(retry_after: Duration) -> Self {
+        let description =
+            "Too many calls with invalid API keys came from your IP address. Please retry later.";
         Self::too_many_requests(retry_after).described(description)
     }
 
-    /// The server cannot do it now, for this reason.
-    pub fn unavailable(description: &'static str) -> Self {
+    pub(crate) fn unavailable(description: &'static str) -> Self {
         Self::from(ErrorCode::ServiceUnavailable).described(description)
     }
 
-    /// The status that it is answered with.
-    pub fn status(&self) -> StatusCode {
+    pub(crate) fn status(&self) -> StatusCode {
         self.status
     }
 
-    /// What broke a rule: a JSON pointer into the body, or a query parameter's name.
-    pub fn field(&self) -> Option<&str> {
+    pub(crate) fn field(&self) -> Option<&str> {
         self.field.as_deref()
     }
 
-    /// Its row of the registry.
-    pub fn entry(&self) -> Entry {
+    pub(crate) fn entry(&self) -> Entry {
         self.code.entry()
     }
 
-    /// The body that it is answered with.
-    pub fn envelope(&self) -> Envelope<'_> {
+    pub(crate) fn envelope(&self) -> Envelope<'_> {
         let Entry { code, message, .. } = self.entry();
         Envelope { error: Detail { code, message, description: &self.description, field: self.field() } }
     }
 
-    /// Where the code is explained.
+    /// The header `Link`, to the page that explains the code.
     fn help(&self) -> HeaderValue {
         #[expect(clippy::expect_used, reason = "codes are letters and underscores")]
         HeaderValue::try_from(format!("</errors/{}>; rel=\"help\"", self.entry().code))
@@ -279,19 +286,13 @@ impl From<ErrorCode> for ApiError {
     }
 }
 
-impl Failure for ApiError {
-    fn database(&self) -> Option<&sqlx::Error> {
-        None
-    }
-}
-
 impl From<&sqlx::Error> for ApiError {
     fn from(error: &sqlx::Error) -> Self {
-        if crate::db::is_transient(error) {
+        if db::is_transient(error) {
             tracing::warn!(%error, "the database is unavailable");
             ErrorCode::ServiceUnavailable.into()
         } else {
-            tracing::error!(%error, "the database refused a statement");
+            tracing::error!(%error, "the database rejected a statement");
             ErrorCode::InternalError.into()
         }
     }
@@ -321,17 +322,17 @@ impl From<sqlx::Error> for ApiError {
     }
 }
 
-/// The documented shape of every refusal.
+/// The documented shape of every error.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Error)]
-pub struct Envelope<'a> {
+pub(crate) struct Envelope<'a> {
     error: Detail<'a>,
 }
 
 #[derive(Serialize, ToSchema)]
 #[schema(as = ErrorDetail)]
 struct Detail<'a> {
-    /// What to decide by: codes never change their meaning. New ones may be added; decide by the status then.
+    /// What clients decide by: codes never change their meaning. New ones may be added; for those decide by the status.
     #[schema(examples("INTERNAL_VALIDATION_FAILED"))]
     code: &'a str,
     /// The same for every occurrence of the code.
@@ -351,13 +352,13 @@ impl IntoResponse for ApiError {
         if let Some(time) = self.retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, whole_seconds(time).into());
         }
-        // For the request's log event.
+        // For the access log.
         response.extensions_mut().insert(self.code);
         response
     }
 }
 
-/// A time to wait, as headers have it: rounded up, so that nobody comes too early.
+/// Rounded up, so that a client which waits as long is not early.
 pub(crate) fn whole_seconds(time: Duration) -> u64 {
     time.as_secs() + u64::from(time.subsec_nanos() > 0)
 }

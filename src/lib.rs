@@ -1,6 +1,9 @@
-//! The map of the house. A request goes [`http`] → [`domain`] → [`group_commit`] → [`db`]; none of these knows of one before
-//! it.
+//! A self-hosted HTTP server for the customer relation of BizKitHub's API.
+//!
+//! A request goes [`server`] → [`http`] → [`domain`] → [`group_commit`] → [`db`]; none of these imports one before it,
+//! except that `http` reads the peer that `server` attaches to a request. [`app`] starts and stops all of them.
 
+pub mod app;
 pub mod cli;
 pub mod config;
 pub mod db;
@@ -15,3 +18,4 @@ pub mod log;
 pub mod metrics;
 pub mod private_postgres;
 pub mod rate_limit;
+pub mod server;

@@ -43,6 +43,7 @@ pub struct Connections {
     pub open: Gauge,
     refused: Family<LimitLabels, Counter>,
     pub failed: Counter,
+    pub malformed_requests: Counter,
 }
 
 /// Why a connection is one too many.
@@ -172,10 +173,12 @@ impl Metrics {
         registry.register("requests_under_way", "Requests that have not ended", self.under_way.clone());
         registry.register("refusals", "Answers that are errors, by their code", self.refusals.clone());
         registry.register("matches", "Matches that were made, by what came of them", self.matches.clone());
-        let Connections { open, refused, failed } = self.connections();
+        let Connections { open, refused, failed, malformed_requests } = self.connections();
         registry.register("connections", "Of clients, that are open", open);
         registry.register("connections_refused", "Those too many, by the limit", refused);
         registry.register("connections_failed", "Those that could not be accepted", failed);
+        let malformed = "Malformed requests, which the HTTP library rejected by itself";
+        registry.register("http_malformed_requests", malformed, malformed_requests);
         let Counters { batch_sizes, retries, isolated, lost_answers } = group_commit.counters().clone();
         registry.register("match_batch_size", "Writes in one commit", batch_sizes);
         registry.register("match_batch_retries", "Batches that were attempted again", retries);

@@ -7,9 +7,10 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::http::response::Parts;
 use axum::http::{Method, Request, StatusCode, header};
+use customer_match::app::App;
 use customer_match::config::Config;
 use customer_match::error::ErrorCode;
-use customer_match::http::{App, document, router};
+use customer_match::http::openapi_document;
 use customer_match::private_postgres::PrivatePostgres;
 use customer_match::{db, demo};
 use http_body_util::BodyExt;
@@ -47,9 +48,9 @@ impl Server {
             let config = Config::from_flags(&FLAGS).unwrap();
             let pool = db::pool(options, config.pool.max_connections);
             demo::set_up(&pool).await.unwrap();
-            router(App::new(pool, &config, true, CancellationToken::new()))
+            App::start(pool, &config, true, CancellationToken::new()).router()
         });
-        Self { runtime, router, document: serde_json::from_str(document()).unwrap() }
+        Self { runtime, router, document: serde_json::from_str(openapi_document()).unwrap() }
     }
 
     /// Calls the router and holds the answer against the contract.

@@ -12,6 +12,6 @@ pub(super) struct OpenApi;
 
 impl OpenApi {
     pub(super) fn run(self) -> anyhow::Result<()> {
-        Ok(stdout().write_all(http::document().as_bytes())?)
+        Ok(stdout().write_all(http::openapi_document().as_bytes())?)
     }
 }

@@ -2,7 +2,6 @@
 
 use std::io::{Write, stdout};
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
@@ -10,22 +9,17 @@ use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
-use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::database::Database;
+use crate::app::App;
 use crate::config::{Address, Config, Tls};
 use crate::demo;
 use crate::domain::ApiKey;
-use crate::http::tls::Certificate;
-use crate::http::{self, App, measure, server};
-use crate::metrics::Connections;
+use crate::server::{self, Certificate};
 
 /// As a shell reports a process that SIGINT ended.
 const EXIT_INTERRUPTED: i32 = 130;
-/// Closing a connection takes one message.
-const POOL_CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Serve the API (what happens without a subcommand).
 #[derive(Args)]
@@ -38,7 +32,7 @@ impl Serve {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let config = &self.config;
         config.check()?;
-        server::allow_files(config.limits);
+        server::raise_open_file_limit(config.limits);
         let shutdown = shutdown_on_signal()?;
         let certificate = certificate(&config.tls)?;
         let listener = listen(&config.listen.address, "--listen").await?;
@@ -46,7 +40,7 @@ impl Serve {
             Some(address) => Some(listen(address, "--metrics-listen").await?),
             None => None,
         };
-        // A signal ends the start too, at whatever it waits for.
+        // A signal ends the start too, whatever it waits for.
         let opened = shutdown.run_until_cancelled(config.database.open_for_serving()).await;
         let Some(database) = opened.transpose()? else { return Ok(()) };
         let result = match shutdown.run_until_cancelled(self.prepare(&database)).await {
@@ -54,19 +48,8 @@ impl Serve {
                 let metrics_address = metrics_listener.as_ref().map(TcpListener::local_addr).transpose()?;
                 let url = format!("{}://{}", config.tls.scheme(), listener.local_addr()?);
                 announce(&url, metrics_address, &database, self.demo(&database));
-                let app = App::new(pool.clone(), config, self.demo(&database), shutdown.clone());
-                let keys = app.keys();
-                let measured = serve_metrics(metrics_listener, &app, config, &shutdown);
-                let connections = app.connections();
-                let router = http::router(app);
-                server::serve(listener, certificate, router, config, connections, shutdown.clone()).await;
-                if let Some(measured) = measured {
-                    measured.await?;
-                }
-                keys.close().await;
-                // A statement that outlasted the drain is not waited for.
-                let _ = timeout(POOL_CLOSE_TIMEOUT, pool.close()).await;
-                Ok(())
+                let app = App::start(pool, config, self.demo(&database), shutdown.clone());
+                app.serve(listener, certificate, metrics_listener, config).await
             }
             Some(Err(error)) => Err(error),
             None => Ok(()),
@@ -98,22 +81,7 @@ async fn listen(address: &Address, flag: &str) -> anyhow::Result<TcpListener> {
         .with_context(|| format!("cannot listen on {address}; {flag} chooses another address"))
 }
 
-/// Serves the metrics in a task of its own, if they are to be served.
-fn serve_metrics(
-    listener: Option<TcpListener>,
-    app: &App,
-    config: &Config,
-    shutdown: &CancellationToken,
-) -> Option<JoinHandle<()>> {
-    let (router, config, shutdown) = (measure::router(app), config.clone(), shutdown.clone());
-    listener.map(|listener| {
-        tokio::spawn(async move {
-            server::serve(listener, None, router, &config, Connections::default(), shutdown).await;
-        })
-    })
-}
-
-/// What to serve HTTPS with, if that is to be done: read now, and again at each SIGHUP.
+/// The certificate and its key, if HTTPS is on: read now, and again at each SIGHUP.
 fn certificate(tls: &Tls) -> anyhow::Result<Option<Certificate>> {
     let Some(first) = tls.server_config()? else { return Ok(None) };
     let mut hang_up = signal(SignalKind::hangup())?;
@@ -134,7 +102,8 @@ fn certificate(tls: &Tls) -> anyhow::Result<Option<Certificate>> {
     Ok(Some(certificate))
 }
 
-/// Cancelled by SIGTERM or Ctrl-C. The second of them ends the process at once; its Postgres stops by itself.
+/// Cancelled by the first SIGTERM or SIGINT. The second ends the process at once; a private Postgres then stops by
+/// itself.
 fn shutdown_on_signal() -> anyhow::Result<CancellationToken> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -156,7 +125,7 @@ fn shutdown_on_signal() -> anyhow::Result<CancellationToken> {
     Ok(shutdown)
 }
 
-/// Tells whoever started the server where it is and what to do next. A closed stdout is no reason not to serve.
+/// Prints where the server listens and what to do next. A closed stdout does not stop the server.
 fn announce(url: &str, metrics: Option<SocketAddr>, database: &Database, demo: bool) {
     let mut text = format!("customer-match {} listens on {url}\n", env!("CARGO_PKG_VERSION"));
     if let Some(metrics) = metrics {

@@ -54,40 +54,28 @@ pub fn pool(options: PgConnectOptions, max_connections: u32) -> PgPool {
         .connect_lazy_with(options)
 }
 
-/// Why something was not done.
-pub trait Failure {
-    /// The database's error, if that is why; any other reason is an answer.
-    fn database(&self) -> Option<&sqlx::Error>;
-}
-
-impl Failure for sqlx::Error {
-    fn database(&self) -> Option<&sqlx::Error> {
-        Some(self)
-    }
-}
-
-/// Works on a connection of the pool for as long as a statement may take, all statements together. After a failure that
-/// may be the connection's the next request gets another one, which may lead to another server.
+/// Works on a connection of the pool for as long as a statement may take, all statements together. A connection that failed
+/// in a way that it may fail again is closed, and the next request gets another one, which may lead to another server.
 ///
 /// # Errors
 ///
-/// Those of the work; no connection was to be had; the work took too long and may or may not have been done.
-pub async fn run<T, E: Failure + From<sqlx::Error>>(
+/// Those of the work; the pool has no connection to lend; the work took too long and may or may not have been done.
+pub async fn run<T>(
     pool: &PgPool,
-    work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, E>,
-) -> Result<T, E> {
+    work: impl AsyncFnOnce(&mut PgConnection) -> sqlx::Result<T>,
+) -> sqlx::Result<T> {
     let since = Instant::now();
     let connection = pool.acquire().await;
     POOL_WAITS.observe(since.elapsed().as_secs_f64());
     let mut lent = Lent { connection: connection?, spent: false };
     match timeout(WORK_TIMEOUT, work(&mut lent.connection)).await {
         Ok(result) => {
-            lent.spent = result.as_ref().err().and_then(Failure::database).is_some_and(may_recur);
+            lent.spent = result.as_ref().err().is_some_and(may_recur);
             result
         }
         Err(elapsed) => {
             lent.spent = true;
-            Err(sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, elapsed)).into())
+            Err(sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, elapsed)))
         }
     }
 }

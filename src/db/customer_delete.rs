@@ -2,9 +2,8 @@
 
 use sqlx::{Connection, PgConnection, PgPool};
 
-use super::Failure;
 use super::organisation;
-use super::retry::retry;
+use super::retry::{Failure, retry};
 use crate::domain::{CuRefNo, ProfileText};
 
 /// Why a customer was not deleted; nothing was written.

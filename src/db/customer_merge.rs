@@ -2,9 +2,8 @@
 
 use sqlx::{Connection, PgConnection, PgPool, PgTransaction};
 
-use super::Failure;
 use super::organisation;
-use super::retry::retry;
+use super::retry::{Failure, retry};
 use crate::domain::{CuRefNo, Notice};
 
 /// Which customers become one.

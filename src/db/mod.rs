@@ -21,7 +21,7 @@ mod per_value_plan;
 pub mod retry;
 pub mod write_batch;
 
-pub use connections::{Failure, POOL_WAITS, pool, run};
+pub use connections::{POOL_WAITS, pool, run};
 
 use std::time::Duration;
 

@@ -2,12 +2,24 @@
 
 use std::time::Duration;
 
-use super::{Failure, customer, is_transient, violates};
+use super::{customer, is_transient, violates};
 
 /// Attempts before the caller is told to come back.
 const ATTEMPTS: u32 = 4;
 /// The longest pause before the second attempt; it doubles with each.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
+
+/// Why a write of an operator was not done.
+pub trait Failure {
+    /// The database's error, if another attempt may be made after it.
+    fn database(&self) -> Option<&sqlx::Error>;
+}
+
+impl Failure for sqlx::Error {
+    fn database(&self) -> Option<&sqlx::Error> {
+        Some(self)
+    }
+}
 
 /// Repeats an idempotent write while the database loses a race or a connection over it.
 pub async fn retry<T, E: Failure, F>(attempt: impl Fn() -> F) -> Result<T, E>

@@ -1,4 +1,4 @@
-//! What every answer has in common, and the ones that no endpoint gives.
+//! What all answers have in common, and those that come from no endpoint.
 
 use axum::body::Body;
 use axum::http::{Method, Request, header};
@@ -51,7 +51,7 @@ async fn a_wrong_method_is_405_and_names_the_right_ones(
 }
 
 #[tokio::test]
-async fn without_its_database_the_server_is_unavailable_not_broken() {
+async fn without_its_database_the_server_answers_503() {
     let service = Service::start().await;
     service.pool.close().await;
     let answer = service.post_match(json!({ "managerCuRefNo": MANAGER, "customerCuRefNo": CUSTOMER })).await;
@@ -60,7 +60,7 @@ async fn without_its_database_the_server_is_unavailable_not_broken() {
 }
 
 #[tokio::test]
-async fn a_defect_says_nothing_of_its_cause() {
+async fn a_500_says_nothing_of_its_cause() {
     let service = Service::start().await;
     service.execute("alter table customer_match rename column notice to renamed").await;
     let answer = service.post_match(json!({ "managerCuRefNo": MANAGER, "customerCuRefNo": CUSTOMER })).await;
@@ -79,7 +79,7 @@ async fn a_defect_says_nothing_of_its_cause() {
 }
 
 #[rstest]
-#[case::sane("front-end_1.42", true)]
+#[case::harmless("front-end_1.42", true)]
 #[case::empty("", false)]
 #[case::white_space("a b", false)]
 #[case::hostile("\"><script>", false)]
@@ -88,7 +88,7 @@ async fn a_defect_says_nothing_of_its_cause() {
 #[case::identity("a-0123456789abcdefghijABCDEFGHIJKL", false)]
 #[case::hexadecimal("4bf92f3577b34da6a3ce929d0e0e4736", true)]
 #[tokio::test]
-async fn a_request_id_is_taken_over_when_it_is_sane(#[case] id: &str, #[case] taken: bool) {
+async fn a_harmless_request_id_is_taken_over(#[case] id: &str, #[case] taken: bool) {
     let service = Service::start().await;
     let request = Request::get("/livez").header("x-request-id", id).body(Body::empty()).unwrap();
     assert_eq!(service.call(request).await.headers["x-request-id"] == id, taken);
@@ -113,10 +113,10 @@ async fn web_front_ends_of_any_origin_may_call() {
     assert_eq!(headers[header::ACCESS_CONTROL_ALLOW_HEADERS], "authorization,content-type");
     assert_eq!(headers[header::ACCESS_CONTROL_MAX_AGE], "7200");
 
-    // A refusal must be readable by the front end too.
-    let refused =
+    // An error must be readable by the front end too.
+    let rejected =
         json_request(MATCH).header(header::ORIGIN, "https://trainer.example").body(Body::empty()).unwrap();
-    let answer = service.call(refused).await;
+    let answer = service.call(rejected).await;
     answer.assert_error(404, "PUBLIC_API_KEY_IS_EMPTY");
     assert_eq!(answer.headers[header::ACCESS_CONTROL_ALLOW_ORIGIN], "*");
     assert_eq!(
@@ -145,7 +145,7 @@ async fn web_front_ends_may_be_named(#[case] origin: &str, #[case] allowed: bool
 }
 
 #[tokio::test]
-async fn browsers_are_told_to_be_careful() {
+async fn answers_have_security_headers() {
     let service = Service::start().await;
     for path in ["/livez", "/nothing", "/ping/v1"] {
         let headers = service.get(path).await.headers;

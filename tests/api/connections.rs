@@ -1,4 +1,4 @@
-//! Real connections, and clients that mean no good.
+//! Real connections, and abusive clients.
 
 use rstest::rstest;
 use rustix::process::{Resource, Rlimit, prlimit};
@@ -12,11 +12,11 @@ use crate::support::binary::{Server, on};
 use crate::support::listening::{Listening, parse, read_to_end};
 use crate::support::{CUSTOMER, MANAGER, MATCH, Service};
 
-/// How HTTP/2 begins, and the client's settings, of which there are none.
+/// HTTP/2's preface and an empty frame of the client's settings.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
 impl Listening {
-    /// A match whose writer waits for a lock, as long as nobody lets go of it.
+    /// Sends a match; the test holds a lock that its writer waits for.
     async fn match_with_header(&self, header: &str) -> TcpStream {
         let body = json!({ "managerCuRefNo": MANAGER, "customerCuRefNo": CUSTOMER }).to_string();
         let mut stream = self.connect().await;
@@ -46,22 +46,22 @@ async fn wait_for_a_lock(pool: &PgPool) {
 #[case::half_the_next_headers(b"GET /livez HTTP/1.1\r\nHost: h\r\n\r\nGET /livez HTTP/1.1\r\n")]
 #[case::no_further_request(b"GET /livez HTTP/1.1\r\nHost: h\r\n\r\n")]
 #[tokio::test]
-async fn who_sends_no_request_in_time_is_let_go(#[case] octets: &[u8]) {
+async fn a_connection_without_a_request_in_time_is_closed(#[case] bytes: &[u8]) {
     let listening = Listening::start(&["--header-timeout", "200ms", "--idle-timeout", "300ms"]).await;
-    listening.exchange(octets).await;
+    listening.exchange(bytes).await;
 }
 
 #[tokio::test]
-async fn a_body_that_does_not_come_is_408() {
+async fn a_body_that_does_not_arrive_in_time_is_408() {
     let listening = Listening::start(&["--body-timeout", "200ms"]).await;
     let head = "POST /api/v1/customer/create HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\n{";
     parse(&listening.exchange(head.as_bytes()).await).assert_error(408, "INTERNAL_REQUEST_TIMEOUT");
 }
 
-/// Neither sent, nor waited for.
+/// The declared length is enough: the server does not wait for the body.
 #[rstest]
-#[case::as_soon_as_it_says_so("")]
-#[case::and_is_not_sent_at_all("Expect: 100-continue\r\n")]
+#[case::as_soon_as_it_is_declared("")]
+#[case::without_being_sent("Expect: 100-continue\r\n")]
 #[tokio::test]
 async fn a_body_that_is_too_long_is_413(#[case] header: &str) {
     let listening = Listening::start(&[]).await;
@@ -76,20 +76,20 @@ async fn a_body_that_is_too_long_is_413(#[case] header: &str) {
     }
 }
 
-/// A client that sends all before it reads anything; what the server does not read would reset the connection.
+/// A client that sends everything before it reads anything: without a lingering close the unread rest would reset the connection.
 #[rstest]
 #[case::of_a_known_length("Content-Length: 8388608\r\n\r\n")]
 #[case::of_an_unknown_length("Transfer-Encoding: chunked\r\n\r\n800000\r\n")]
 #[tokio::test]
-async fn who_sends_a_body_that_is_too_long_can_read_its_413(#[case] header: &str) {
+async fn a_client_still_sending_can_read_its_413(#[case] header: &str) {
     let listening = Listening::start(&[]).await;
-    let mut octets = format!("POST {MATCH} HTTP/1.1\r\nHost: h\r\n{header}").into_bytes();
-    octets.resize(octets.len() + (8 << 20), b' ');
-    parse(&listening.exchange(&octets).await).assert_error(413, "INTERNAL_PAYLOAD_TOO_LARGE");
+    let mut bytes = format!("POST {MATCH} HTTP/1.1\r\nHost: h\r\n{header}").into_bytes();
+    bytes.resize(bytes.len() + (8 << 20), b' ');
+    parse(&listening.exchange(&bytes).await).assert_error(413, "INTERNAL_PAYLOAD_TOO_LARGE");
 }
 
 #[tokio::test]
-async fn requests_sent_at_once_are_answered_in_their_order() {
+async fn pipelined_requests_are_answered_in_order() {
     let listening = Listening::start(&[]).await;
     let last = "GET /third HTTP/1.1\r\nHost: h\r\nX-Request-Id: 3\r\nConnection: close\r\n\r\n";
     let pipeline = format!(
@@ -107,7 +107,7 @@ async fn requests_sent_at_once_are_answered_in_their_order() {
 }
 
 #[tokio::test]
-async fn one_address_has_so_many_connections() {
+async fn connections_of_one_client_are_limited() {
     let listening = Listening::start(&["--max-connections-per-address", "2"]).await;
     let request = b"GET /livez HTTP/1.1\r\nHost: h\r\n\r\n";
     let mut served = Vec::new();
@@ -125,7 +125,7 @@ async fn one_address_has_so_many_connections() {
     customer_match_connections_refused_total{limit="address"} 1
     "#);
     served.pop();
-    // As soon as the server has seen that one is gone.
+    // As soon as the server has noticed that one was closed.
     let closing = b"GET /livez HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
     while listening.exchange(closing).await.is_empty() {}
     drop(served);
@@ -135,7 +135,7 @@ async fn one_address_has_so_many_connections() {
 }
 
 #[tokio::test]
-async fn there_are_so_many_connections() {
+async fn connections_are_limited() {
     let listening = Listening::start(&["--max-connections", "1", "--trusted-proxy", "127.0.0.0/8"]).await;
     let _idle = listening.connect().await;
     assert_eq!(listening.exchange(b"GET /livez HTTP/1.1\r\nHost: h\r\n\r\n").await, "");
@@ -143,9 +143,9 @@ async fn there_are_so_many_connections() {
     assert_eq!(refused, [r#"customer_match_connections_refused_total{limit="all"} 1"#]);
 }
 
-/// The real binary, which may not have as many files as clients connect: one line, not twenty a second.
+/// The real binary with fewer file descriptors than clients: one log line, not twenty a second.
 #[tokio::test]
-async fn what_cannot_be_accepted_is_said_once() {
+async fn failed_accepts_are_logged_once() {
     let service = Service::start().await;
     let mut command = on(&service.database, &["serve", "--listen", "127.0.0.1:0"]);
     let log = NamedTempFile::new().unwrap();
@@ -168,7 +168,7 @@ async fn what_cannot_be_accepted_is_said_once() {
 }
 
 #[tokio::test]
-async fn a_proxy_has_as_many_connections_as_it_wants() {
+async fn a_trusted_proxy_has_no_limit_of_its_own() {
     let flags = ["--max-connections-per-address", "1", "--trusted-proxy", "127.0.0.0/8"];
     let listening = Listening::start(&flags).await;
     let _idle = listening.connect().await;
@@ -178,12 +178,12 @@ async fn a_proxy_has_as_many_connections_as_it_wants() {
 }
 
 #[tokio::test]
-async fn more_requests_than_can_be_worked_on_are_503() {
+async fn requests_above_the_concurrency_limit_are_503() {
     let listening = Listening::start(&["--max-concurrent-requests", "1"]).await;
     let service = &listening.service;
     let mut other = service.pool.begin().await.unwrap();
     sqlx::query("lock table customer").execute(&mut *other).await.unwrap();
-    // One that is slow to send its body is not worked on.
+    // A request that is still sending its body takes no permit.
     let slow = "POST /api/v1/customer/create HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\n{";
     let mut slow_stream = listening.connect().await;
     slow_stream.write_all(slow.as_bytes()).await.unwrap();
@@ -207,15 +207,15 @@ async fn more_requests_than_can_be_worked_on_are_503() {
 #[tokio::test]
 async fn streams_that_are_reset_at_once_end_their_connection() {
     let listening = Listening::start(&[]).await;
-    let mut octets = PREFACE.to_vec();
+    let mut bytes = PREFACE.to_vec();
     for stream in (1..4000_u32).step_by(2) {
         // GET / with nothing more, from the static table; then its reset.
-        octets.extend([0, 0, 3, 1, 5].into_iter().chain(stream.to_be_bytes()).chain([0x82, 0x86, 0x84]));
-        octets.extend([0, 0, 4, 3, 0].into_iter().chain(stream.to_be_bytes()).chain([0, 0, 0, 8]));
+        bytes.extend([0, 0, 3, 1, 5].into_iter().chain(stream.to_be_bytes()).chain([0x82, 0x86, 0x84]));
+        bytes.extend([0, 0, 4, 3, 0].into_iter().chain(stream.to_be_bytes()).chain([0, 0, 0, 8]));
     }
     let mut stream = listening.connect().await;
     // It may be closed while we are still sending.
-    let _ = stream.write_all(&octets).await;
+    let _ = stream.write_all(&bytes).await;
     let answer = read_to_end(stream).await;
     assert!(answer.contains("too_many_resets"), "{answer:?}");
 }

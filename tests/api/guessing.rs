@@ -23,7 +23,7 @@ async fn too_many_guesses_are_refused() {
       "body": {
         "error": {
           "code": "PUBLIC_API_KEY_TOO_MANY_REQUEST",
-          "description": "Too many calls with unknown API keys came from your address. Please retry later.",
+          "description": "Too many calls with invalid API keys came from your IP address. Please retry later.",
           "message": "Too many requests"
         }
       },

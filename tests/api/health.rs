@@ -1,4 +1,4 @@
-//! What is told to whoever restarts processes and routes traffic.
+//! Health checks.
 
 use axum::body::Body;
 use axum::http::{Request, header};
@@ -9,7 +9,7 @@ use crate::support::binary::{Server, command, on, run, run_json, run_refused};
 use crate::support::{Service, TestDatabase};
 
 impl Service {
-    /// Alive, but for this reason nobody should send requests here.
+    /// Alive, but for this reason not ready for requests.
     async fn assert_not_ready(&self, reason: &str) {
         let answer = self.get("/readyz").await;
         answer.assert_error(503, "INTERNAL_SERVICE_UNAVAILABLE");
@@ -49,13 +49,13 @@ async fn with_migrations_pending_a_server_is_not_ready() {
     service.execute(&format!("update _sqlx_migrations set success = true {newest}")).await;
     service.get("/readyz").await.assert_success();
 
-    // A schema does not go back, so it is not looked at again.
+    // A schema does not go back, so a current one is not checked again.
     service.execute("drop table _sqlx_migrations").await;
     service.get("/readyz").await.assert_success();
 }
 
 #[tokio::test]
-async fn the_healthcheck_says_why_a_server_is_not_ready() {
+async fn the_healthcheck_explains_why_a_server_is_not_ready() {
     let database = TestDatabase::create().await;
     let server = Server::start(on(&database, &["serve", "--listen", "127.0.0.1:0"]));
     let address = server.url.trim_start_matches("http://");

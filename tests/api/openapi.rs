@@ -1,4 +1,4 @@
-//! The OpenAPI document. That answers are as it says is checked by every test (`support::contract`).
+//! The OpenAPI document. Every test checks its answers against it (`support::contract`).
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,7 +8,7 @@ use axum::http::{Request, header};
 use customer_match::demo;
 use customer_match::domain::ApiKey;
 use customer_match::error::ErrorCode;
-use customer_match::http::document;
+use customer_match::http::openapi_document;
 use serde_json::Value;
 
 use crate::support::binary::{command, run};
@@ -18,18 +18,18 @@ use crate::support::{DOCUMENT, LIST, MATCH, Service, uri};
 fn the_committed_document_is_current() {
     let committed = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/openapi.json")).unwrap();
     assert!(
-        committed == document(),
+        committed == openapi_document(),
         "openapi.json is stale: cargo run -- openapi > openapi.json, and commit it"
     );
 }
 
 #[test]
 fn the_subcommand_prints_it() {
-    assert!(run(command(&["openapi"])) == document());
+    assert!(run(command(&["openapi"])) == openapi_document());
 }
 
 #[tokio::test]
-async fn it_is_served_and_fetched_only_once() {
+async fn it_is_served_with_an_etag() {
     let service = Service::start().await;
     let answer = service.get("/openapi.json").await;
     assert_eq!((answer.status, &answer.body), (200, &*DOCUMENT));
@@ -64,13 +64,13 @@ fn every_code_is_described() {
 
 #[test]
 fn references_lead_somewhere() {
-    let text = document();
+    let text = openapi_document();
     let references = text.split("\"$ref\": \"#").skip(1).map(|rest| rest.split('"').next().unwrap());
     let broken: BTreeSet<_> = references.filter(|pointer| DOCUMENT.pointer(pointer).is_none()).collect();
     assert_eq!(broken, BTreeSet::new());
 }
 
-/// As a newcomer does who sends every example from top to bottom.
+/// Sends every example from top to bottom, as a newcomer does.
 #[tokio::test]
 async fn the_examples_work_in_demo_mode() {
     let service = Service::start_in_demo_mode().await;

@@ -1,4 +1,4 @@
-//! What a browser gets. That it works in one is for tests/browser.
+//! The pages as a browser gets them; tests/browser runs them in one.
 
 use axum::body::Body;
 use axum::http::{Request, header};
@@ -29,7 +29,7 @@ impl Service {
 }
 
 #[tokio::test]
-async fn the_first_page_has_the_call_for_where_it_is() {
+async fn the_home_page_has_the_call_for_its_own_url() {
     let service = Service::start_in_demo_mode().await;
     let page = service.page("/", &[("host", "match.example:8443"), ("x-forwarded-proto", "https")]).await;
     let call = format!(
@@ -49,7 +49,7 @@ async fn the_first_page_has_the_call_for_where_it_is() {
 #[case::markup("\"><script>", "http://localhost:8080/api")]
 #[case::a_command("$(reboot)", "http://localhost:8080/api")]
 #[tokio::test]
-async fn a_host_is_repeated_when_it_is_one(#[case] host: &str, #[case] shown: &str) {
+async fn only_a_plain_host_is_repeated(#[case] host: &str, #[case] shown: &str) {
     let service = Service::start().await;
     let page = service.page("/", &[("host", host)]).await;
     assert!(page.contains(shown), "{page}");
@@ -66,7 +66,7 @@ async fn outside_demo_mode_no_page_has_a_key() {
 }
 
 #[tokio::test]
-async fn without_its_database_the_first_page_says_so() {
+async fn the_home_page_shows_an_unreachable_database() {
     let service = Service::start().await;
     service.pool.close().await;
     assert!(service.page("/", &[]).await.contains("not reachable"));
@@ -79,9 +79,9 @@ async fn the_page_to_try_the_api_has_the_sample_key_in_demo_mode() {
     assert!(page.contains(&format!("data-api-key=\"{}\"", ApiKey::SAMPLE)), "{page}");
 }
 
-/// A page that needs a file which is not there, or which is elsewhere, is a broken page.
+/// A page must not need a file that is missing or on another host.
 #[tokio::test]
-async fn what_a_page_loads_is_here() {
+async fn every_file_of_a_page_is_served() {
     let service = Service::start().await;
     for path in ["/", "/docs", "/errors", "/errors/INTERNAL_ERROR"] {
         let page = service.page(path, &[]).await;
@@ -95,7 +95,7 @@ async fn what_a_page_loads_is_here() {
 }
 
 #[tokio::test]
-async fn every_error_is_explained_where_its_answer_says() {
+async fn every_error_is_explained_where_its_link_leads() {
     let service = Service::start().await;
     let refused = service.get("/ping/v1").await;
     assert_eq!(refused.headers[header::LINK], "</errors/PUBLIC_API_KEY_IS_EMPTY>; rel=\"help\"");
@@ -112,7 +112,7 @@ async fn every_error_is_explained_where_its_answer_says() {
 }
 
 #[tokio::test]
-async fn the_registry_is_json_when_that_is_asked_for() {
+async fn the_registry_is_json_on_request() {
     let service = Service::start().await;
     let ask =
         |path| Request::get(path).header(header::ACCEPT, "application/json").body(Body::empty()).unwrap();

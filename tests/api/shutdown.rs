@@ -1,4 +1,4 @@
-//! The end of a server: what it has accepted is answered.
+//! Shutdown: every request that the server has received is answered.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -26,37 +26,40 @@ fn post(client: &Client, uri: &str, body: Value) -> JoinHandle<reqwest::Result<u
     tokio::spawn(async move { Ok(request.await?.status().as_u16()) })
 }
 
-/// A match under way in the server for as long as the connection that comes back holds its lock.
-async fn stuck(server: &Server, service: &Service) -> (PgConnection, JoinHandle<reqwest::Result<u16>>) {
+/// A match that is in flight for as long as the returned connection holds its lock.
+async fn match_in_flight(
+    server: &Server,
+    service: &Service,
+) -> (PgConnection, JoinHandle<reqwest::Result<u16>>) {
     let mut lock = PgConnection::connect_with(&service.database.options()).await.unwrap();
     sqlx::raw_sql("begin; lock table customer_match").execute(&mut lock).await.unwrap();
     let body = json!({ "managerCuRefNo": MANAGER, "customerCuRefNo": CUSTOMER });
     let call = post(&Client::new(), &uri(server, service), body);
     let waits = "select exists (select from pg_stat_activity where datname = current_database()
                  and application_name = 'customer-match writer' and wait_event_type = 'Lock')";
-    // Not in the transaction, which would see the same all the time.
+    // Outside of the transaction, which would see the same snapshot all the time.
     while !sqlx::query_scalar::<_, bool>(waits).fetch_one(&service.pool).await.unwrap() {}
     (lock, call)
 }
 
-async fn until_nobody_listens(server: &Server) {
+async fn until_the_listener_is_closed(server: &Server) {
     while reqwest::get(format!("{}/livez", server.url)).await.is_ok() {}
 }
 
 #[tokio::test]
-async fn what_is_under_way_is_answered() {
+async fn requests_in_flight_are_answered() {
     let service = Service::start().await;
     let mut server = start(&service);
-    let (lock, call) = stuck(&server, &service).await;
+    let (lock, call) = match_in_flight(&server, &service).await;
     server.signal(Signal::TERM);
-    until_nobody_listens(&server).await;
+    until_the_listener_is_closed(&server).await;
     lock.close().await.unwrap();
     assert_eq!(call.await.unwrap().unwrap(), 200);
     assert!(server.wait().success());
 }
 
 #[tokio::test]
-async fn what_is_on_its_way_on_an_idle_connection_is_answered() {
+async fn a_request_on_its_way_on_an_idle_connection_is_answered() {
     let service = Service::start().await;
     let mut server = start(&service);
     let client = Client::new();
@@ -64,8 +67,8 @@ async fn what_is_on_its_way_on_an_idle_connection_is_answered() {
     let call = async || client.post(uri(&server, &service)).json(&body).send().await.unwrap();
     assert!(!call().await.headers().contains_key("connection"));
     server.signal(Signal::TERM);
-    until_nobody_listens(&server).await;
-    // On the connection that it has: there is no other to be had.
+    until_the_listener_is_closed(&server).await;
+    // On the open connection, as the listener is closed.
     let last = call().await;
     assert_eq!(last.status(), 200);
     assert_eq!(last.headers()["connection"], "close");
@@ -76,17 +79,17 @@ async fn what_is_on_its_way_on_an_idle_connection_is_answered() {
 async fn a_second_signal_ends_it_at_once() {
     let service = Service::start().await;
     let mut server = start(&service);
-    let (_lock, call) = stuck(&server, &service).await;
+    let (_lock, call) = match_in_flight(&server, &service).await;
     server.signal(Signal::INT);
-    until_nobody_listens(&server).await;
+    until_the_listener_is_closed(&server).await;
     server.signal(Signal::TERM);
     assert_eq!(server.wait().code(), Some(130));
     assert!(call.await.unwrap().is_err());
 }
 
-/// Each match makes a relation of its own: if one was made whose answer did not come, there are more of them than answers.
+/// Each match creates a relation of its own: a match without an answer would show as one relation more than answers.
 #[tokio::test]
-async fn under_load_nothing_is_done_without_an_answer() {
+async fn under_load_no_match_is_made_without_an_answer() {
     const CLIENTS: u32 = 16;
     let service = Service::start().await;
     let mut server = start(&service);
@@ -99,7 +102,7 @@ async fn under_load_nothing_is_done_without_an_answer() {
             for number in 0.. {
                 let email = format!("guest{number}@client{client}.example");
                 let body = json!({ "managerCuRefNo": MANAGER, "customerEmail": email });
-                // The first that is not taken in any more.
+                // The first that the server does not accept any more.
                 let Ok(status) = post(&connections, &uri, body).await.unwrap() else { return };
                 assert_eq!(status, 200);
                 answered.fetch_add(1, Ordering::Relaxed);

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use axum::body::Body;
 use axum::http::{Request, Version};
 use customer_match::config::Config;
-use customer_match::http::server;
+use customer_match::server;
 use http_body_util::BodyExt;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -29,39 +29,39 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use crate::support::binary::{Server, command, on, run, run_refused};
 use crate::support::{CUSTOMER, MANAGER, MATCH, Service, json_request};
 
-/// A certificate for this machine, believed by no one, and its key, in files.
+/// A self-signed certificate for this machine and its key, in files.
 struct Files {
-    folder: TempDir,
+    directory: TempDir,
     certificate: CertificateDer<'static>,
 }
 
 impl Files {
     fn create() -> Self {
-        let folder = TempDir::new().unwrap();
-        let certificate = renew(folder.path());
-        Self { folder, certificate }
+        let directory = TempDir::new().unwrap();
+        let certificate = renew(directory.path());
+        Self { directory, certificate }
     }
 
     fn path(&self, name: &str) -> String {
-        self.folder.path().join(name).to_str().unwrap().into()
+        self.directory.path().join(name).to_str().unwrap().into()
     }
 
-    /// What `customer-match serve` is told about them.
+    /// The flags of `customer-match serve` for them.
     fn flags(&self) -> [String; 4] {
         ["--tls-certificate".into(), self.path("cert.pem"), "--tls-key".into(), self.path("key.pem")]
     }
 }
 
-/// Puts a new certificate in the place of the old one.
-fn renew(folder: &Path) -> CertificateDer<'static> {
+/// Replaces the certificate.
+fn renew(directory: &Path) -> CertificateDer<'static> {
     let names = ["localhost", "127.0.0.1"].map(String::from);
     let CertifiedKey { cert, signing_key } = generate_simple_self_signed(names).unwrap();
-    std::fs::write(folder.join("cert.pem"), cert.pem()).unwrap();
-    std::fs::write(folder.join("key.pem"), signing_key.serialize_pem()).unwrap();
+    std::fs::write(directory.join("cert.pem"), cert.pem()).unwrap();
+    std::fs::write(directory.join("key.pem"), signing_key.serialize_pem()).unwrap();
     cert.der().clone()
 }
 
-/// A connection of a client that speaks this version and believes this certificate and no other.
+/// A connection of a client that speaks this version and trusts this certificate only.
 async fn connect(
     certificate: &CertificateDer<'static>,
     protocol: &str,
@@ -154,19 +154,19 @@ async fn a_match_is_made(#[case] protocol: &str, #[case] version: Version) {
 }
 
 #[tokio::test]
-async fn who_does_not_speak_it_is_let_go() {
+async fn a_client_without_tls_is_disconnected() {
     let listening = Listening::start(&[]).await;
     let mut plain = TcpStream::connect(listening.address).await.unwrap();
     plain.write_all(b"GET /livez HTTP/1.1\r\nHost: h\r\n\r\n").await.unwrap();
     let mut answer = Vec::new();
-    // An alert of TLS, or the connection's reset before that was read.
+    // A TLS alert, or a reset if the alert was not read.
     let _ = plain.read_to_end(&mut answer).await;
     assert!(!answer.starts_with(b"HTTP"), "{answer:?}");
     listening.assert_serves().await;
 }
 
 #[tokio::test]
-async fn who_says_nothing_keeps_nobody_waiting_and_is_let_go() {
+async fn a_silent_client_delays_no_other_and_is_disconnected() {
     let listening = Listening::start(&["--header-timeout", "3s"]).await;
     let mut silent = TcpStream::connect(listening.address).await.unwrap();
     listening.assert_serves().await;
@@ -174,7 +174,7 @@ async fn who_says_nothing_keeps_nobody_waiting_and_is_let_go() {
 }
 
 #[test]
-fn what_cannot_be_served_with_is_refused_in_one_line() {
+fn an_unusable_certificate_is_rejected_in_one_line() {
     let (files, others) = (Files::create(), Files::create());
     let (certificate, key) = (files.path("cert.pem"), files.path("key.pem"));
     let (other, missing) = (others.path("key.pem"), files.path("missing"));
@@ -217,10 +217,10 @@ async fn a_renewed_certificate_needs_no_restart() {
     run(command(&[&["healthcheck", "--listen", address], &tls[..]].concat()));
     let old = connect(&files.certificate, "h2", address).await.unwrap();
 
-    // What cannot be served with changes nothing.
+    // An unusable certificate changes nothing.
     std::fs::write(files.path("key.pem"), "").unwrap();
     server.signal(Signal::HUP);
-    let renewed = renew(files.folder.path());
+    let renewed = renew(files.directory.path());
     server.signal(Signal::HUP);
     let signalled = Instant::now();
     let mut connected = connect(&renewed, "h2", address).await;

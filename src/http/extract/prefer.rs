@@ -1,25 +1,24 @@
-//! What a client would like, where it may choose (RFC 7240).
+//! The header `Prefer`, with which a client chooses between forms of an answer (RFC 7240).
 
 use std::convert::Infallible;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::http::{HeaderMap, HeaderValue};
+use utoipa::openapi::{ObjectBuilder, RefOr, Schema, Type};
+use utoipa::{PartialSchema, ToSchema};
 
-/// The header that lists preferences.
-const PREFER: HeaderName = HeaderName::from_static("prefer");
+use crate::http::headers::PREFER;
 
-/// The preferences that this server knows. Others, and what is no preference at all, are ignored, as the RFC says.
-pub(in crate::http) struct Prefer {
+/// The preferences that this server knows. Others and malformed ones are ignored, as the RFC says.
+pub(crate) struct Prefer {
     /// `return=representation`: the answer shows what has been written.
-    pub(in crate::http) representation: bool,
+    pub(crate) representation: bool,
 }
 
 impl Prefer {
-    /// The header that says which preference was applied.
-    pub(in crate::http) const APPLIED: HeaderName = HeaderName::from_static("preference-applied");
-    /// Its value for [`Prefer::representation`].
-    pub(in crate::http) const REPRESENTATION: HeaderValue = HeaderValue::from_static("return=representation");
+    /// The value of `Preference-Applied` for [`Prefer::representation`].
+    pub(crate) const REPRESENTATION: HeaderValue = HeaderValue::from_static("return=representation");
 }
 
 impl<S: Sync> FromRequestParts<S> for Prefer {
@@ -31,7 +30,15 @@ impl<S: Sync> FromRequestParts<S> for Prefer {
     }
 }
 
-/// The value of the first preference `return`; a later one does not count.
+impl PartialSchema for Prefer {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new().schema_type(Type::String).examples(["return=representation"]).into()
+    }
+}
+
+impl ToSchema for Prefer {}
+
+/// The value of the first preference `return`; later ones are ignored.
 fn first_return(headers: &HeaderMap) -> Option<&str> {
     let lists = headers.get_all(PREFER).iter().filter_map(|list| list.to_str().ok());
     lists.flat_map(|list| split(list, b',')).find_map(|preference| {

@@ -1,14 +1,12 @@
-//! The OpenAPI document. Paths, parameters, bodies and refusals are described beside each endpoint and come here with the
-//! routes themselves; what all of them share is added here.
+//! The OpenAPI document. Paths, parameters, bodies and errors are described beside each endpoint and come here with its
+//! route; what all endpoints have in common is added here.
 
-mod header;
-mod refusal;
+mod error_responses;
+mod headers;
 mod schema;
 
-pub(super) use refusal::{Refusals, Refuses};
-pub(super) use schema::ip_address;
-
-use std::sync::LazyLock;
+pub(super) use error_responses::{ErrorExamples, ErrorResponses};
+pub(crate) use schema::ip_address;
 
 use utoipa::openapi::security::{self, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{InfoBuilder, License, OpenApi, SecurityRequirement, Tag};
@@ -17,28 +15,15 @@ use utoipa::{PartialSchema, ToSchema};
 use crate::domain::ApiKey;
 use crate::error::Envelope;
 
-/// Endpoints for customers, the documented tag.
-pub(super) const CUSTOMER: &str = "customer";
-/// Endpoints about the server itself.
-pub(super) const SERVER: &str = "server";
+/// The documented tag of endpoints for customers.
+pub(crate) const CUSTOMER: &str = "customer";
+/// The tag of endpoints about the server itself.
+pub(crate) const SERVER: &str = "server";
 
 const DESCRIPTION: &str = include_str!("description.md");
 
-/// The document, as it is served and committed.
-static TEXT: LazyLock<String> = LazyLock::new(|| {
-    let document = describe(super::endpoints().into_openapi());
-    #[expect(clippy::expect_used, reason = "the document is made of strings, numbers and maps")]
-    let text = document.to_pretty_json().expect("the document is JSON");
-    text + "\n"
-});
-
-/// The OpenAPI document of every endpoint: JSON, with a line feed at its end.
-pub fn document() -> &'static str {
-    &TEXT
-}
-
-/// Completes the routes' descriptions by what they have in common.
-fn describe(mut document: OpenApi) -> OpenApi {
+/// Completes the endpoints' descriptions by what they have in common. The text is JSON with a line feed at its end.
+pub(super) fn document(mut document: OpenApi) -> String {
     document.info = InfoBuilder::new()
         .title("customer-match")
         .version(env!("CARGO_PKG_VERSION"))
@@ -59,17 +44,19 @@ fn describe(mut document: OpenApi) -> OpenApi {
     let mut parts = Vec::new();
     Envelope::schemas(&mut parts);
     components.schemas.extend(parts);
-    components.headers.extend(header::components());
+    components.headers.extend(headers::components());
 
     for (path, item) in &mut document.paths.paths {
         for (method, operation) in [("get", &mut item.get), ("post", &mut item.post)] {
             if let Some(operation) = operation {
                 operation.operation_id = Some(operation_id(method, path));
-                header::add_to(operation);
+                headers::add_to(operation);
             }
         }
     }
-    document
+    #[expect(clippy::expect_used, reason = "the document is made of strings, numbers and maps")]
+    let text = document.to_pretty_json().expect("the document is JSON");
+    text + "\n"
 }
 
 fn tag(name: &str, description: &str) -> Tag {

@@ -1,4 +1,4 @@
-//! The domain's types as a client writes and reads them.
+//! The JSON forms of the domain's types. Their rules (patterns, lengths) are the domain's own constants.
 
 use serde_json::Value;
 use utoipa::openapi::{KnownFormat, ObjectBuilder, OneOfBuilder, RefOr, Schema, SchemaFormat, Type};
@@ -8,9 +8,8 @@ use crate::demo;
 use crate::domain::{
     CuRefNo, Cursor, Email, IdentityId, Notice, PageLimit, ProfileText, SearchTerm, Timestamp,
 };
-use crate::http::extract::Prefer;
 
-/// A text in which Postgres can hold every character.
+/// Postgres cannot hold the character NUL in a text.
 const WITHOUT_NUL: &str = r"^[^\u0000]*$";
 const WITHOUT_CONTROL_CHARACTERS: &str = r"^[^\u0000-\u001F\u007F-\u009F]*$";
 
@@ -18,8 +17,8 @@ fn text(example: &str) -> ObjectBuilder {
     ObjectBuilder::new().schema_type(Type::String).examples([Value::from(example)])
 }
 
-/// Of a customer, v4 or v6; a blank text was not given.
-pub(in crate::http) fn ip_address() -> Schema {
+/// v4 or v6; a blank text counts as absent.
+pub(crate) fn ip_address() -> Schema {
     let version = |format, example| text(example).format(Some(SchemaFormat::KnownFormat(format)));
     OneOfBuilder::new()
         .item(version(KnownFormat::Ipv4, "192.0.2.7"))
@@ -56,16 +55,16 @@ schemas! {
         .pattern(Some(WITHOUT_NUL))
         .max_length(Some(Notice::MAX_CHARACTERS));
     ProfileText: text("Nováková")
-        .description(Some("One line of a profile. A blank one counts as not given."))
+        .description(Some("A text of a profile, without line breaks. A blank one counts as absent."))
         .pattern(Some(WITHOUT_CONTROL_CHARACTERS))
         .max_length(Some(ProfileText::MAX_CHARACTERS));
     IdentityId: text(demo::IDENTITY)
-        .description(Some("What a customer that is logged in shows; a secret, from `magic-auth`."))
+        .description(Some("Identifies a customer that is logged in; a secret, from `magic-auth`."))
         .pattern(Some(IdentityId::PATTERN))
         .min_length(Some(IdentityId::LENGTH))
         .max_length(Some(IdentityId::LENGTH));
     SearchTerm: text("novak")
-        .description(Some("A part of a name, a company or an address; case and diacritics do not count."))
+        .description(Some("A part of a name, a company or an e-mail address; case and diacritics are ignored."))
         .pattern(Some(WITHOUT_CONTROL_CHARACTERS))
         .max_length(Some(SearchTerm::MAX_CHARACTERS));
     PageLimit: ObjectBuilder::new()
@@ -75,7 +74,6 @@ schemas! {
         .default(Some(PageLimit::default().get().into()));
     Cursor: text("AAYrXHZH7fg1Q21zYVZOZ0FRcVJxb2Vu")
         .description(Some("The `nextCursor` of the page before; opaque."));
-    Prefer: text("return=representation");
     Timestamp: text("2025-01-10T16:19:41.675Z")
         .description(Some("ISO 8601, UTC, with milliseconds."))
         .format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)));

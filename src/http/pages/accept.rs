@@ -1,14 +1,14 @@
-//! What a client would rather read (RFC 9110, 12.5.1).
+//! Content negotiation between HTML and JSON (RFC 9110, 12.5.1).
 
 use axum::http::HeaderMap;
 use axum::http::header::ACCEPT;
 
-/// Whether it would rather have JSON than HTML. Whoever does not say gets HTML.
+/// HTML is the default, also of equal weights.
 pub(super) fn prefers_json(headers: &HeaderMap) -> bool {
     quality(headers, ["application/json", "application/*"]) > quality(headers, ["text/html", "text/*"])
 }
 
-/// The weight of a media type, from its own range or else from the wider one. `*/*` tells nothing apart.
+/// The weight of a media type, by its own range or else the wider one. `*/*` is ignored, as it weighs both types alike.
 fn quality(headers: &HeaderMap, ranges: [&str; 2]) -> f32 {
     let accepted = |wanted: &str| {
         let lists = headers.get_all(ACCEPT).iter().filter_map(|list| list.to_str().ok());
@@ -44,7 +44,7 @@ mod tests {
     }
 
     #[test]
-    fn html_is_for_those_who_do_not_say() {
+    fn html_is_the_default() {
         assert!(!prefers_json(&HeaderMap::new()));
     }
 }

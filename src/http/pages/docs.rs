@@ -1,4 +1,4 @@
-//! `/docs`: Swagger UI from the binary, with the sample key filled in where it is good.
+//! `/docs`: Swagger UI from the binary, in demo mode with the sample key filled in.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -10,19 +10,19 @@ use axum::response::Response;
 use axum::routing::get;
 use maud::html;
 
-use super::{App, CSS, JAVASCRIPT, layout};
+use super::{CSS, JAVASCRIPT, layout};
 use crate::domain::ApiKey;
-use crate::http::asset;
+use crate::http::state::AppState;
+use crate::http::static_file::static_file;
 
-pub(super) fn routes() -> Router<Arc<App>> {
+pub(super) fn routes() -> Router<Arc<AppState>> {
     Router::new()
         .route("/docs", get(page))
-        .route("/docs/initialise.js", asset::file(JAVASCRIPT, include_str!("initialise.js")))
-        .route("/docs/swagger-ui-bundle.js", asset::file(JAVASCRIPT, swagger_ui("swagger-ui-bundle.js")))
-        .route("/docs/swagger-ui.css", asset::file(CSS, swagger_ui("swagger-ui.css")))
+        .route("/docs/initialise.js", static_file(JAVASCRIPT, include_str!("initialise.js")))
+        .route("/docs/swagger-ui-bundle.js", static_file(JAVASCRIPT, swagger_ui("swagger-ui-bundle.js")))
+        .route("/docs/swagger-ui.css", static_file(CSS, swagger_ui("swagger-ui.css")))
 }
 
-/// A file of the distribution of Swagger UI.
 fn swagger_ui(name: &str) -> Bytes {
     let file = utoipa_swagger_ui::serve(name, Arc::default()).ok().flatten();
     #[expect(clippy::expect_used, reason = "it is in the binary, or every test fails")]
@@ -32,7 +32,7 @@ fn swagger_ui(name: &str) -> Bytes {
     }
 }
 
-async fn page(State(app): State<Arc<App>>) -> Response {
+async fn page(State(app): State<Arc<AppState>>) -> Response {
     let head = html! {
         link rel="stylesheet" href="/docs/swagger-ui.css";
         script src="/docs/swagger-ui-bundle.js" defer {}

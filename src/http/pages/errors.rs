@@ -1,4 +1,4 @@
-//! `/errors` and `/errors/{CODE}`: the registry, for whoever was refused.
+//! `/errors` and `/errors/{CODE}`: the error registry as HTML, or as JSON for a client that prefers it.
 
 use std::sync::Arc;
 
@@ -8,49 +8,30 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use maud::{Markup, html};
-use serde::Serialize;
 
 use super::accept::prefers_json;
-use super::{App, layout};
+use super::layout;
 use crate::error::{Entry, ErrorCode};
+use crate::http::state::AppState;
 
-/// A route for each code: what is no code is no path.
-pub(super) fn routes() -> Router<Arc<App>> {
+/// A route for each code, so that an unknown code is an unknown path.
+pub(super) fn routes() -> Router<Arc<AppState>> {
     ErrorCode::ALL.iter().fold(Router::new().route("/errors", get(all)), |router, code| {
         let entry = code.entry();
         router.route(&format!("/errors/{}", entry.code), get(async move |headers| one(&headers, &entry)))
     })
 }
 
-/// A row of the registry as JSON.
-#[derive(Serialize)]
-struct Explanation {
-    code: &'static str,
-    status: u16,
-    message: &'static str,
-    description: &'static str,
-    meaning: &'static str,
-    remedy: &'static str,
-}
-
-impl From<&Entry> for Explanation {
-    fn from(entry: &Entry) -> Self {
-        let Entry { code, status, message, description, meaning, remedy } = *entry;
-        Self { code, status: status.as_u16(), message, description, meaning, remedy }
-    }
-}
-
 async fn all(headers: HeaderMap) -> Response {
     let entries = ErrorCode::ALL.iter().map(|code| code.entry());
     if prefers_json(&headers) {
-        let errors: Vec<_> = entries.map(|entry| Explanation::from(&entry)).collect();
-        return vary(Json(errors));
+        return vary(Json(entries.collect::<Vec<_>>()));
     }
     let page = html! {
         main.prose {
             h1 { "Errors" }
             p {
-                "Every refusal is JSON of one shape. Decide by " code { "error.code" } ", which never changes its meaning; codes may be \
+                "Every error is JSON of one shape. Decide by " code { "error.code" } ", which never changes its meaning; codes may be \
                  added, so decide by the status for one you do not know. On 429 and 503 wait for as many seconds as the header "
                 code { "Retry-After" } " says. Any call may be sent again."
             }
@@ -67,7 +48,7 @@ async fn all(headers: HeaderMap) -> Response {
 
 fn one(headers: &HeaderMap, entry: &Entry) -> Response {
     if prefers_json(headers) {
-        return vary(Json(Explanation::from(entry)));
+        return vary(Json(entry));
     }
     let page = html! {
         main.prose {
@@ -88,7 +69,7 @@ fn explain(entry: &Entry) -> Markup {
             dd { (entry.message) @if !entry.description.is_empty() { br; (entry.description) } }
             dt { "What it means" }
             dd { (entry.meaning) }
-            dt { "How to mend it" }
+            dt { "What to do" }
             dd { (entry.remedy) }
         }
     }

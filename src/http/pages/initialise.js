@@ -3,16 +3,16 @@ const followScheme = () => document.documentElement.classList.toggle('dark-mode'
 followScheme()
 dark.addEventListener('change', followScheme)
 
-const place = document.getElementById('swagger-ui')
+const container = document.getElementById('swagger-ui')
 const ui = SwaggerUIBundle({
   url: '/openapi.json',
-  domNode: place,
+  domNode: container,
   deepLinking: true,
   defaultModelsExpandDepth: 0,
   displayRequestDuration: true,
   validatorUrl: null,
   onComplete: () => {
-    const key = place.dataset.apiKey
+    const key = container.dataset.apiKey
     if (key) ui.preauthorizeApiKey('apiKey', key)
   },
 })

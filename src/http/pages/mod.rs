@@ -1,10 +1,10 @@
-//! What a developer sees who opens the server's address in a browser. The pages work without JavaScript, all but `/docs`,
-//! and load nothing from anywhere else.
+//! Pages for developers: `/`, `/docs`, `/errors`, and the OpenAPI document. All but `/docs` work without JavaScript.
+//! Everything comes from the binary and nothing from other hosts, under a content security policy that enforces it.
 
 mod accept;
 mod docs;
 mod errors;
-mod front;
+mod home;
 
 use std::sync::Arc;
 
@@ -16,32 +16,33 @@ use axum::routing::get;
 use maud::{DOCTYPE, Markup, html};
 use tower::util::MapResponseLayer;
 
-use super::{App, asset, openapi};
+use super::state::AppState;
+use super::static_file::static_file;
 
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
 
-/// Nothing from elsewhere, nothing inline, no frame around it. Swagger UI draws with `data:` images.
+/// Nothing from other hosts, nothing inline, no framing. `data:` images are Swagger UI's.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-pub(super) fn routes() -> Router<Arc<App>> {
+pub(super) fn routes(openapi_document: &'static str) -> Router<Arc<AppState>> {
     Router::new()
-        .route("/", get(front::page))
-        .route("/page.css", asset::file(CSS, include_str!("page.css")))
-        .route("/copy.js", asset::file(JAVASCRIPT, include_str!("copy.js")))
-        .route("/openapi.json", asset::file("application/json", openapi::document()))
+        .route("/", get(home::page))
+        .route("/page.css", static_file(CSS, include_str!("page.css")))
+        .route("/copy.js", static_file(JAVASCRIPT, include_str!("copy.js")))
+        .route("/openapi.json", static_file("application/json", openapi_document))
         .merge(docs::routes())
         .merge(errors::routes())
-        .layer(MapResponseLayer::new(restrict))
+        .layer(MapResponseLayer::new(content_security_policy))
 }
 
-fn restrict(mut response: Response) -> Response {
+fn content_security_policy(mut response: Response) -> Response {
     response.headers_mut().insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
     response
 }
 
-/// The frame that every page has. `head` is what its head needs beyond it, `main` the element.
+/// The document around the element `main` of every page. `head` is added to its head.
 fn layout(title: &str, head: Markup, main: Markup) -> Response {
     let page = html! {
         (DOCTYPE)

@@ -1,4 +1,4 @@
-//! Every answer that any test gets is held against the OpenAPI document: what it does not say must not happen.
+//! Checks every answer that any test gets against the OpenAPI document: an answer that it does not describe is a fault.
 
 use std::sync::LazyLock;
 
@@ -8,9 +8,9 @@ use serde_json::Value;
 use super::Answer;
 
 pub static DOCUMENT: LazyLock<Value> =
-    LazyLock::new(|| serde_json::from_str(customer_match::http::document()).unwrap());
+    LazyLock::new(|| serde_json::from_str(customer_match::http::openapi_document()).unwrap());
 
-/// The status, the error's code and the headers are those of the operation. What is no operation is not described.
+/// The status, the error's code and the headers are those of the operation. Paths without an operation are not described.
 #[track_caller]
 pub fn assert_documented(method: &Method, path: &str, answer: &Answer) {
     let operation = &DOCUMENT["paths"][path][method.as_str().to_lowercase()];

@@ -1,10 +1,10 @@
-//! A service on a real listener, for what clients do below HTTP.
+//! A service on a real listener, for tests of connections.
 
 use std::net::SocketAddr;
 
 use axum::http::{HeaderMap, HeaderName, StatusCode};
 use customer_match::config::Config;
-use customer_match::http::server;
+use customer_match::server;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -36,19 +36,19 @@ impl Listening {
         TcpStream::connect(self.address).await.unwrap()
     }
 
-    /// Sends octets and reads until the server closes the connection.
-    pub async fn exchange(&self, octets: &[u8]) -> String {
+    /// Sends bytes and reads until the server closes the connection.
+    pub async fn exchange(&self, bytes: &[u8]) -> String {
         let mut stream = self.connect().await;
-        stream.write_all(octets).await.unwrap();
+        stream.write_all(bytes).await.unwrap();
         read_to_end(stream).await
     }
 }
 
-/// All that comes until the server closes, which may be as rude as the client was.
+/// Everything until the server closes, also with a reset.
 pub async fn read_to_end(mut stream: TcpStream) -> String {
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer).await;
-    answer.iter().map(|octet| char::from(*octet)).collect()
+    answer.iter().map(|byte| char::from(*byte)).collect()
 }
 
 /// A single answer.

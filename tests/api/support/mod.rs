@@ -18,10 +18,10 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
 use axum::response::Response;
+use customer_match::app::App;
 use customer_match::config::Config;
 use customer_match::db::{self, api_key, customer, organisation};
 use customer_match::domain::{ApiKey, CuRefNo, Email, KeyKind, Profile};
-use customer_match::http::{App, measure, router};
 use customer_match::metrics::Connections;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
@@ -108,11 +108,11 @@ impl Service {
         let config = Config::from_flags(flags).unwrap();
         let pool = db::pool(options, config.pool.max_connections);
         let draining = CancellationToken::new();
-        let app = App::new(pool.clone(), &config, demo, draining.clone());
+        let app = App::start(pool.clone(), &config, demo, draining.clone());
         Self {
-            metrics: measure::router(&app),
+            metrics: app.metrics_router(),
             connections: app.connections(),
-            router: router(app),
+            router: app.router(),
             pool,
             organisation: 0,
             key: String::new(),

@@ -1,0 +1,99 @@
+//! A whole server: [`App::start`] starts the background tasks that its endpoints rely on, [`App::serve`] drives its
+//! listeners until it is told to stop, then stops everything in order.
+//!
+//! This is the only place that knows both the API ([`crate::http`]) and what drives connections ([`crate::server`]).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use sqlx::PgPool;
+use tokio::net::TcpListener;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::db;
+use crate::db::migration::Schema;
+use crate::group_commit::GroupCommit;
+use crate::http::{self, AppState, ConcurrencyLimit};
+use crate::keys::{KeyRegistry, Pace};
+use crate::metrics::Connections;
+use crate::server::{self, Certificate};
+
+/// Closing a connection takes one message.
+const POOL_CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The endpoints and their background tasks.
+pub struct App {
+    state: Arc<AppState>,
+}
+
+impl App {
+    /// Starts the writers and the cache of API keys. In demo mode the documentation's sample key is accepted. Once `shutdown`
+    /// is cancelled, `/readyz` reports that the server is not ready.
+    pub fn start(pool: PgPool, config: &Config, demo: bool, shutdown: CancellationToken) -> Self {
+        let group_commit = GroupCommit::start(&db::writer_options(&pool));
+        let keys = KeyRegistry::start(pool.clone(), config.rate_limits, Pace::default());
+        let state = AppState {
+            pool,
+            keys,
+            group_commit,
+            demo,
+            trusted_proxies: config.trusted_proxies.clone(),
+            cors: config.cors.clone(),
+            concurrency_limit: ConcurrencyLimit::new(config.limits.requests),
+            metrics: Arc::default(),
+            timeouts: config.timeouts,
+            schema: Schema::default(),
+            shutdown,
+        };
+        Self { state: Arc::new(state) }
+    }
+
+    /// The API and the pages.
+    pub fn router(&self) -> Router {
+        http::router(Arc::clone(&self.state))
+    }
+
+    /// `/metrics`, which has a listener of its own: it is for operators, not for clients.
+    pub fn metrics_router(&self) -> Router {
+        http::metrics_router(Arc::clone(&self.state))
+    }
+
+    /// The counters of the clients' connections.
+    pub fn connections(&self) -> Connections {
+        self.state.metrics.connections()
+    }
+
+    /// Serves until `shutdown` is cancelled. Then, in this order: requests in flight are answered, the metrics listener
+    /// ends, the rate limits' unused quota is given back, the database connections are closed.
+    ///
+    /// # Errors
+    ///
+    /// The metrics listener panicked.
+    pub async fn serve(
+        self,
+        listener: TcpListener,
+        certificate: Option<Certificate>,
+        metrics_listener: Option<TcpListener>,
+        config: &Config,
+    ) -> anyhow::Result<()> {
+        let shutdown = || self.state.shutdown.clone();
+        let metrics = metrics_listener.map(|listener| {
+            let (router, config, shutdown) = (self.metrics_router(), config.clone(), shutdown());
+            tokio::spawn(async move {
+                server::serve(listener, None, router, &config, Connections::default(), shutdown).await;
+            })
+        });
+        let (router, connections) = (self.router(), self.connections());
+        server::serve(listener, certificate, router, config, connections, shutdown()).await;
+        if let Some(metrics) = metrics {
+            metrics.await?;
+        }
+        self.state.keys.close().await;
+        // A statement that outlasted the drain is not waited for.
+        let _ = timeout(POOL_CLOSE_TIMEOUT, self.state.pool.close()).await;
+        Ok(())
+    }
+}

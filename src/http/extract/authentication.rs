@@ -1,0 +1,144 @@
+//! The API key of a request and the documented checks of it, in the documented order (contract §3): presence, format,
+//! registry (sample, exists, deleted, active), expiry, rate limit, permission.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::extract::FromRequestParts;
+use axum::http::header::AUTHORIZATION;
+use axum::http::request::Parts;
+use chrono::Utc;
+
+use crate::db::api_key::KeyState;
+use crate::domain::{ApiKey, CUSTOMER_MATCH_SCOPE};
+use crate::error::{ApiError, ErrorCode};
+use crate::http::client_ip::client_ip;
+use crate::http::openapi::ErrorExamples;
+use crate::http::request_context::RequestContext;
+use crate::http::state::AppState;
+use crate::keys::{FindError, Key};
+
+/// What a call may do, by its key.
+pub(crate) struct AuthenticatedCaller {
+    /// The only organisation whose data the call sees.
+    pub(crate) organisation_id: i64,
+}
+
+impl AuthenticatedCaller {
+    /// [`authenticate`], then the scope of this family of endpoints.
+    pub(super) async fn new(app: &AppState, parts: &Parts, key: Option<&str>) -> Result<Self, ApiError> {
+        let state = authenticate(app, parts, key).await?;
+        if !state.scopes.is_empty() && !state.scopes.iter().any(|scope| scope == CUSTOMER_MATCH_SCOPE) {
+            return Err(ErrorCode::ApiKeyScopeNotAllowed.into());
+        }
+        Ok(Self { organisation_id: state.organisation_id })
+    }
+}
+
+impl ErrorExamples for AuthenticatedCaller {
+    fn error_examples() -> Vec<ApiError> {
+        KEY_ERRORS.into_iter().chain([ErrorCode::ApiKeyScopeNotAllowed]).map(ApiError::from).collect()
+    }
+}
+
+/// For endpoints that need a key which may be used, whatever its scopes are.
+pub(crate) struct ValidApiKey;
+
+impl FromRequestParts<Arc<AppState>> for ValidApiKey {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<AppState>) -> Result<Self, ApiError> {
+        authenticate(app, parts, key_outside_body(parts).as_deref()).await?;
+        Ok(Self)
+    }
+}
+
+impl ErrorExamples for ValidApiKey {
+    fn error_examples() -> Vec<ApiError> {
+        KEY_ERRORS.map(ApiError::from).into()
+    }
+}
+
+/// The errors of [`authenticate`].
+const KEY_ERRORS: [ErrorCode; 8] = [
+    ErrorCode::ApiKeyIsEmpty,
+    ErrorCode::ApiKeyIsNotInValidFormat,
+    ErrorCode::ApiKeySampleValue,
+    ErrorCode::ApiKeyDoesNotExist,
+    ErrorCode::ApiKeyHasBeenDeleted,
+    ErrorCode::ApiKeyIsNotActive,
+    ErrorCode::ApiKeyHasBeenExpired,
+    ErrorCode::ApiKeyTooManyRequest,
+];
+
+/// Everything that is checked before the permission. Each step leaves its result in the request's context, for the
+/// middleware, also if a later step fails.
+pub(super) async fn authenticate(
+    app: &AppState,
+    parts: &Parts,
+    key: Option<&str>,
+) -> Result<Arc<KeyState>, ApiError> {
+    let context = RequestContext::of(&parts.extensions);
+    let _ = context.permit.set(app.concurrency_limit.acquire()?);
+    let (key, state) = find_key(app, key, || client_ip(parts, &app.trusted_proxies)).await?;
+    let _ = context.api_key.set(Arc::clone(&state));
+    if let Some(error) = ErrorCode::of_key(&state, Utc::now()) {
+        return Err(error.into());
+    }
+    check_rate_limit(&key, &context)?;
+    Ok(state)
+}
+
+/// Presence, format, existence. Keys without the format or not in the registry count against the client's limit of
+/// invalid keys.
+async fn find_key(
+    app: &AppState,
+    key: Option<&str>,
+    client: impl FnOnce() -> Option<IpAddr>,
+) -> Result<(Arc<Key>, Arc<KeyState>), ApiError> {
+    let key = key.ok_or(ErrorCode::ApiKeyIsEmpty)?;
+    let Ok(key) = ApiKey::parse(key) else {
+        app.keys.refuse_malformed(client())?;
+        return Err(ErrorCode::ApiKeyIsNotInValidFormat.into());
+    };
+    if key.is_sample() && !app.demo {
+        return Err(ErrorCode::ApiKeySampleValue.into());
+    }
+    app.keys.find(&key, client).await?.ok_or(ErrorCode::ApiKeyDoesNotExist.into())
+}
+
+fn check_rate_limit(key: &Key, context: &RequestContext) -> Result<(), ApiError> {
+    let Some(allowance) = key.admit(Instant::now()) else { return Ok(()) };
+    let _ = context.rate_limit.set(allowance);
+    if allowance.admitted { Ok(()) } else { Err(ApiError::too_many_requests(allowance.reset)) }
+}
+
+impl From<FindError> for ApiError {
+    fn from(error: FindError) -> Self {
+        match error {
+            FindError::Database(error) => Self::from(&*error),
+            FindError::TooManyGuesses(retry_after) => Self::too_many_invalid_keys(retry_after),
+            FindError::TooOld => ErrorCode::ServiceUnavailable.into(),
+        }
+    }
+}
+
+/// The key in the query, else the one in the Bearer header. An empty one counts as absent.
+pub(super) fn key_outside_body(parts: &Parts) -> Option<Cow<'_, str>> {
+    in_query(parts).or_else(|| bearer(parts))
+}
+
+fn in_query(parts: &Parts) -> Option<Cow<'_, str>> {
+    form_urlencoded::parse(parts.uri.query()?.as_bytes())
+        .find(|(name, value)| name == "apiKey" && !value.is_empty())
+        .map(|(_, value)| value)
+}
+
+/// RFC 6750, 2.1; the scheme in any case, as RFC 9110, 11.1 says.
+fn bearer(parts: &Parts) -> Option<Cow<'_, str>> {
+    let (scheme, token) = parts.headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    let token = token.trim();
+    (scheme.eq_ignore_ascii_case("Bearer") && !token.is_empty()).then(|| token.into())
+}

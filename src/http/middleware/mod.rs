@@ -1,0 +1,12 @@
+//! Layers around the routes, one a file; [`super::router`] has their order.
+
+mod access_log;
+pub(crate) mod catch_panic;
+mod cors;
+mod request_timeout;
+mod security_headers;
+
+pub(crate) use access_log::access_log;
+pub(crate) use cors::CorsLayer;
+pub(crate) use request_timeout::request_timeout;
+pub(crate) use security_headers::security_headers;

@@ -1,0 +1,30 @@
+//! The time from a request's headers to its answer.
+
+use std::time::Duration;
+
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use tokio::time::timeout;
+
+use crate::error::{ApiError, ErrorCode};
+use crate::http::headers;
+use crate::http::request_context::RequestContext;
+
+/// Enforces the request timeout (503) and adds the rate-limit headers, to the 503 too. It is a 503 and not a 408, as a
+/// slow body has been answered 408 before: the rest of the time is the server's.
+pub(crate) async fn request_timeout(
+    State(longest): State<Duration>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let context = RequestContext::of(request.extensions());
+    let mut response = timeout(longest, next.run(request)).await.unwrap_or_else(|_| {
+        tracing::warn!("request timed out");
+        ApiError::from(ErrorCode::ServiceUnavailable).into_response()
+    });
+    if let Some(allowance) = context.rate_limit.get() {
+        headers::insert_rate_limit(response.headers_mut(), *allowance);
+    }
+    response
+}

@@ -1,0 +1,80 @@
+//! The headers that several answers have, described once in the document and referred to.
+
+use serde_json::{Value, json};
+use utoipa::openapi::{Header, HeaderBuilder, ObjectBuilder, Ref, RefOr, Type, path::Operation};
+
+struct CommonHeader {
+    name: &'static str,
+    description: &'static str,
+    /// A text or a number, which is the header's type.
+    example: Value,
+    /// By the status of an answer, and whether its operation takes a key.
+    is_on: fn(&str, bool) -> bool,
+}
+
+fn common_headers() -> [CommonHeader; 6] {
+    [
+        CommonHeader {
+            name: "X-Request-Id",
+            description: "The request's id in the server's log: your own X-Request-Id if it has 1 to 64 letters, \
+                          digits, `-`, `_` or `.`, else a new one.",
+            example: json!("019ab1f0-7c1e-7d52-8f0a-5a3f0c1b2d4e"),
+            is_on: |_, _| true,
+        },
+        CommonHeader {
+            name: "Link",
+            description: "The page that explains the error (`rel=\"help\"`).",
+            example: json!("</errors/INTERNAL_VALIDATION_FAILED>; rel=\"help\""),
+            is_on: |status, _| !status.starts_with('2'),
+        },
+        CommonHeader {
+            name: "X-RateLimit-Limit",
+            description: "How many requests the key may make within a minute. On every answer to a known key that has \
+                          a limit.",
+            example: json!(500000),
+            is_on: |_, takes_key| takes_key,
+        },
+        CommonHeader {
+            name: "X-RateLimit-Remaining",
+            description: "How many of them are left now.",
+            example: json!(499999),
+            is_on: |_, takes_key| takes_key,
+        },
+        CommonHeader {
+            name: "X-RateLimit-Reset",
+            description: "When the oldest of the last minute's requests stops counting: Unix time in seconds.",
+            example: json!(1767225660),
+            is_on: |_, takes_key| takes_key,
+        },
+        CommonHeader {
+            name: "Retry-After",
+            description: "After how many seconds to send the same request again.",
+            example: json!(1),
+            is_on: |status, _| matches!(status, "429" | "503"),
+        },
+    ]
+}
+
+/// For the document's components.
+pub(super) fn components() -> impl Iterator<Item = (String, RefOr<Header>)> {
+    common_headers().into_iter().map(|CommonHeader { name, description, example, .. }| {
+        let kind = if example.is_string() { Type::String } else { Type::Integer };
+        let schema = ObjectBuilder::new().schema_type(kind).examples([example]);
+        let header = HeaderBuilder::new().schema(Some(schema)).description(Some(description)).build();
+        (name.into(), header.into())
+    })
+}
+
+/// Adds to each response the headers that it has.
+pub(super) fn add_to(operation: &mut Operation) {
+    let takes_key = operation.security.is_none();
+    for (status, response) in &mut operation.responses.responses {
+        let RefOr::T(response) = response else { continue };
+        for CommonHeader { name, is_on, .. } in common_headers() {
+            if is_on(status, takes_key) {
+                let reference = Ref::new(format!("#/components/headers/{name}"));
+                response.headers.insert(name.into(), RefOr::Ref(reference));
+            }
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! Values that extractors find out and the middleware around them needs. Each is set at most once.
+
+use std::sync::{Arc, OnceLock};
+
+use axum::http::Extensions;
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::db::api_key::KeyState;
+use crate::rate_limit::Allowance;
+
+/// An extension of every request; the middleware that made it keeps a clone.
+#[derive(Default)]
+pub(crate) struct RequestContext {
+    /// Of the concurrency limit; released with the last clone, at the end of the request.
+    pub(crate) permit: OnceLock<OwnedSemaphorePermit>,
+    /// Also set if the key was rejected for its state.
+    pub(crate) api_key: OnceLock<Arc<KeyState>>,
+    pub(crate) rate_limit: OnceLock<Allowance>,
+    /// The body was not read to its end, so its connection cannot be used for another request.
+    pub(crate) body_unread: OnceLock<()>,
+}
+
+impl RequestContext {
+    /// The request's own. Without the middleware a new one, whose values are lost.
+    pub(crate) fn of(extensions: &Extensions) -> Arc<Self> {
+        extensions.get().cloned().unwrap_or_default()
+    }
+}

@@ -1,0 +1,68 @@
+//! Every route and every layer of the API.
+
+use std::sync::{Arc, LazyLock};
+
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use axum::routing::get;
+use tower::ServiceBuilder;
+use tower_http::catch_panic::CatchPanicLayer;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::middleware::{CorsLayer, access_log, catch_panic, request_timeout, security_headers};
+use super::routes::{
+    customer_create, customer_detail, customer_match, customer_unmatch, fallback, health, logout, magic_auth,
+    matched_customer_list, metrics, ping,
+};
+use super::state::AppState;
+use super::{openapi, pages};
+use crate::error::{ApiError, ErrorCode};
+
+/// The endpoints of the API, each with its description.
+fn endpoints() -> OpenApiRouter<Arc<AppState>> {
+    OpenApiRouter::new()
+        .routes(routes!(customer_match::match_customers))
+        .routes(routes!(customer_unmatch::unmatch_customers))
+        .routes(routes!(matched_customer_list::list_matched_customers))
+        .routes(routes!(customer_detail::get_customer_detail))
+        .routes(routes!(customer_create::create_customer))
+        .routes(routes!(magic_auth::create_identity))
+        .routes(routes!(logout::revoke_identity))
+        .routes(routes!(ping::ping))
+        .nest("/api/v1", OpenApiRouter::new().routes(routes!(ping::ping)))
+        .routes(routes!(health::show_liveness))
+        .routes(routes!(health::show_readiness))
+}
+
+/// The API and the pages. A request passes the layers from the top to the bottom.
+pub(crate) fn router(state: Arc<AppState>) -> Router {
+    Router::from(endpoints())
+        .merge(pages::routes(openapi_document()))
+        .fallback(fallback::not_found)
+        .method_not_allowed_fallback(fallback::method_not_allowed)
+        .layer(
+            ServiceBuilder::new()
+                .layer(from_fn_with_state(Arc::clone(&state.metrics), access_log))
+                .layer(CorsLayer::new(&state.cors))
+                .map_response(security_headers)
+                .layer(from_fn_with_state(state.timeouts.request, request_timeout))
+                .layer(CatchPanicLayer::custom(catch_panic::internal_error)),
+        )
+        .with_state(state)
+}
+
+/// What Prometheus reads.
+pub(crate) fn metrics_router(state: Arc<AppState>) -> Router {
+    Router::new()
+        .route("/metrics", get(metrics::show_metrics))
+        .fallback(async || ApiError::not_found("The requested path"))
+        .method_not_allowed_fallback(async || ApiError::from(ErrorCode::MethodNotAllowed))
+        .with_state(state)
+}
+
+/// The OpenAPI document of every endpoint, as it is served and committed: JSON, with a line feed at its end.
+pub fn openapi_document() -> &'static str {
+    static DOCUMENT: LazyLock<String> = LazyLock::new(|| openapi::document(endpoints().into_openapi()));
+    &DOCUMENT
+}

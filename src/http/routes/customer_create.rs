@@ -1,0 +1,117 @@
+//! `POST /api/v1/customer/create` (contract §2).
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::success::Success;
+use crate::domain::{CuRefNo, Email, Profile, ProfileText, Registered, Registration};
+use crate::error::ApiError;
+use crate::http::extract::{ApiJson, blank_is_absent};
+use crate::http::openapi::{self, ErrorExamples, ErrorResponses};
+use crate::http::state::AppState;
+
+/// Blank texts count as absent.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct CreateRequest {
+    /// Unique within the organisation.
+    #[schema(value_type = Email)]
+    email: Option<Email>,
+    #[serde(default, deserialize_with = "blank_is_absent")]
+    first_name: Option<ProfileText>,
+    #[serde(default, deserialize_with = "blank_is_absent")]
+    last_name: Option<ProfileText>,
+    #[serde(default, deserialize_with = "blank_is_absent")]
+    company_name: Option<ProfileText>,
+    #[serde(default, deserialize_with = "blank_is_absent")]
+    phone: Option<ProfileText>,
+    #[serde(default, deserialize_with = "blank_is_absent")]
+    company_registration_number: Option<ProfileText>,
+    #[serde(default, deserialize_with = "blank_is_absent")]
+    tax_identification_number: Option<ProfileText>,
+    #[serde(default, deserialize_with = "blank_is_absent")]
+    /// The customer's own IP address, v4 or v6.
+    #[schema(schema_with = openapi::ip_address)]
+    customer_real_ip: Option<IpAddr>,
+}
+
+impl ErrorExamples for CreateRequest {
+    fn error_examples() -> Vec<ApiError> {
+        vec![ApiError::missing_field("email")]
+    }
+}
+
+/// The profile as it is now, with the fields of earlier calls.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct CustomerProfile {
+    #[serde(flatten)]
+    success: Success,
+    /// Whether this call registered the customer.
+    created: bool,
+    #[schema(value_type = CuRefNo)]
+    cu_ref_no: String,
+    #[schema(required, value_type = Option<Email>)]
+    email: Option<String>,
+    #[schema(required, value_type = Option<ProfileText>)]
+    first_name: Option<String>,
+    #[schema(required, value_type = Option<ProfileText>)]
+    last_name: Option<String>,
+    #[schema(required, value_type = Option<ProfileText>)]
+    company_name: Option<String>,
+    #[schema(required, value_type = Option<ProfileText>)]
+    phone: Option<String>,
+    #[schema(required, value_type = Option<ProfileText>)]
+    company_registration_number: Option<String>,
+    #[schema(required, value_type = Option<ProfileText>)]
+    tax_identification_number: Option<String>,
+}
+
+/// Registers a new customer or returns an existing one by email.
+///
+/// Of an existing customer empty fields are filled in, none is overwritten.
+#[utoipa::path(
+    post,
+    path = "/api/v1/customer/create",
+    tag = openapi::CUSTOMER,
+    request_body(content = CreateRequest, example = json!({"email": "eva@example.com", "firstName": "Eva", "lastName": "Nováková"})),
+    responses(
+        (status = OK, body = CustomerProfile, description = "The customer as this call left it, with the fields of earlier calls."),
+        ErrorResponses<ApiJson<CreateRequest>>,
+    ),
+)]
+pub(crate) async fn create_customer(
+    State(app): State<Arc<AppState>>,
+    ApiJson { caller, body }: ApiJson<CreateRequest>,
+) -> Result<Json<CustomerProfile>, ApiError> {
+    let email = body.email.ok_or_else(|| ApiError::missing_field("email"))?;
+    let profile = Profile {
+        first_name: body.first_name,
+        last_name: body.last_name,
+        company_name: body.company_name,
+        phone: body.phone,
+        company_registration_number: body.company_registration_number,
+        tax_identification_number: body.tax_identification_number,
+        real_ip: body.customer_real_ip,
+    };
+    let registration = Registration::new(email, profile);
+    let Registered { created, customer } =
+        app.group_commit.register_customer(caller.organisation_id, registration).await?;
+    Ok(Json(CustomerProfile {
+        success: Success::TRUE,
+        created,
+        cu_ref_no: customer.cu_ref_no,
+        email: customer.email,
+        first_name: customer.first_name,
+        last_name: customer.last_name,
+        company_name: customer.company_name,
+        phone: customer.phone,
+        company_registration_number: customer.company_registration_number,
+        tax_identification_number: customer.tax_identification_number,
+    }))
+}

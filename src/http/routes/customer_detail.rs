@@ -1,0 +1,104 @@
+//! `GET /api/v1/customer/detail` (contract §2).
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
+use sqlx::PgConnection;
+use utoipa::ToSchema;
+
+use crate::db::{self, customer, customer_identity};
+use crate::demo;
+use crate::domain::{CuRefNo, CuRefNoError, Customer, Email, IdentityId, ProfileText};
+use crate::error::{ApiError, ErrorCode};
+use crate::http::extract::{ApiQuery, ParseQuery, QueryParameters};
+use crate::http::openapi::{self, ErrorExamples, ErrorResponses};
+use crate::http::state::AppState;
+
+pub(crate) struct DetailQuery {
+    identity: IdentityId,
+    cu_ref_no: Option<CuRefNo>,
+}
+
+impl ParseQuery for DetailQuery {
+    fn parse(parameters: &QueryParameters<'_>) -> Result<Self, ApiError> {
+        let identity = parameters.identity()?.ok_or(ErrorCode::UserMustBeAuthorized)?;
+        Ok(Self { identity, cu_ref_no: parameters.get("cuRefNo")? })
+    }
+}
+
+impl ErrorExamples for DetailQuery {
+    fn error_examples() -> Vec<ApiError> {
+        vec![
+            QueryParameters::invalid("cuRefNo", CuRefNoError),
+            ErrorCode::UserMustBeAuthorized.into(),
+            ErrorCode::CustomerDetailNotPermitted.into(),
+        ]
+    }
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct CustomerDetail {
+    /// Always true: without an identity there is no detail.
+    logged_in: bool,
+    #[schema(value_type = CuRefNo)]
+    cu_ref_no: String,
+    #[schema(required, value_type = Option<Email>)]
+    email: Option<String>,
+    #[schema(required, value_type = Option<ProfileText>)]
+    phone: Option<String>,
+    #[schema(required, value_type = Option<ProfileText>)]
+    first_name: Option<String>,
+    #[schema(required, value_type = Option<ProfileText>)]
+    last_name: Option<String>,
+    #[schema(required, value_type = Option<ProfileText>)]
+    company_name: Option<String>,
+}
+
+/// The detail of the customer that is logged in, or of one that it manages.
+///
+/// Any other customer is answered like one that does not exist.
+#[utoipa::path(
+    get,
+    path = "/api/v1/customer/detail",
+    tag = openapi::CUSTOMER,
+    params(
+        ("identityId" = inline(IdentityId), Query, example = json!(demo::IDENTITY), description = "The customer that is logged in."),
+        ("cuRefNo" = inline(Option<CuRefNo>), Query, example = json!(demo::CUSTOMER), description = "The customer to show; the one that is logged in if absent."),
+    ),
+    responses(
+        (status = OK, body = CustomerDetail, description = "The customer's detail."),
+        ErrorResponses<ApiQuery<DetailQuery>>,
+    ),
+)]
+pub(crate) async fn get_customer_detail(
+    State(app): State<Arc<AppState>>,
+    ApiQuery { caller, query }: ApiQuery<DetailQuery>,
+) -> Result<Json<CustomerDetail>, ApiError> {
+    let find = async |db: &mut PgConnection| find_permitted(db, caller.organisation_id, &query).await;
+    let customer = db::run(&app.pool, find).await??;
+    Ok(Json(CustomerDetail {
+        logged_in: true,
+        cu_ref_no: customer.cu_ref_no,
+        email: customer.email,
+        phone: customer.phone,
+        first_name: customer.first_name,
+        last_name: customer.last_name,
+        company_name: customer.company_name,
+    }))
+}
+
+async fn find_permitted(
+    db: &mut PgConnection,
+    organisation: i64,
+    DetailQuery { identity, cu_ref_no }: &DetailQuery,
+) -> sqlx::Result<Result<Customer, ErrorCode>> {
+    let Some(viewer) = customer_identity::find(&mut *db, organisation, identity).await? else {
+        return Ok(Err(ErrorCode::UserMustBeAuthorized));
+    };
+    let wanted = cu_ref_no.as_ref().map_or(viewer.as_str(), CuRefNo::as_str);
+    let customer = customer::find_for_viewer(db, organisation, &viewer, wanted).await?;
+    Ok(customer.ok_or(ErrorCode::CustomerDetailNotPermitted))
+}

@@ -1,0 +1,175 @@
+//! `POST /api/v1/customer/customer-match-customer` (contract §1).
+
+use std::fmt::Display;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::success::Success;
+use crate::demo;
+use crate::domain::{Change, CuRefNo, Email, Match, Matched, NamedCustomer, Notice, Timestamp};
+use crate::error::ApiError;
+use crate::group_commit::WriteError;
+use crate::http::extract::{ApiJson, Prefer};
+use crate::http::headers::PREFERENCE_APPLIED;
+use crate::http::openapi::{self, ErrorExamples, ErrorResponses};
+use crate::http::state::AppState;
+
+/// At least one of `customerCuRefNo` and `customerEmail` is required; when both are given, `customerCuRefNo` decides.
+// Unknown fields are ignored (documented promise: additive changes only).
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct MatchRequest {
+    /// Customer reference number of the owner of relation.
+    #[schema(value_type = CuRefNo)]
+    manager_cu_ref_no: Option<CuRefNo>,
+    /// Customer reference number of the customer of relation.
+    customer_cu_ref_no: Option<CuRefNo>,
+    /// The customer's e-mail address. If no customer of the organisation has it, a guest customer is created.
+    customer_email: Option<Email>,
+    /// Public note of this connection, visible to both customers. `""` clears the one that is there, absent or null
+    /// keeps it.
+    notice: Option<Notice>,
+}
+
+impl ErrorExamples for MatchRequest {
+    fn error_examples() -> Vec<ApiError> {
+        vec![ApiError::missing_field("managerCuRefNo"), not_found(demo::CUSTOMER)]
+    }
+}
+
+/// Only `success`, or everything with `Prefer: return=representation`.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct MatchResponse {
+    #[serde(flatten)]
+    success: Success,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    relation: Option<Relation>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    outcome: Option<MatchOutcome>,
+    /// Whether a guest customer was created for the e-mail address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    customer_created: Option<bool>,
+}
+
+/// The relation as this call left it.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct Relation {
+    #[schema(value_type = CuRefNo)]
+    manager_cu_ref_no: String,
+    #[schema(value_type = CuRefNo)]
+    customer_cu_ref_no: String,
+    #[schema(required, value_type = Option<Email>)]
+    customer_email: Option<String>,
+    #[schema(required, value_type = Option<Notice>)]
+    notice: Option<String>,
+    /// Always true: matching makes a relation active.
+    active: bool,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+}
+
+/// What happened to the relation.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum MatchOutcome {
+    Created,
+    Updated,
+    Unchanged,
+    Reactivated,
+}
+
+impl From<Change> for MatchOutcome {
+    fn from(change: Change) -> Self {
+        match change {
+            Change::Created => Self::Created,
+            Change::Updated => Self::Updated,
+            Change::Unchanged => Self::Unchanged,
+            Change::Reactivated => Self::Reactivated,
+        }
+    }
+}
+
+/// Create many-to-many relation between two customers.
+///
+/// The relation is symmetric: one for a pair, however often and in whichever direction it is posted; posted in both,
+/// both customers are managers. A relation that has ended becomes active again. `{"success":true}` is sent after the
+/// commit is durable, and the call may be sent again without harm.
+#[utoipa::path(
+    post,
+    path = "/api/v1/customer/customer-match-customer",
+    tag = openapi::CUSTOMER,
+    params(("Prefer" = inline(Option<Prefer>), Header, nullable = false,
+        description = "`return=representation`: the answer also shows the relation and what happened to it (RFC 7240).")),
+    request_body(content = MatchRequest, example = demo::documented_body),
+    responses(
+        (status = OK, body = MatchResponse, description = "The two are matched.",
+         headers(("Preference-Applied" = String, description = "`return=representation`, if it was asked for.")),
+         example = json!({"success": true})),
+        ErrorResponses<ApiJson<MatchRequest>>,
+    ),
+)]
+pub(crate) async fn match_customers(
+    State(app): State<Arc<AppState>>,
+    prefer: Prefer,
+    ApiJson { caller, body }: ApiJson<MatchRequest>,
+) -> Result<Response, ApiError> {
+    let manager = body.manager_cu_ref_no.ok_or_else(|| ApiError::missing_field("managerCuRefNo"))?;
+    let (customer, customer_field) = match (body.customer_cu_ref_no, body.customer_email) {
+        (Some(cu_ref_no), _) => (NamedCustomer::CuRefNo(cu_ref_no), "/customerCuRefNo"),
+        (None, Some(email)) => (NamedCustomer::Email(email), "/customerEmail"),
+        (None, None) => {
+            let rule = "One of the fields \"customerCuRefNo\" and \"customerEmail\" is required.";
+            return Err(ApiError::invalid("/customerCuRefNo", rule));
+        }
+    };
+    let representation = prefer.representation;
+    let wanted = Match { manager, customer, notice: body.notice, representation };
+    let matched = app.group_commit.match_customers(caller.organisation_id, wanted).await.map_err(
+        |error| match error {
+            WriteError::SameCustomer => {
+                ApiError::invalid(customer_field, "A customer cannot be matched with itself.")
+            }
+            error => error.into(),
+        },
+    )?;
+    app.metrics.matched(matched.change);
+    if representation {
+        let response = MatchResponse::from(matched);
+        Ok(([(PREFERENCE_APPLIED, Prefer::REPRESENTATION)], Json(response)).into_response())
+    } else {
+        Ok(Json(Success::TRUE).into_response())
+    }
+}
+
+fn not_found(cu_ref_no: impl Display) -> ApiError {
+    ApiError::not_found(format!("Customer {cu_ref_no}"))
+}
+
+impl From<Matched> for MatchResponse {
+    fn from(matched: Matched) -> Self {
+        Self {
+            success: Success::TRUE,
+            relation: matched.relation.map(|relation| Relation {
+                manager_cu_ref_no: relation.manager_cu_ref_no,
+                customer_cu_ref_no: relation.customer_cu_ref_no,
+                customer_email: relation.customer_email,
+                notice: relation.notice,
+                active: true,
+                created_at: relation.created_at.into(),
+                updated_at: relation.updated_at.into(),
+            }),
+            outcome: Some(matched.change.into()),
+            customer_created: Some(matched.customer_created),
+        }
+    }
+}

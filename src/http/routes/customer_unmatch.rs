@@ -1,0 +1,70 @@
+//! `POST /api/v1/customer/customer-unmatch-customer` (contract §2).
+
+use std::fmt::Display;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::success::Success;
+use crate::demo;
+use crate::domain::{CuRefNo, Unmatch};
+use crate::error::ApiError;
+use crate::group_commit::WriteError;
+use crate::http::extract::ApiJson;
+use crate::http::openapi::{self, ErrorExamples, ErrorResponses};
+use crate::http::state::AppState;
+
+/// The order of the two does not matter.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct UnmatchRequest {
+    #[schema(value_type = CuRefNo)]
+    manager_cu_ref_no: Option<CuRefNo>,
+    #[schema(value_type = CuRefNo)]
+    customer_cu_ref_no: Option<CuRefNo>,
+}
+
+impl ErrorExamples for UnmatchRequest {
+    fn error_examples() -> Vec<ApiError> {
+        vec![ApiError::missing_field("managerCuRefNo"), relation_not_found(demo::MANAGER, demo::CUSTOMER)]
+    }
+}
+
+/// Deactivate many-to-many relation between two customers.
+///
+/// A relation that is inactive already is a success, one that never existed is 404.
+#[utoipa::path(
+    post,
+    path = "/api/v1/customer/customer-unmatch-customer",
+    tag = openapi::CUSTOMER,
+    request_body(content = UnmatchRequest, example = json!({"managerCuRefNo": demo::MANAGER, "customerCuRefNo": demo::CUSTOMER})),
+    responses(
+        (status = OK, body = Success, description = "The two are not matched any more."),
+        ErrorResponses<ApiJson<UnmatchRequest>>,
+    ),
+)]
+pub(crate) async fn unmatch_customers(
+    State(app): State<Arc<AppState>>,
+    ApiJson { caller, body }: ApiJson<UnmatchRequest>,
+) -> Result<Json<Success>, ApiError> {
+    let manager = body.manager_cu_ref_no.ok_or_else(|| ApiError::missing_field("managerCuRefNo"))?;
+    let customer = body.customer_cu_ref_no.ok_or_else(|| ApiError::missing_field("customerCuRefNo"))?;
+    if manager == customer {
+        return Err(ApiError::invalid("/customerCuRefNo", "A customer is not matched with itself."));
+    }
+    let unwanted = Unmatch { manager: manager.clone(), customer: customer.clone() };
+    app.group_commit.unmatch_customers(caller.organisation_id, unwanted).await.map_err(
+        |error| match error {
+            WriteError::RelationNotFound => relation_not_found(manager, customer),
+            error => error.into(),
+        },
+    )?;
+    Ok(Json(Success::TRUE))
+}
+
+fn relation_not_found(manager: impl Display, customer: impl Display) -> ApiError {
+    ApiError::not_found(format!("Relation of {manager} and {customer}"))
+}

@@ -1,0 +1,55 @@
+//! `POST /api/v1/customer/logout` (contract §2).
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::success::Success;
+use crate::demo;
+use crate::domain::IdentityId;
+use crate::error::{ApiError, ErrorCode};
+use crate::http::extract::ApiJson;
+use crate::http::openapi::{self, ErrorExamples, ErrorResponses};
+use crate::http::state::AppState;
+
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct LogoutRequest {
+    #[schema(value_type = IdentityId)]
+    identity_id: Option<SecretString>,
+}
+
+impl ErrorExamples for LogoutRequest {
+    fn error_examples() -> Vec<ApiError> {
+        vec![ApiError::missing_field("identityId"), ErrorCode::UserMustBeAuthorized.into()]
+    }
+}
+
+/// Logs a customer out.
+///
+/// The identity is invalid at once, on every server.
+#[utoipa::path(
+    post,
+    path = "/api/v1/customer/logout",
+    tag = openapi::CUSTOMER,
+    request_body(content = LogoutRequest, example = json!({"identityId": demo::IDENTITY})),
+    responses(
+        (status = OK, body = Success, description = "The session has ended."),
+        ErrorResponses<ApiJson<LogoutRequest>>,
+    ),
+)]
+pub(crate) async fn revoke_identity(
+    State(app): State<Arc<AppState>>,
+    ApiJson { caller, body }: ApiJson<LogoutRequest>,
+) -> Result<Json<Success>, ApiError> {
+    let identity = body.identity_id.ok_or_else(|| ApiError::missing_field("identityId"))?;
+    // A text that has not the format is an unknown identity, not invalid input.
+    let identity =
+        IdentityId::parse(identity.expose_secret()).map_err(|_| ErrorCode::UserMustBeAuthorized)?;
+    let ended = app.group_commit.end_identity(caller.organisation_id, identity.hash()).await?;
+    if ended { Ok(Json(Success::TRUE)) } else { Err(ErrorCode::UserMustBeAuthorized.into()) }
+}

@@ -1,0 +1,70 @@
+//! `POST /api/v1/customer/magic-auth` (contract §2).
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::success::Success;
+use crate::demo;
+use crate::domain::{Email, IdentityId, Profile, ProfileText, Registration};
+use crate::error::ApiError;
+use crate::http::extract::{ApiJson, blank_is_absent};
+use crate::http::openapi::{self, ErrorExamples, ErrorResponses};
+use crate::http::state::AppState;
+
+/// Blank texts count as absent.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct MagicAuthRequest {
+    #[schema(value_type = Email)]
+    email: Option<Email>,
+    #[serde(default, deserialize_with = "blank_is_absent")]
+    first_name: Option<ProfileText>,
+    #[serde(default, deserialize_with = "blank_is_absent")]
+    last_name: Option<ProfileText>,
+}
+
+impl ErrorExamples for MagicAuthRequest {
+    fn error_examples() -> Vec<ApiError> {
+        vec![ApiError::missing_field("email")]
+    }
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Identity {
+    #[serde(flatten)]
+    success: Success,
+    #[schema(value_type = IdentityId)]
+    identity_id: String,
+}
+
+/// Create a new customer identity based on e-mail without password.
+///
+/// The customer is created if no customer has the e-mail address. The identity is valid for three months or until it is
+/// logged out. The client checks that the e-mail address is the customer's own: the server trusts the organisation's
+/// key.
+#[utoipa::path(
+    post,
+    path = "/api/v1/customer/magic-auth",
+    tag = openapi::CUSTOMER,
+    request_body(content = MagicAuthRequest, example = json!({"email": demo::CUSTOMER_EMAIL})),
+    responses(
+        (status = OK, body = Identity, description = "The customer is logged in."),
+        ErrorResponses<ApiJson<MagicAuthRequest>>,
+    ),
+)]
+pub(crate) async fn create_identity(
+    State(app): State<Arc<AppState>>,
+    ApiJson { caller, body }: ApiJson<MagicAuthRequest>,
+) -> Result<Json<Identity>, ApiError> {
+    let email = body.email.ok_or_else(|| ApiError::missing_field("email"))?;
+    let profile = Profile { first_name: body.first_name, last_name: body.last_name, ..Profile::default() };
+    let identity = IdentityId::generate();
+    let registration = Registration::new(email, profile);
+    app.group_commit.open_identity(caller.organisation_id, registration, identity.hash()).await?;
+    Ok(Json(Identity { success: Success::TRUE, identity_id: identity.expose().into() }))
+}

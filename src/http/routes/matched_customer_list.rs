@@ -1,0 +1,209 @@
+//! `GET /api/v1/customer/matched-customer-list` (contract §2).
+
+use std::fmt::Display;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
+use sqlx::PgConnection;
+use utoipa::ToSchema;
+
+use crate::db;
+use crate::db::matched_customer::{self, MatchedCustomer, Role};
+use crate::db::{customer, customer_identity};
+use crate::demo;
+use crate::domain::{
+    CuRefNo, Cursor, Email, IdentityId, Notice, PageLimit, ProfileText, SearchTerm, Timestamp,
+};
+use crate::error::{ApiError, ErrorCode};
+use crate::http::extract::{ApiQuery, ParseQuery, QueryParameters};
+use crate::http::openapi::{self, ErrorExamples, ErrorResponses};
+use crate::http::state::AppState;
+
+pub(crate) struct ListQuery {
+    owner: Owner,
+    term: Option<SearchTerm>,
+    cursor: Option<Cursor>,
+    limit: PageLimit,
+}
+
+/// The customer whose list is asked for.
+enum Owner {
+    /// The customer that is logged in.
+    Identity(IdentityId),
+    /// For a back end: any customer of its organisation.
+    CuRefNo(CuRefNo),
+}
+
+impl ParseQuery for ListQuery {
+    fn parse(parameters: &QueryParameters<'_>) -> Result<Self, ApiError> {
+        let owner = match (parameters.identity()?, parameters.get("cuRefNo")?) {
+            (Some(identity), None) => Owner::Identity(identity),
+            (None, Some(cu_ref_no)) => Owner::CuRefNo(cu_ref_no),
+            (Some(_), Some(_)) => {
+                let rule = "Only one of the parameters \"identityId\" and \"cuRefNo\" may be given.";
+                return Err(ApiError::invalid("cuRefNo", rule));
+            }
+            (None, None) => return Err(customer_missing()),
+        };
+        Ok(Self {
+            owner,
+            term: parameters.get("query")?,
+            cursor: parameters.get("cursor")?,
+            limit: parameters.get("limit")?.unwrap_or_default(),
+        })
+    }
+}
+
+impl ErrorExamples for ListQuery {
+    fn error_examples() -> Vec<ApiError> {
+        vec![customer_missing(), ErrorCode::UserMustBeAuthorized.into(), not_found(demo::CUSTOMER)]
+    }
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct MatchedCustomerList {
+    items: Vec<ListedCustomer>,
+    /// Over all pages.
+    #[schema(minimum = 0)]
+    item_count: i64,
+    /// Null on the last page.
+    #[schema(required, value_type = Option<Cursor>)]
+    next_cursor: Option<String>,
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = MatchedCustomer)]
+struct ListedCustomer {
+    #[schema(value_type = CuRefNo)]
+    cu_ref_no: String,
+    #[schema(required, value_type = Option<Email>)]
+    email: Option<String>,
+    #[schema(required, value_type = Option<ProfileText>)]
+    first_name: Option<String>,
+    #[schema(required, value_type = Option<ProfileText>)]
+    last_name: Option<String>,
+    #[schema(required, value_type = Option<ProfileText>)]
+    company_name: Option<String>,
+    #[schema(required, value_type = Option<Notice>)]
+    notice: Option<String>,
+    role: ListedRole,
+    matched_at: Timestamp,
+    updated_at: Timestamp,
+}
+
+/// What the listed customer is to the customer whose list it is.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[schema(as = Role)]
+enum ListedRole {
+    Manager,
+    Customer,
+    Both,
+}
+
+impl From<Role> for ListedRole {
+    fn from(role: Role) -> Self {
+        match role {
+            Role::Manager => Self::Manager,
+            Role::Customer => Self::Customer,
+            Role::Both => Self::Both,
+        }
+    }
+}
+
+impl From<MatchedCustomer> for ListedCustomer {
+    fn from(matched: MatchedCustomer) -> Self {
+        Self {
+            cu_ref_no: matched.cu_ref_no,
+            email: matched.email,
+            first_name: matched.first_name,
+            last_name: matched.last_name,
+            company_name: matched.company_name,
+            notice: matched.notice,
+            role: matched.role.into(),
+            matched_at: matched.matched_at.into(),
+            updated_at: matched.updated_at.into(),
+        }
+    }
+}
+
+fn customer_missing() -> ApiError {
+    ApiError::invalid("identityId", "One of the parameters \"identityId\" and \"cuRefNo\" is required.")
+}
+
+fn not_found(cu_ref_no: impl Display) -> ApiError {
+    ApiError::not_found(format!("Customer {cu_ref_no}"))
+}
+
+/// List of the customers that a customer is matched with, newest first.
+///
+/// Exactly one of `identityId` and `cuRefNo` names the customer. Only active relations are listed.
+#[utoipa::path(
+    get,
+    path = "/api/v1/customer/matched-customer-list",
+    tag = openapi::CUSTOMER,
+    params(
+        ("identityId" = inline(Option<IdentityId>), Query, description = "The customer that is logged in."),
+        ("cuRefNo" = inline(Option<CuRefNo>), Query, example = json!(demo::MANAGER),
+         description = "Instead of `identityId`, for a back end: any customer of the organisation."),
+        ("query" = inline(Option<SearchTerm>), Query, description = "Filter by name or e-mail; case and diacritics are ignored."),
+        ("limit" = inline(Option<PageLimit>), Query, description = "The most items of a page."),
+        ("cursor" = inline(Option<Cursor>), Query, description = "The `nextCursor` of the page before; absent for the first page."),
+    ),
+    responses(
+        (status = OK, body = MatchedCustomerList, description = "One page."),
+        ErrorResponses<ApiQuery<ListQuery>>,
+    ),
+)]
+pub(crate) async fn list_matched_customers(
+    State(app): State<Arc<AppState>>,
+    ApiQuery { caller, query }: ApiQuery<ListQuery>,
+) -> Result<Json<MatchedCustomerList>, ApiError> {
+    let limit = usize::from(query.limit.get());
+    // One row more than the page shows tells whether there is another page.
+    let rows = i64::from(query.limit.get()) + 1;
+    let organisation = caller.organisation_id;
+    let page = db::run(&app.pool, async |db| {
+        let owner = match find_owner(db, organisation, &query.owner).await? {
+            Ok(owner) => owner,
+            Err(error) => return Ok(Err(error)),
+        };
+        let after = query.cursor.as_ref();
+        let page = match &query.term {
+            Some(term) => matched_customer::search(db, organisation, &owner, term, after, rows).await,
+            None => matched_customer::page(db, organisation, &owner, after, rows).await,
+        };
+        page.map(Ok)
+    });
+    let mut page = page.await??;
+    let more = page.items.len() > limit;
+    page.items.truncate(limit);
+    let last = page.items.last().filter(|_| more);
+    Ok(Json(MatchedCustomerList {
+        next_cursor: last.map(|last| Cursor::behind(last.matched_at, &last.cu_ref_no)),
+        items: page.items.into_iter().map(ListedCustomer::from).collect(),
+        item_count: page.item_count,
+    }))
+}
+
+/// The reference of the customer whose list it is.
+async fn find_owner(
+    db: &mut PgConnection,
+    organisation: i64,
+    owner: &Owner,
+) -> sqlx::Result<Result<String, ApiError>> {
+    Ok(match owner {
+        Owner::Identity(identity) => {
+            let viewer = customer_identity::find(db, organisation, identity).await?;
+            viewer.ok_or_else(|| ErrorCode::UserMustBeAuthorized.into())
+        }
+        Owner::CuRefNo(cu_ref_no) => {
+            let exists = customer::exists(db, organisation, cu_ref_no).await?;
+            if exists { Ok(cu_ref_no.to_string()) } else { Err(not_found(cu_ref_no)) }
+        }
+    })
+}

@@ -1,0 +1,29 @@
+//! What the endpoints share. Plain values: no layer and no route is known here.
+
+use std::sync::Arc;
+
+use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
+
+use super::concurrency_limit::ConcurrencyLimit;
+use crate::config::{Cors, Timeouts, TrustedProxies};
+use crate::db::migration::Schema;
+use crate::group_commit::GroupCommit;
+use crate::keys::KeyRegistry;
+use crate::metrics::Metrics;
+
+pub(crate) struct AppState {
+    pub(crate) pool: PgPool,
+    pub(crate) keys: KeyRegistry,
+    pub(crate) group_commit: GroupCommit,
+    /// Whether the documentation's sample key is accepted.
+    pub(crate) demo: bool,
+    pub(crate) trusted_proxies: TrustedProxies,
+    pub(crate) cors: Cors,
+    pub(crate) concurrency_limit: ConcurrencyLimit,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) timeouts: Timeouts,
+    pub(crate) schema: Schema,
+    /// Cancelled when the server is told to stop; `/readyz` is 503 from then on.
+    pub(crate) shutdown: CancellationToken,
+}

@@ -1,0 +1,148 @@
+//! One connection: its requests go to the router, its end comes from the client, a timeout, or the server's shutdown.
+
+use std::convert::Infallible;
+use std::pin::pin;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::body::Incoming;
+use hyper::header::{CONNECTION, HeaderValue};
+use hyper::service::service_fn;
+use hyper::{Request, Version};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use prometheus_client::metrics::counter::Counter;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+
+use super::connection_state::ConnectionState;
+use super::lingering_close::LingeringStream;
+use super::peer::Peer;
+use crate::config::Timeouts;
+
+/// The request line and the headers. The longest of the API have a key, an identity id and a search term.
+const MAX_HEADER_BYTES: u32 = 32 * 1024;
+/// Requests in flight on one HTTP/2 connection.
+const MAX_STREAMS: u32 = 100;
+/// How often an HTTP/2 client is asked whether it is still there.
+const PING_INTERVAL: Duration = Duration::from_secs(20);
+/// How long it has to answer.
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
+/// At shutdown a request may be on its way on a connection that looks idle. It is waited for this long, and answered as
+/// the last request of its connection.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
+/// How long a connection may take to end once hyper was asked to end it: the time for a client to read its last answer.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Everything that connections have in common.
+#[derive(Clone)]
+pub(super) struct ConnectionDriver {
+    pub(super) protocol: Builder<TokioExecutor>,
+    pub(super) router: Router,
+    pub(super) timeouts: Timeouts,
+    pub(super) malformed_requests: Counter,
+    pub(super) shutdown: CancellationToken,
+}
+
+impl ConnectionDriver {
+    /// Serves the requests of a connection until either side ends it.
+    pub(super) async fn drive(
+        self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        peer: Peer,
+    ) {
+        let state = ConnectionState::new();
+        let service = service_fn(|mut request: Request<Incoming>| {
+            let version = request.version();
+            let in_flight = state.request_received(version);
+            request.extensions_mut().insert(peer);
+            let response = self.router.clone().oneshot(request);
+            let shutdown = self.shutdown.clone();
+            async move {
+                let Ok(mut response) = response.await;
+                // HTTP/2 has no such header and no need of one: a stream ends without its connection.
+                if version != Version::HTTP_2 {
+                    if response.headers().contains_key(CONNECTION) {
+                        // The API's sign that it did not read the body to its end. The rest could not be told from a
+                        // next request.
+                        in_flight.leave_body_unread();
+                    } else if shutdown.is_cancelled() {
+                        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                    }
+                }
+                drop(in_flight);
+                Ok::<_, Infallible>(response)
+            }
+        });
+        let stream = TokioIo::new(LingeringStream::new(stream, state.clone()));
+        let mut connection = pin!(self.protocol.serve_connection(stream, service));
+        let mut shutdown = pin!(async {
+            self.shutdown.cancelled().await;
+            if state.may_receive_request() {
+                sleep(SHUTDOWN_GRACE).await;
+            }
+        });
+        let mut closing = false;
+        loop {
+            // Bytes that arrive bring the time forward, at most to one header timeout after them: checking as often
+            // notices it.
+            let next_check = match state.close_at(&self.timeouts) {
+                _ if closing => Instant::now() + CLOSE_TIMEOUT,
+                Some(at) => at.min(Instant::now() + self.timeouts.header),
+                None => Instant::now() + self.timeouts.header,
+            };
+            tokio::select! {
+                result = connection.as_mut() => {
+                    if let Err(error) = result {
+                        self.log_failure(&*error);
+                    }
+                    return;
+                }
+                () = shutdown.as_mut(), if !closing => {
+                    closing = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+                () = sleep_until(next_check) => match state.close_at(&self.timeouts) {
+                    Some(_) if closing => return,
+                    Some(at) if at <= Instant::now() => {
+                        closing = true;
+                        connection.as_mut().graceful_shutdown();
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// A parse error was answered by hyper with a bare 400 or 431; any other error means that the connection broke. At
+    /// the level debug, as any client can cause thousands.
+    fn log_failure(&self, error: &(dyn std::error::Error + 'static)) {
+        if error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse) {
+            self.malformed_requests.inc();
+            tracing::debug!(%error, "malformed request");
+        } else {
+            tracing::debug!(%error, "connection failed");
+        }
+    }
+}
+
+/// HTTP/1.1 and HTTP/2, whichever the client begins with.
+pub(super) fn protocol() -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        // The connection's state has the header timeout, also before hyper knows the version.
+        .header_read_timeout(None)
+        .max_buf_size(MAX_HEADER_BYTES as usize);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_header_list_size(MAX_HEADER_BYTES)
+        .max_concurrent_streams(MAX_STREAMS)
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_TIMEOUT);
+    builder
+}
