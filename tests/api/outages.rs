@@ -15,7 +15,7 @@ use tower::ServiceExt;
 
 use crate::support::binary::{Server, command, run_refused};
 use crate::support::{
-    Answer, CREATE, CUSTOMER, DETAIL, LIST, LOGOUT, MAGIC_AUTH, MANAGER, MATCH, Mode, Proxy, Service,
+    Answer, CREATE, CUSTOMER, DETAIL, LIST, LOGOUT, MAGIC_AUTH, MANAGER, Mode, Proxy, Service,
     Standby, TestDatabase, UNMATCH, json_request, kill,
 };
 
@@ -231,34 +231,6 @@ async fn it_is_read_only() {
     // The connections that are open remain what they are.
     sqlx::raw_sql(&set("off")).execute(&mut direct).await.unwrap();
     outage.assert_works().await;
-}
-
-/// The commit is done but nobody hears of it. Done again, it is as done once.
-#[tokio::test]
-async fn an_answer_is_lost_after_the_commit() {
-    let outage = Outage::prepare().await;
-    let service = &outage.service;
-    let cut = || outage.proxy.set(Mode::CutAnswer);
-    service.add_customer("another000000001", None).await;
-
-    cut();
-    let body = json!({ "managerCuRefNo": MANAGER, "customerCuRefNo": "another000000001", "notice": "once" });
-    let request = json_request(&format!("{MATCH}?apiKey={}", service.key));
-    let request = request.header("prefer", "return=representation").body(body.to_string().into()).unwrap();
-    let matched = service.call(request).await;
-    assert_eq!((matched.status, &matched.body["relation"]["notice"]), (200, &json!("once")));
-
-    cut();
-    let pair = json!({ "managerCuRefNo": MANAGER, "customerCuRefNo": "another000000001" });
-    service.post_to(UNMATCH, pair).await.assert_success();
-
-    cut();
-    let created = service.post_to(CREATE, json!({ "email": "new@example.com", "firstName": "Eva" })).await;
-    assert_eq!((created.status, &created.body["firstName"]), (200, &json!("Eva")));
-
-    cut();
-    let identity = service.log_in("another@example.com").await;
-    assert_eq!(service.get_from(DETAIL, &[("identityId", &identity)]).await.status, 200);
 }
 
 fn serve_on(proxy: &Proxy, database: &TestDatabase, flags: &[&str]) -> std::process::Command {

@@ -11,7 +11,7 @@ pub mod terminal;
 
 pub use contract::DOCUMENT;
 pub use postgres::{TestDatabase, url};
-pub use proxy::{Mode, Proxy};
+pub use proxy::{HELD, Mode, Proxy};
 pub use standby::{Standby, kill};
 
 use axum::Router;
@@ -88,6 +88,12 @@ impl Service {
         let database = TestDatabase::create().await;
         let options = database.options();
         Self::start_on(database, options, flags, demo).await
+    }
+
+    /// Another server on the same database, with new connections.
+    pub fn restarted(self) -> Self {
+        let Self { database, organisation, key, .. } = self;
+        Self { organisation, key, ..Self::on(database) }
     }
 
     /// On a database that has an organisation and more already.
@@ -242,7 +248,7 @@ impl Service {
 }
 
 /// What came back.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Answer {
     pub status: u16,
     pub headers: HeaderMap,

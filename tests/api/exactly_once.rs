@@ -1,0 +1,269 @@
+//! A write takes effect once, and never after its answer, whatever the network does to its attempts.
+
+use axum::http::Request;
+use chrono::{DateTime, TimeDelta, Utc};
+use customer_match::db::customer_delete;
+use customer_match::domain::{CuRefNo, Match, NamedCustomer, Notice, ProfileText, Unmatch};
+use customer_match::group_commit::GroupCommit;
+use futures_util::future::join;
+use rstest::rstest;
+use serde_json::json;
+use sqlx::PgPool;
+
+use crate::support::{
+    CREATE, CUSTOMER, DETAIL, HELD, MAGIC_AUTH, MATCH, Mode, Proxy, Service, UNMATCH, json_request,
+};
+
+/// A service whose way to the database loses and delays what it carries, with the customer that [`Mode::Hold`] looks for.
+async fn service_behind_a_proxy() -> (Service, Proxy) {
+    let (service, proxy) = Service::start_behind_a_proxy(&["--request-timeout", "1h"]).await;
+    service.add_customer(HELD, None).await;
+    // The writer is connected from now on.
+    service
+        .post_match(json!({ "managerCuRefNo": CUSTOMER, "customerEmail": "first@example.com" }))
+        .await
+        .assert_success();
+    (service, proxy)
+}
+
+/// Another server on the same database, with a way of its own.
+fn another_server(service: &Service) -> GroupCommit {
+    GroupCommit::start(&service.database.options())
+}
+
+fn pair(notice: Option<&str>) -> serde_json::Value {
+    json!({ "managerCuRefNo": HELD, "customerCuRefNo": CUSTOMER, "notice": notice })
+}
+
+fn represented(service: &Service, body: &serde_json::Value) -> Request<axum::body::Body> {
+    let request = json_request(&format!("{MATCH}?apiKey={}", service.key));
+    request.header("prefer", "return=representation").body(body.to_string().into()).unwrap()
+}
+
+const HOLD: Mode = Mode::Hold { then_swallow: false };
+
+#[tokio::test]
+async fn a_match_that_arrives_late_changes_nothing() {
+    let (service, proxy) = service_behind_a_proxy().await;
+    proxy.set(HOLD);
+    let matched = service.call(represented(&service, &pair(Some("late")))).await;
+    assert_eq!((matched.status, &matched.body["outcome"]), (200, &json!("created")), "the second attempt");
+    service.post_to(UNMATCH, pair(None)).await.assert_success();
+    proxy.release().await;
+    assert!(service.relations().await.contains(&format!("{CUSTOMER}<{HELD} late (inactive)")));
+}
+
+#[tokio::test]
+async fn an_unmatch_that_arrives_late_changes_nothing() {
+    let (service, proxy) = service_behind_a_proxy().await;
+    service.post_match(pair(None)).await.assert_success();
+    proxy.set(HOLD);
+    service.post_to(UNMATCH, pair(None)).await.assert_success();
+    service.post_match(pair(Some("again"))).await.assert_success();
+    proxy.release().await;
+    assert!(service.relations().await.contains(&format!("{CUSTOMER}<{HELD} again")));
+}
+
+#[rstest]
+#[case::create(CREATE)]
+#[case::magic_auth(MAGIC_AUTH)]
+#[tokio::test]
+async fn a_registration_that_arrives_late_registers_nobody(#[case] path: &str) {
+    let (service, proxy) = service_behind_a_proxy().await;
+    proxy.set(HOLD);
+    let eva = json!({ "email": "eva@example.com", "firstName": HELD });
+    assert_eq!(service.post_to(path, eva).await.status, 200);
+    let reference: String =
+        sqlx::query_scalar("select cu_ref_no from customer where email = 'eva@example.com'")
+            .fetch_one(&service.pool)
+            .await
+            .unwrap();
+    let reason = ProfileText::parse("asked for it").unwrap();
+    customer_delete::delete(
+        &service.pool,
+        service.organisation,
+        &CuRefNo::parse(reference).unwrap(),
+        &reason,
+    )
+    .await
+    .unwrap();
+    proxy.release().await;
+    let living = "select count(*) from customer where email = 'eva@example.com' and living";
+    assert_eq!(sqlx::query_scalar::<_, i64>(living).fetch_one(&service.pool).await.unwrap(), 0);
+}
+
+/// The database cannot be reached any more, so nothing but the time in the attempt can fence it.
+#[tokio::test]
+async fn an_attempt_that_arrives_after_a_503_changes_nothing() {
+    let (service, proxy) = service_behind_a_proxy().await;
+    proxy.set(Mode::Hold { then_swallow: true });
+    service.post_match(pair(Some("old"))).await.assert_error(503, "INTERNAL_SERVICE_UNAVAILABLE");
+    let newer = Match {
+        manager: CuRefNo::parse(HELD).unwrap(),
+        customer: NamedCustomer::CuRefNo(CuRefNo::parse(CUSTOMER).unwrap()),
+        notice: Some(Notice::parse("new").unwrap()),
+        representation: false,
+    };
+    another_server(&service).match_customers(service.organisation, newer).await.unwrap();
+    proxy.release().await;
+    proxy.set(Mode::Pass);
+    assert!(service.relations().await.contains(&format!("{CUSTOMER}<{HELD} new")));
+}
+
+/// Observed and undone by others, a write is not done again, and its client is told what it did.
+#[tokio::test]
+async fn an_attempt_whose_answer_was_lost_is_not_made_again() {
+    let (service, proxy) = service_behind_a_proxy().await;
+    let other = another_server(&service);
+    let direct = PgPool::connect_lazy_with(service.database.options());
+    proxy.set(Mode::CutAnswer { then_refuse: true });
+    let unmatch =
+        Unmatch { manager: CuRefNo::parse(HELD).unwrap(), customer: CuRefNo::parse(CUSTOMER).unwrap() };
+    let (matched, ()) = join(service.call(represented(&service, &pair(Some("once")))), async {
+        while !sqlx::query_scalar::<_, bool>(
+            "select exists (select from customer_match where notice = 'once')",
+        )
+        .fetch_one(&direct)
+        .await
+        .unwrap()
+        {}
+        other.unmatch_customers(service.organisation, unmatch).await.unwrap();
+        proxy.set(Mode::Pass);
+    })
+    .await;
+    assert_eq!((matched.status, &matched.body["outcome"]), (200, &json!("created")));
+    assert_eq!(matched.body["relation"]["notice"], "once");
+    assert!(service.relations().await.contains(&format!("{CUSTOMER}<{HELD} once (inactive)")));
+}
+
+#[tokio::test]
+async fn what_a_lost_answer_said_is_told() {
+    let (service, proxy) = service_behind_a_proxy().await;
+    let cut = || proxy.set(Mode::CutAnswer { then_refuse: false });
+
+    cut();
+    let guest = json!({ "managerCuRefNo": HELD, "customerEmail": "guest@example.com" });
+    let matched = service.call(represented(&service, &guest)).await;
+    assert_eq!(
+        (&matched.body["outcome"], &matched.body["customerCreated"]),
+        (&json!("created"), &json!(true))
+    );
+
+    cut();
+    service.post_to(UNMATCH, pair(None)).await.assert_error(404, "INTERNAL_RESOURCE_NOT_FOUND");
+    let guest =
+        sqlx::query_scalar::<_, String>("select cu_ref_no from customer where email = 'guest@example.com'");
+    let guest = guest.fetch_one(&service.pool).await.unwrap();
+    cut();
+    let unmatched = json!({ "managerCuRefNo": guest, "customerCuRefNo": HELD });
+    service.post_to(UNMATCH, unmatched).await.assert_success();
+
+    cut();
+    let created = service.post_to(CREATE, json!({ "email": "new@example.com", "firstName": HELD })).await;
+    assert_eq!((created.status, &created.body["created"]), (200, &json!(true)));
+
+    cut();
+    let identity = service.log_in(&format!("{HELD}@example.com")).await;
+    assert_eq!(service.get_from(DETAIL, &[("identityId", &identity)]).await.status, 200);
+}
+
+/// One attempt of an empty batch; the error's code if it is rejected.
+async fn attempt(
+    pool: &PgPool,
+    number: i64,
+    not_before: DateTime<Utc>,
+    not_after: DateTime<Utc>,
+) -> Option<String> {
+    let attempt = sqlx::query(
+        "select write_batch(1, $1, $2, $3, false, null, null, null, null, null, null, null, null)",
+    );
+    let result = attempt.bind(number).bind(not_before).bind(not_after).execute(pool).await;
+    result.err().map(|error| error.as_database_error().unwrap().code().unwrap().into_owned())
+}
+
+#[tokio::test]
+async fn the_database_rejects_attempts_out_of_their_turn_and_time() {
+    let service = Service::start().await;
+    service.execute("insert into write_receipt (writer_id, batch_number) values (1, 0)").await;
+    let pool = &service.pool;
+    let now: DateTime<Utc> = sqlx::query_scalar("select clock_timestamp()").fetch_one(pool).await.unwrap();
+    let hour = TimeDelta::hours(1);
+    let fits = async |number| attempt(pool, number, now - hour, now + hour).await;
+
+    assert_eq!(attempt(pool, 1, now - hour, now).await.as_deref(), Some("WB001"), "late");
+    assert_eq!(
+        attempt(pool, 1, now + hour, now + hour * 2).await.as_deref(),
+        Some("WB001"),
+        "the clock was set back"
+    );
+    assert_eq!(fits(2).await.as_deref(), Some("WB002"), "the batch before it is missing");
+    assert_eq!(fits(1).await, None);
+    assert_eq!(fits(1).await.as_deref(), Some("WB002"), "twice");
+    service.execute("update write_receipt set fenced = true").await;
+    assert_eq!(fits(2).await.as_deref(), Some("WB002"), "fenced");
+}
+
+/// Puts a clock of our own before Postgres' in all sessions from now on; [`set_clock`] sets it.
+async fn replace_clock(service: &Service) {
+    let sql = "create schema fake;
+               create table fake.clock as select interval '0' as step;
+               create function fake.clock_timestamp() returns timestamptz language sql volatile
+                 as 'select pg_catalog.clock_timestamp() + step from fake.clock';
+               do $$ begin
+                 execute format('alter database %I set search_path = fake, public, pg_catalog', current_database());
+               end $$";
+    service.execute(sql).await;
+}
+
+async fn set_clock(service: &Service, step: &str) {
+    service.execute(&format!("update fake.clock set step = '{step}'")).await;
+}
+
+/// Hours forward and back, and by less than the time since the writer has read it.
+#[tokio::test]
+async fn writers_go_on_when_the_clock_is_set() {
+    let service = Service::start().await;
+    replace_clock(&service).await;
+    for (step, notice) in
+        [("0", "a"), ("1 hour", "b"), ("-1 hour", "c"), ("-1 hour -1 ms", "d"), ("1 hour", "e")]
+    {
+        set_clock(&service, step).await;
+        let body =
+            json!({ "managerCuRefNo": CUSTOMER, "customerEmail": "eva@example.com", "notice": notice });
+        service.post_match(body).await.assert_success();
+    }
+}
+
+/// An attempt that was given up on is fenced by its writer's receipt too, which no clock undoes.
+#[rstest]
+#[tokio::test]
+async fn a_clock_that_is_set_does_not_let_a_late_attempt_in(
+    #[values("-1 hour", "-5 s", "1 hour")] step: &str,
+) {
+    let (service, proxy) = Service::start_behind_a_proxy(&[]).await;
+    replace_clock(&service).await;
+    service.add_customer(HELD, None).await;
+    proxy.set(HOLD);
+    service.post_match(pair(Some("late"))).await.assert_success();
+    service.post_to(UNMATCH, pair(None)).await.assert_success();
+    set_clock(&service, step).await;
+    proxy.release().await;
+    assert_eq!(service.relations().await, [format!("{CUSTOMER}<{HELD} late (inactive)")]);
+}
+
+/// Nothing but the row that it needs keeps a write waiting, and in the end its client is told.
+#[tokio::test]
+async fn a_write_of_a_locked_pair_is_answered_503_in_the_end() {
+    let service = Service::start().await;
+    service.add_customer(HELD, None).await;
+    service.post_match(pair(None)).await.assert_success();
+    let mut lock = service.pool.begin().await.unwrap();
+    sqlx::query("select from customer_match for update").execute(&mut *lock).await.unwrap();
+    let blocked = service.post_match(pair(Some("blocked"))).await;
+    blocked.assert_error(503, "INTERNAL_SERVICE_UNAVAILABLE");
+    lock.rollback().await.unwrap();
+    assert!(
+        service.relations().await.contains(&format!("{CUSTOMER}<{HELD}")),
+        "and nothing is written later"
+    );
+}
