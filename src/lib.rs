@@ -1,6 +1,7 @@
 //! The map of the house. A request goes [`http`] → [`domain`] → [`matching`] → [`db`]; none of these knows of one before
 //! it.
 
+pub mod api_keys;
 pub mod cli;
 pub mod config;
 pub mod db;
@@ -9,7 +10,6 @@ pub mod domain;
 pub mod error;
 pub mod http;
 pub mod import;
-pub mod keys;
 pub mod log;
 pub mod matching;
 pub mod metrics;

@@ -174,7 +174,7 @@ pub async fn set_limit(pool: &PgPool, id: i64, limit_per_minute: Option<u32>) ->
 
 /// Notes that these keys are in use, where that has not been noted within a minute. False while another server does the
 /// same: two that took rows in different orders would wait for each other.
-pub async fn note_use(connection: &mut PgConnection, ids: &[i64]) -> sqlx::Result<bool> {
+pub async fn record_last_used(connection: &mut PgConnection, ids: &[i64]) -> sqlx::Result<bool> {
     let mut transaction = connection.begin().await?;
     let turn = "select pg_try_advisory_xact_lock(hashtext('customer-match: last use of keys'))";
     let turn = sqlx::query_scalar(turn).fetch_one(&mut *transaction).await?;

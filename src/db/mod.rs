@@ -4,7 +4,7 @@
 //! has `organisation_id = $n` with one scalar parameter, and nothing joins across organisations.
 
 pub mod api_key;
-pub mod api_key_share;
+pub mod api_key_quota_lease;
 mod connections;
 pub mod customer;
 pub mod customer_delete;

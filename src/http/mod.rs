@@ -48,17 +48,17 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use self::concurrency::Places;
+use crate::api_keys::{ApiKeyCache, RefreshPolicy};
 use crate::config::{Config, Timeouts, TrustedProxies};
 use crate::db;
 use crate::db::migration::Schema;
-use crate::keys::{KeyRegistry, Pace};
 use crate::matching::Matcher;
 use crate::metrics::{Connections, Metrics};
 
 /// What the endpoints work with.
 pub struct App {
     pool: PgPool,
-    keys: Arc<KeyRegistry>,
+    keys: Arc<ApiKeyCache>,
     matcher: Matcher,
     demo: bool,
     trusted_proxies: TrustedProxies,
@@ -76,7 +76,7 @@ impl App {
     pub fn new(pool: PgPool, config: &Config, demo: bool, draining: CancellationToken) -> Self {
         let matcher = Matcher::start(&db::writer_options(&pool));
         let Config { rate_limits, timeouts, .. } = *config;
-        let keys = Arc::new(KeyRegistry::start(pool.clone(), rate_limits, Pace::default()));
+        let keys = Arc::new(ApiKeyCache::start(pool.clone(), rate_limits, RefreshPolicy::default()));
         let trusted_proxies = config.trusted_proxies.clone();
         let cors = cors::CrossOrigin::new(&config.cors);
         let places = Places::new(config.limits.requests);
@@ -101,7 +101,7 @@ impl App {
     }
 
     /// The keys, to be closed when the server has stopped.
-    pub fn keys(&self) -> Arc<KeyRegistry> {
+    pub fn keys(&self) -> Arc<ApiKeyCache> {
         Arc::clone(&self.keys)
     }
 }

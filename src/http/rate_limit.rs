@@ -6,19 +6,19 @@ use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue};
 
 use super::slot::Slot;
 use crate::error::whole_seconds;
-use crate::rate_limit::Allowance;
+use crate::rate_limit::Decision;
 
 pub(super) const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 pub(super) const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 pub(super) const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 
 /// Notes what this request's key is left with.
-pub(super) fn record(extensions: &Extensions, allowance: Allowance) {
+pub(super) fn record(extensions: &Extensions, allowance: Decision) {
     Slot::fill(extensions, allowance);
 }
 
 /// Puts the headers on an answer: on every one to a known key that is limited, refusals and timeouts included.
-pub(super) fn announce(headers: &mut HeaderMap, allowance: Allowance) {
+pub(super) fn announce(headers: &mut HeaderMap, allowance: Decision) {
     headers.insert(LIMIT, allowance.limit.into());
     headers.insert(REMAINING, allowance.remaining.into());
     headers.insert(RESET, at(allowance.reset));

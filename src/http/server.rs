@@ -16,8 +16,8 @@ use tokio_util::task::TaskTracker;
 use super::client_address::Peer;
 use super::tls::Certificate;
 use super::{connection, tls};
+use crate::api_keys::network;
 use crate::config::{Config, Limits, TrustedProxies};
-use crate::keys::network;
 use crate::metrics::{ConnectionLimit, Connections};
 
 /// A pause after an accept that failed, for want of file descriptors as a rule.

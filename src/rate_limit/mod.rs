@@ -3,17 +3,17 @@
 //! Only calls that were let in count, so whoever waits as long as it is told gets in. Nothing here knows what is counted,
 //! where from, or what time it is.
 
-mod share;
-mod window;
+mod quota_lease;
+mod sliding_window;
 
-pub use share::{Holding, share};
-pub use window::{WINDOW, Window};
+pub use quota_lease::{QuotaLease, quota};
+pub use sliding_window::{SlidingWindow, WINDOW};
 
 use std::time::Duration;
 
 /// What a caller is told about its limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Allowance {
+pub struct Decision {
     /// Calls within any [`WINDOW`].
     pub limit: u32,
     /// How many more would be let in now.

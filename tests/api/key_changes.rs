@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
+use customer_match::api_keys::{ApiKeyCache, LookupError, RefreshPolicy};
 use customer_match::config::{Config, RateLimits};
 use customer_match::db::api_key::{self, KeyState, NewKey};
 use customer_match::db::{self, organisation};
 use customer_match::domain::{ApiKey, KeyKind};
-use customer_match::keys::{FindError, KeyRegistry, Pace};
 use serde_json::Value;
 use sqlx::{Connection, PgConnection, PgPool};
 
@@ -15,7 +15,8 @@ use crate::support::binary::{on, run, run_json, run_refused};
 use crate::support::{Service, TestDatabase};
 
 /// Asks the database only when it is told to.
-const NEVER: Pace = Pace { pause: Duration::from_secs(3600), max_age: Duration::from_secs(3600) };
+const NEVER: RefreshPolicy =
+    RefreshPolicy { interval: Duration::from_secs(3600), max_staleness: Duration::from_secs(3600) };
 
 fn limits() -> RateLimits {
     Config::from_flags(&[]).unwrap().rate_limits
@@ -23,7 +24,7 @@ fn limits() -> RateLimits {
 
 /// A database with a key, and a registry that knows neither.
 struct Keys {
-    registry: KeyRegistry,
+    registry: ApiKeyCache,
     key: ApiKey,
     id: i64,
     pool: PgPool,
@@ -31,13 +32,13 @@ struct Keys {
 }
 
 impl Keys {
-    async fn start(pace: Pace) -> Self {
+    async fn start(policy: RefreshPolicy) -> Self {
         let database = TestDatabase::create().await;
         let pool = db::pool(database.options(), 4);
         organisation::create(&pool, "Acme").await.unwrap();
         let key = ApiKey::generate(KeyKind::Prod);
         let id = api_key::create(&pool, 1, &key, &NewKey::default()).await.unwrap().unwrap();
-        Self { registry: KeyRegistry::start(pool.clone(), limits(), pace), key, id, pool, database }
+        Self { registry: ApiKeyCache::start(pool.clone(), limits(), policy), key, id, pool, database }
     }
 
     async fn state(&self) -> KeyState {
@@ -84,7 +85,7 @@ async fn a_notification_is_enough() {
 
 #[tokio::test]
 async fn a_notification_is_not_necessary() {
-    let keys = Keys::start(Pace::default()).await;
+    let keys = Keys::start(RefreshPolicy::default()).await;
     assert!(keys.state().await.active);
     sqlx::query("update api_key set active = false").execute(&keys.pool).await.unwrap();
     while keys.state().await.active {}
@@ -96,7 +97,8 @@ async fn a_notification_is_not_necessary() {
 
 #[tokio::test]
 async fn a_known_key_outlasts_the_database() {
-    let hasty = Pace { pause: Duration::from_millis(5), max_age: Duration::from_millis(20) };
+    let hasty =
+        RefreshPolicy { interval: Duration::from_millis(5), max_staleness: Duration::from_millis(20) };
     let keys = Keys::start(hasty).await;
     keys.state().await;
     let name = keys.database.options().get_database().unwrap().to_owned();
@@ -106,9 +108,9 @@ async fn a_known_key_outlasts_the_database() {
     execute(format!("alter database {name} with allow_connections false")).await;
     execute(format!("select pg_terminate_backend(pid) from pg_stat_activity where datname = '{name}'")).await;
     let unknown = keys.registry.find(&ApiKey::generate(KeyKind::Prod), || None).await;
-    assert!(matches!(unknown, Err(FindError::Database(_))));
+    assert!(matches!(unknown, Err(LookupError::Database(_))));
     let away = Instant::now();
-    while away.elapsed() < 10 * hasty.max_age {
+    while away.elapsed() < 10 * hasty.max_staleness {
         assert!(keys.state().await.deleted_at.is_none());
     }
 
@@ -119,7 +121,7 @@ async fn a_known_key_outlasts_the_database() {
 
 #[tokio::test]
 async fn the_last_use_is_noted_and_listed() {
-    let keys = Keys::start(Pace::default()).await;
+    let keys = Keys::start(RefreshPolicy::default()).await;
     let list = || run_json(on(&keys.database, &["key", "list", "--organisation", "1", "--format", "json"]));
     assert_eq!(list()[0]["lastUsedAt"], Value::Null);
     keys.state().await;
@@ -131,20 +133,20 @@ async fn the_last_use_is_noted_and_listed() {
 async fn the_last_use_is_written_once_a_minute_by_one_server_at_a_time() {
     let keys = Keys::start(NEVER).await;
     let mut connection = keys.pool.acquire().await.unwrap();
-    assert!(api_key::note_use(&mut connection, &[keys.id]).await.unwrap());
+    assert!(api_key::record_last_used(&mut connection, &[keys.id]).await.unwrap());
     let noted = keys.last_used().await;
     assert!(noted.is_some());
-    assert!(api_key::note_use(&mut connection, &[keys.id]).await.unwrap());
+    assert!(api_key::record_last_used(&mut connection, &[keys.id]).await.unwrap());
     assert_eq!(keys.last_used().await, noted);
     let earlier = "update api_key set last_used_at = last_used_at - interval '61 s'";
     sqlx::query(earlier).execute(&keys.pool).await.unwrap();
-    assert!(api_key::note_use(&mut connection, &[keys.id]).await.unwrap());
+    assert!(api_key::record_last_used(&mut connection, &[keys.id]).await.unwrap());
     assert!(keys.last_used().await > noted);
 
     let mut busy = keys.pool.begin().await.unwrap();
     let lock = "select pg_advisory_xact_lock(hashtext('customer-match: last use of keys'))";
     sqlx::query(lock).execute(&mut *busy).await.unwrap();
-    assert!(!api_key::note_use(&mut connection, &[keys.id]).await.unwrap());
+    assert!(!api_key::record_last_used(&mut connection, &[keys.id]).await.unwrap());
 }
 
 #[tokio::test]
@@ -153,7 +155,7 @@ async fn a_read_only_database_is_no_reason_to_refuse_a_key() {
     let name = service.database.options().get_database().unwrap().to_owned();
     service.execute(&format!("alter database {name} set default_transaction_read_only = on")).await;
     let pool = db::pool(service.database.options(), 4);
-    let registry = KeyRegistry::start(pool.clone(), limits(), Pace::default());
+    let registry = ApiKeyCache::start(pool.clone(), limits(), RefreshPolicy::default());
     let key = ApiKey::parse(&service.key).unwrap();
     registry.find(&key, || None).await.unwrap().unwrap();
     // A change is seen, so rounds have gone on behind the note that could not be written.
@@ -166,7 +168,7 @@ async fn a_read_only_database_is_no_reason_to_refuse_a_key() {
 // The registry goes on while the command runs: else a transaction that it has begun would keep the key's row locked.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_limit_is_changed_on_the_command_line() {
-    let keys = Keys::start(Pace::default()).await;
+    let keys = Keys::start(RefreshPolicy::default()).await;
     let id = keys.id.to_string();
     assert_eq!(keys.state().await.limit_per_minute(), None);
     run(on(&keys.database, &["key", "limit", &id, "--limit-per-minute", "5"]));

@@ -8,11 +8,11 @@ use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use chrono::Utc;
 
+use crate::api_keys::LookupError;
 use crate::db::api_key::KeyState;
 use crate::domain::{ApiKey, CUSTOMER_MATCH_SCOPE};
 use crate::error::{ApiError, ErrorCode};
 use crate::http::{App, client_address, rate_limit, trace};
-use crate::keys::FindError;
 
 /// Whoever holds the key.
 pub(in crate::http) struct Caller {
@@ -58,7 +58,7 @@ pub(super) async fn authenticate(
     let key = key.ok_or(ErrorCode::ApiKeyIsEmpty)?;
     let client = || client_address::of(parts, &app.trusted_proxies);
     let Ok(key) = ApiKey::parse(key) else {
-        app.keys.refuse_malformed(client())?;
+        app.keys.count_malformed(client())?;
         return Err(ErrorCode::ApiKeyIsNotInValidFormat.into());
     };
     if key.is_sample() && !app.demo {
@@ -84,12 +84,12 @@ pub(super) async fn authenticate(
     Ok(state)
 }
 
-impl From<FindError> for ApiError {
-    fn from(error: FindError) -> Self {
+impl From<LookupError> for ApiError {
+    fn from(error: LookupError) -> Self {
         match error {
-            FindError::Database(error) => Self::from(&*error),
-            FindError::TooManyGuesses(retry_after) => Self::too_many_guesses(retry_after),
-            FindError::TooOld => ErrorCode::ServiceUnavailable.into(),
+            LookupError::Database(error) => Self::from(&*error),
+            LookupError::TooManyInvalidKeys(retry_after) => Self::too_many_guesses(retry_after),
+            LookupError::Stale => ErrorCode::ServiceUnavailable.into(),
         }
     }
 }

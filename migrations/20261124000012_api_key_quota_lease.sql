@@ -1,25 +1,25 @@
--- How servers keep a key's limit together: who runs, and which share of it each of them holds.
+-- How servers keep a key's limit together: who runs, and which quota of it each of them holds.
 --
 -- Unlogged: this is about the last minute only, so it need not survive a crash of Postgres, and writing it costs no flush. Both
 -- belong with api_key, not to a tenant: small, read and written by every server.
 
-create unlogged table running_server (
+create unlogged table server_instance (
   -- Random, chosen when the server starts.
   id      int8 primary key,
   -- What a server holds is its own while it is seen; a while after that its calls do not count any more either.
-  seen_at timestamptz not null
+  last_heartbeat_at timestamptz not null
 );
 
-create unlogged table api_key_share (
+create unlogged table api_key_quota_lease (
   api_key_id int8 not null references api_key (id) on delete cascade,
-  server_id  int8 not null references running_server (id) on delete cascade,
+  server_id  int8 not null references server_instance (id) on delete cascade,
   -- Let in within the last minute.
   calls      int8 not null,
   -- How many may be.
-  share      int8 not null constraint api_key_share_covers_calls check (share >= calls),
+  quota      int8 not null constraint api_key_quota_lease_covers_calls check (quota >= calls),
   -- Calls that came lately, let in or not.
   demand     int8 not null,
   primary key (api_key_id, server_id)
 );
 
-create index api_key_share_server_id on api_key_share (server_id);
+create index api_key_quota_lease_server_id on api_key_quota_lease (server_id);

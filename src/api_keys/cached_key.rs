@@ -6,16 +6,16 @@ use std::time::{Duration, Instant};
 use crate::config::RateLimits;
 use crate::db::api_key::KeyState;
 use crate::domain::KeyKind;
-use crate::rate_limit::{Allowance, Holding, WINDOW, Window, share};
+use crate::rate_limit::{Decision, QuotaLease, SlidingWindow, WINDOW, quota};
 
 /// How exact the time of a key's last use is.
 const NOTE_EVERY: Duration = Duration::from_secs(60);
-/// How long calls wait for the first share of a limit that other servers hold: longer than one that has died is taken for
+/// How long calls wait for the first quota of a limit that other servers hold: longer than one that has died is taken for
 /// alive, and than two rounds.
 const NEWCOMER: Duration = Duration::from_millis(2500);
 
 /// What is known of a key, its calls of the last minute, and how many there may be.
-pub struct Key {
+pub struct CachedKey {
     /// In the table.
     pub(super) id: i64,
     kind: KeyKind,
@@ -33,10 +33,10 @@ struct Known {
     noted: Option<Instant>,
     /// Whether the rounds bring it up to date.
     in_rounds: bool,
-    window: Window,
+    window: SlidingWindow,
     /// How much of the limit this server has; `None`: it has not asked yet.
-    share: Option<u32>,
-    /// Until when calls wait for a first share that is more than nothing.
+    quota: Option<u32>,
+    /// Until when calls wait for a first quota that is more than nothing.
     newcomer_until: Instant,
     /// Calls since the last exchange, let in or not.
     wanted: u32,
@@ -44,7 +44,7 @@ struct Known {
     /// Calls of the last minute on other servers, as far as is known.
     elsewhere: u32,
     /// What other servers can read of this one.
-    written: Option<Holding>,
+    written: Option<QuotaLease>,
 }
 
 /// A key as a request finds it.
@@ -57,7 +57,7 @@ pub(super) struct Look {
     pub(super) joins: bool,
 }
 
-impl Key {
+impl CachedKey {
     pub(super) fn new(kind: KeyKind, limits: RateLimits, state: KeyState, as_of: Instant) -> Self {
         let id = state.id;
         let known = Known {
@@ -66,8 +66,8 @@ impl Key {
             last_used: as_of,
             noted: None,
             in_rounds: false,
-            window: Window::default(),
-            share: None,
+            window: SlidingWindow::default(),
+            quota: None,
             newcomer_until: as_of,
             wanted: 0,
             demand: 0,
@@ -86,7 +86,7 @@ impl Key {
             known.in_rounds = true;
             known.newcomer_until = now + NEWCOMER;
         }
-        let counted = match known.share {
+        let counted = match known.quota {
             Some(0) => now >= known.newcomer_until,
             Some(_) => true,
             None => self.limit(&known).is_none(),
@@ -102,18 +102,18 @@ impl Key {
     }
 
     /// Makes the state older than this, for something has happened to it.
-    pub(super) fn outdate(&self, age: Duration) {
+    pub(super) fn mark_stale(&self, age: Duration) {
         let mut known = self.lock();
         known.as_of = known.as_of.checked_sub(age).unwrap_or(known.as_of);
     }
 
-    /// Leaves the rounds, and gives up its share, when no call of it counts any more.
+    /// Leaves the rounds, and gives up its quota, when no call of it counts any more.
     pub(super) fn leave_when_idle(&self, now: Instant) -> bool {
         let mut known = self.lock();
         let idle = now.saturating_duration_since(known.last_used) > WINDOW;
         if idle {
             known.in_rounds = false;
-            known.share = None;
+            known.quota = None;
             known.written = None;
         }
         idle
@@ -130,53 +130,53 @@ impl Key {
     }
 
     /// Lets a call in, or not, and says what is left; `None` for a key that is not limited.
-    pub fn admit(&self, now: Instant) -> Option<Allowance> {
+    pub fn admit(&self, now: Instant) -> Option<Decision> {
         let mut known = self.lock();
         let limit = self.limit(&known)?;
         // Without an exchange for so long that the call has waited, this server counts alone.
-        let share = known.share.unwrap_or(limit).min(limit);
+        let quota = known.quota.unwrap_or(limit).min(limit);
         known.wanted = known.wanted.saturating_add(1);
-        let allowance = known.window.admit(share, now);
-        let below_share = limit - share;
+        let allowance = known.window.admit(quota, now);
+        let below_quota = limit - quota;
         let remaining = match allowance.admitted {
-            true => (allowance.remaining + below_share).saturating_sub(known.elsewhere),
+            true => (allowance.remaining + below_quota).saturating_sub(known.elsewhere),
             false => 0,
         };
-        Some(Allowance { limit, remaining, ..allowance })
+        Some(Decision { limit, remaining, ..allowance })
     }
 
-    /// What this server is to hold while others hold this; `None` for a key that is not limited. A share that shrinks does
+    /// What this server is to hold while others hold this; `None` for a key that is not limited. A quota that shrinks does
     /// so at once, one that grows when it has been [written](Self::hold).
-    pub(super) fn exchange(&self, others: &[Holding], now: Instant) -> Option<Holding> {
+    pub(super) fn exchange(&self, others: &[QuotaLease], now: Instant) -> Option<QuotaLease> {
         let mut known = self.lock();
         let limit = self.limit(&known)?;
         let calls = known.window.calls(now);
         let demand = std::mem::take(&mut known.wanted).max(known.demand / 2).max(1);
-        let share = share(limit, calls, demand, others);
+        let quota = quota(limit, calls, demand, others);
         known.demand = demand;
         known.elsewhere = others.iter().fold(0, |calls, other| calls.saturating_add(other.calls));
-        known.share = known.share.map(|old| old.min(share));
-        Some(Holding { calls, share, demand })
+        known.quota = known.quota.map(|old| old.min(quota));
+        Some(QuotaLease { calls, quota, demand })
     }
 
-    /// Whether others could not tell this from what they can read already. With nobody to read the calls, the share is
+    /// Whether others could not tell this from what they can read already. With nobody to read the calls, the quota is
     /// what matters.
-    pub(super) fn is_written(&self, holding: Holding, alone: bool) -> bool {
+    pub(super) fn is_written(&self, holding: QuotaLease, alone: bool) -> bool {
         self.lock().written.is_some_and(|written| {
-            written.share == holding.share && (alone || written.calls == holding.calls)
+            written.quota == holding.quota && (alone || written.calls == holding.calls)
         })
     }
 
-    /// The share has been written.
-    pub(super) fn hold(&self, holding: Holding) {
+    /// The quota has been written.
+    pub(super) fn hold(&self, holding: QuotaLease) {
         let mut known = self.lock();
-        known.share = Some(holding.share);
+        known.quota = Some(holding.quota);
         known.written = Some(holding);
     }
 
     /// There was no exchange, and there is none to wait for.
     pub(super) fn count_alone(&self) {
-        self.lock().share.get_or_insert(u32::MAX);
+        self.lock().quota.get_or_insert(u32::MAX);
     }
 
     fn limit(&self, known: &Known) -> Option<u32> {

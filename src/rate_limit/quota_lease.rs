@@ -1,37 +1,37 @@
-//! A limit that several servers keep together: each holds a share of it and lets in no more than that.
+//! A limit that several servers keep together: each holds a quota of it and lets in no more than that.
 //!
 //! A server may at any time give up what it has not used, and take what nobody holds. However that is done, one server
-//! after the other, all of them together never let in more than the limit within any [`WINDOW`](super::WINDOW): a share
+//! after the other, all of them together never let in more than the limit within any [`WINDOW`](super::WINDOW): a quota
 //! is never less than the calls that count, so what has been given up was not used within the last window.
 
 /// What one server holds of a limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Holding {
+pub struct QuotaLease {
     /// The calls that count now.
     pub calls: u32,
     /// At most this many may; not less than `calls`.
-    pub share: u32,
+    pub quota: u32,
     /// Calls that came lately, let in or not: how much of what is unused is wanted here. 0 for a server that has gone.
     pub demand: u32,
 }
 
-impl Holding {
+impl QuotaLease {
     /// What is left of a server that has gone: its calls count as long as they would have.
     pub fn abandoned(self) -> Self {
-        Self { share: self.calls, demand: 0, ..self }
+        Self { quota: self.calls, demand: 0, ..self }
     }
 }
 
-/// The share for a server with these calls and this demand: what it has used, and as much of what nobody has used as its
+/// The quota for a server with these calls and this demand: what it has used, and as much of what nobody has used as its
 /// part of the demand. What others hold is theirs until they give it up.
-pub fn share(limit: u32, calls: u32, demand: u32, others: &[Holding]) -> u32 {
-    let sum = |of: fn(&Holding) -> u32| others.iter().map(|other| u64::from(of(other))).sum::<u64>();
+pub fn quota(limit: u32, calls: u32, demand: u32, others: &[QuotaLease]) -> u32 {
+    let sum = |of: fn(&QuotaLease) -> u32| others.iter().map(|other| u64::from(of(other))).sum::<u64>();
     let [limit, calls, demand] = [limit, calls, demand].map(u64::from);
     let unused = limit.saturating_sub(calls + sum(|other| other.calls));
     let part = (unused * demand).div_ceil((demand + sum(|other| other.demand)).max(1));
-    let free = limit.saturating_sub(sum(|other| other.share));
-    let share = (calls + part).min(free).max(calls);
-    u32::try_from(share).unwrap_or(u32::MAX)
+    let free = limit.saturating_sub(sum(|other| other.quota));
+    let quota = (calls + part).min(free).max(calls);
+    u32::try_from(quota).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
@@ -43,12 +43,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::rate_limit::{WINDOW, Window};
+    use crate::rate_limit::{SlidingWindow, WINDOW};
 
     #[derive(Default)]
     struct Server {
-        window: Window,
-        holding: Holding,
+        window: SlidingWindow,
+        holding: QuotaLease,
         wanted: u32,
     }
 
@@ -63,12 +63,12 @@ mod tests {
             let server = &mut servers[own];
             let calls = server.window.calls(now);
             let demand = 1 + std::mem::take(&mut server.wanted).max(server.holding.demand / 2);
-            server.holding = Holding { calls, share: share(limit, calls, demand, &others), demand };
+            server.holding = QuotaLease { calls, quota: quota(limit, calls, demand, &others), demand };
         }
 
         fn call(&mut self, now: Instant) -> bool {
             self.wanted += 1;
-            self.window.admit(self.holding.share, now).admitted
+            self.window.admit(self.holding.quota, now).admitted
         }
     }
 
@@ -132,15 +132,15 @@ mod tests {
 
     #[test]
     fn one_server_holds_it_all() {
-        assert_eq!(share(10, 0, 1, &[]), 10);
-        assert_eq!(share(10, 7, 100, &[]), 10);
-        let gone = Holding { calls: 3, share: 10, demand: 5 };
-        assert_eq!(share(10, 0, 1, &[gone]), 0);
-        assert_eq!(share(10, 0, 1, &[gone.abandoned()]), 7);
+        assert_eq!(quota(10, 0, 1, &[]), 10);
+        assert_eq!(quota(10, 7, 100, &[]), 10);
+        let gone = QuotaLease { calls: 3, quota: 10, demand: 5 };
+        assert_eq!(quota(10, 0, 1, &[gone]), 0);
+        assert_eq!(quota(10, 0, 1, &[gone.abandoned()]), 7);
     }
 
     #[test]
     fn a_lowered_limit_takes_nothing_that_is_used() {
-        assert_eq!(share(5, 8, 1, &[]), 8);
+        assert_eq!(quota(5, 8, 1, &[]), 8);
     }
 }

@@ -10,21 +10,21 @@ use std::time::{Duration, Instant};
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 
-use crate::rate_limit::{WINDOW, Window};
+use crate::rate_limit::{SlidingWindow, WINDOW};
 
-/// Clients whose guesses are counted; those who have not guessed for longest are forgotten first. With the default limit
+/// Clients whose invalid_keys are counted; those who have not guessed for longest are forgotten first. With the default limit
 /// this is never more than 50 MB.
 const CAPACITY: u64 = 20_000;
 
-/// The guesses of the last minute, by client.
+/// The invalid_keys of the last minute, by client.
 #[derive(Clone)]
-pub(super) struct Guesses {
+pub(super) struct InvalidKeyLimiter {
     limit: u32,
-    clients: Cache<Option<IpAddr>, Arc<Mutex<Window>>>,
+    clients: Cache<Option<IpAddr>, Arc<Mutex<SlidingWindow>>>,
 }
 
-impl Guesses {
-    /// Lets each client make this many guesses within any minute.
+impl InvalidKeyLimiter {
+    /// Lets each client make this many invalid_keys within any minute.
     pub(super) fn new(limit: u32) -> Self {
         let clients = Cache::builder()
             .max_capacity(CAPACITY)
@@ -57,12 +57,12 @@ impl Guesses {
         if allowance.admitted { Ok(()) } else { Err(allowance.reset) }
     }
 
-    fn of(&self, client: Option<IpAddr>) -> Arc<Mutex<Window>> {
+    fn of(&self, client: Option<IpAddr>) -> Arc<Mutex<SlidingWindow>> {
         self.clients.get_with(client.map(network), Arc::default)
     }
 }
 
-fn lock(window: &Mutex<Window>) -> MutexGuard<'_, Window> {
+fn lock(window: &Mutex<SlidingWindow>) -> MutexGuard<'_, SlidingWindow> {
     // Nothing in a window leaves it half changed.
     window.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -85,9 +85,9 @@ mod tests {
 
     #[test]
     fn a_network_is_one_client() {
-        let guesses = Guesses::new(1);
+        let invalid_keys = InvalidKeyLimiter::new(1);
         let now = Instant::now();
-        let refused = |client| guesses.count(client, now).is_err();
+        let refused = |client| invalid_keys.count(client, now).is_err();
         assert!(!refused(address("2001:db8::1")));
         assert!(refused(address("2001:db8::ffff:2")));
         assert!(!refused(address("2001:db8:0:1::1")));
@@ -100,24 +100,24 @@ mod tests {
 
     #[test]
     fn what_was_no_guess_does_not_count() {
-        let guesses = Guesses::new(1);
+        let invalid_keys = InvalidKeyLimiter::new(1);
         let now = Instant::now();
         for _ in 0..100 {
-            assert!(guesses.check(None, now).is_ok());
+            assert!(invalid_keys.check(None, now).is_ok());
         }
-        assert!(guesses.count(None, now).is_ok());
-        assert_eq!(guesses.check(None, now), Err(WINDOW));
-        assert_eq!(guesses.count(None, now + Duration::from_secs(59)), Err(Duration::from_secs(1)));
-        assert!(guesses.check(None, now + WINDOW).is_ok());
+        assert!(invalid_keys.count(None, now).is_ok());
+        assert_eq!(invalid_keys.check(None, now), Err(WINDOW));
+        assert_eq!(invalid_keys.count(None, now + Duration::from_secs(59)), Err(Duration::from_secs(1)));
+        assert!(invalid_keys.check(None, now + WINDOW).is_ok());
     }
 
     #[test]
     fn whoever_guesses_from_everywhere_takes_little_memory() {
-        let guesses = Guesses::new(60);
+        let invalid_keys = InvalidKeyLimiter::new(60);
         for number in 0..30_000_u32 {
-            let _ = guesses.count(Some(IpAddr::V4(number.into())), Instant::now());
+            let _ = invalid_keys.count(Some(IpAddr::V4(number.into())), Instant::now());
         }
-        guesses.clients.run_pending_tasks();
-        assert_eq!(guesses.clients.entry_count(), CAPACITY);
+        invalid_keys.clients.run_pending_tasks();
+        assert_eq!(invalid_keys.clients.entry_count(), CAPACITY);
     }
 }

@@ -1,4 +1,4 @@
-//! Rounds: the task that brings the keys in use up to date.
+//! Refresher: the task that brings the keys in use up to date.
 
 use std::collections::HashMap;
 use std::io;
@@ -11,8 +11,8 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::Key;
-use super::shares::Shares;
+use super::CachedKey;
+use super::quota_exchange::QuotaExchange;
 use crate::db::api_key;
 
 /// Reading the states of keys takes no longer, or it has failed: on a database that swallows what it is sent, too.
@@ -28,39 +28,39 @@ pub(super) struct Round {
 }
 
 /// Works on a connection of its own, so that a revocation arrives however busy the pool is.
-pub(super) struct Rounds {
+pub(super) struct Refresher {
     options: PgConnectOptions,
     connection: Option<PgConnection>,
     pause: Duration,
     hurry: Arc<Notify>,
     done: watch::Sender<Round>,
     /// In use within the last minute.
-    keys: HashMap<i64, Arc<Key>>,
-    shares: Shares,
+    keys: HashMap<i64, Arc<CachedKey>>,
+    leases: QuotaExchange,
 }
 
-impl Rounds {
+impl Refresher {
     pub(super) fn new(
         options: PgConnectOptions,
         pause: Duration,
         hurry: Arc<Notify>,
         done: watch::Sender<Round>,
     ) -> Self {
-        let (keys, shares) = (HashMap::new(), Shares::new());
-        Self { options, connection: None, pause, hurry, done, keys, shares }
+        let (keys, leases) = (HashMap::new(), QuotaExchange::new());
+        Self { options, connection: None, pause, hurry, done, keys, leases }
     }
 
     /// Until the registry is closed or gone.
     pub(super) async fn run(
         mut self,
-        joining: mpsc::UnboundedReceiver<Arc<Key>>,
+        joining: mpsc::UnboundedReceiver<Arc<CachedKey>>,
         closing: CancellationToken,
     ) {
         tokio::select! {
             () = self.keep_up(joining) => return,
             () = closing.cancelled_owned() => {}
         }
-        if self.shares.has_appeared() {
+        if self.leases.has_appeared() {
             // The connection may be in the middle of anything.
             self.connection = None;
             let left = timeout(STATES_TIMEOUT, self.leave()).await;
@@ -68,7 +68,7 @@ impl Rounds {
         }
     }
 
-    async fn keep_up(&mut self, mut joining: mpsc::UnboundedReceiver<Arc<Key>>) {
+    async fn keep_up(&mut self, mut joining: mpsc::UnboundedReceiver<Arc<CachedKey>>) {
         let mut joined = Vec::new();
         while !self.keys.is_empty() || joining.recv_many(&mut joined, usize::MAX).await > 0 {
             // Those who hurry while the database is away would only ask it more often.
@@ -93,10 +93,10 @@ impl Rounds {
                 if away {
                     tracing::info!("the states of keys are read again");
                 }
-                self.exchange_shares().await;
+                self.exchange_quotas().await;
             }
             self.done.send_replace(Round { away: result.is_err() });
-            if result.is_ok() && timeout(OTHERS_TIMEOUT, self.note_use()).await.is_err() {
+            if result.is_ok() && timeout(OTHERS_TIMEOUT, self.record_last_used()).await.is_err() {
                 self.connection = None;
             }
         }
@@ -111,11 +111,11 @@ impl Rounds {
 
     async fn read_states(&mut self) -> sqlx::Result<()> {
         let as_of = Instant::now();
-        let shares = &mut self.shares;
+        let leases = &mut self.leases;
         self.keys.retain(|_, key| {
             let leaves = key.leave_when_idle(as_of);
             if leaves {
-                shares.release(key);
+                leases.release(key);
             }
             !leaves
         });
@@ -131,12 +131,12 @@ impl Rounds {
     }
 
     /// A database where this cannot be done, one that is read-only, leaves each server to count alone.
-    async fn exchange_shares(&mut self) {
+    async fn exchange_quotas(&mut self) {
         let Some(connection) = &mut self.connection else { return };
-        match timeout(OTHERS_TIMEOUT, self.shares.exchange(connection, &self.keys)).await {
+        match timeout(OTHERS_TIMEOUT, self.leases.exchange(connection, &self.keys)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
-                tracing::debug!(%error, "no shares of limits are exchanged");
+                tracing::debug!(%error, "no leases of limits are exchanged");
                 let is_busy =
                     error.as_database_error().is_some_and(|error| error.code() == Some("55P03".into()));
                 if !is_busy {
@@ -148,12 +148,12 @@ impl Rounds {
     }
 
     /// Once a minute is enough, and nobody suffers when it cannot be done, as on a database that is read-only.
-    async fn note_use(&mut self) {
+    async fn record_last_used(&mut self) {
         let now = Instant::now();
         let due: Vec<_> = self.keys.values().filter(|key| key.note_is_due(now)).collect();
         let Some(connection) = self.connection.as_mut().filter(|_| !due.is_empty()) else { return };
         let ids: Vec<_> = due.iter().map(|key| key.id).collect();
-        match api_key::note_use(connection, &ids).await {
+        match api_key::record_last_used(connection, &ids).await {
             Ok(true) => {}
             Ok(false) => return,
             Err(error) => tracing::debug!(%error, "the use of keys is not noted"),
@@ -163,6 +163,6 @@ impl Rounds {
 
     async fn leave(&mut self) -> sqlx::Result<()> {
         let mut connection = PgConnection::connect_with(&self.options).await?;
-        self.shares.leave(&mut connection, &self.keys).await
+        self.leases.leave(&mut connection, &self.keys).await
     }
 }

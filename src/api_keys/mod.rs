@@ -7,23 +7,23 @@
 //! request ─→ find ─→ in use within the last minute ─→ go on
 //!              ├───→ known, but not in use ─────────→ wait for the next round, which starts at once
 //!              └───→ not known ─────────────────────→ look it up, and wait for the next round
-//! rounds: every quarter of a second the states of all keys in use, in one statement, and then the exchange of shares
+//! rounds: every quarter of a second the states of all keys in use, in one statement, and then the exchange of leases
 //! ```
 //!
 //! While the database is away known keys stay as they were, for [`OUTAGE`]: what the request wants of the database decides
 //! then. What has changed is heard of sooner where the database can tell ([`listener`]). Unknown keys are not kept, and
-//! whoever tries too many is refused without a question ([`guesses`]).
+//! whoever tries too many is refused without a question ([`invalid_keys`]).
 //!
-//! Servers keep a key's limit together: each lets in no more than its [share](crate::rate_limit::share) of it, and shares move
-//! to where the calls come ([`shares`]). A server that is alone has all of it, so it is exact and asks nobody.
+//! Servers keep a key's limit together: each lets in no more than its [quota](crate::rate_limit::quota) of it, and leases move
+//! to where the calls come ([`leases`]). A server that is alone has all of it, so it is exact and asks nobody.
 
-mod guesses;
-mod key;
-mod listener;
-mod rounds;
-mod shares;
+mod cached_key;
+mod change_listener;
+mod invalid_key_limiter;
+mod quota_exchange;
+mod refresher;
 
-pub use key::Key;
+pub use cached_key::CachedKey;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -36,10 +36,10 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
-use self::guesses::Guesses;
-pub(crate) use self::guesses::network;
-use self::key::Look;
-use self::rounds::{Round, Rounds};
+use self::cached_key::Look;
+use self::invalid_key_limiter::InvalidKeyLimiter;
+pub(crate) use self::invalid_key_limiter::network;
+use self::refresher::{Refresher, Round};
 use crate::config::RateLimits;
 use crate::db;
 use crate::db::api_key::KeyState;
@@ -56,29 +56,29 @@ const CAPACITY: u64 = 50_000;
 
 /// How much the database is asked of the keys in use.
 #[derive(Debug, Clone, Copy)]
-pub struct Pace {
+pub struct RefreshPolicy {
     /// Between two rounds, unless somebody waits for one.
-    pub pause: Duration,
+    pub interval: Duration,
     /// The age up to which a state is served without a question.
-    pub max_age: Duration,
+    pub max_staleness: Duration,
 }
 
-impl Default for Pace {
+impl Default for RefreshPolicy {
     /// As the promised second wants it: a round may take more than half of it.
     fn default() -> Self {
-        Self { pause: Duration::from_millis(250), max_age: Duration::from_millis(900) }
+        Self { interval: Duration::from_millis(250), max_staleness: Duration::from_millis(900) }
     }
 }
 
 /// The registry of keys, as this server knows it. What works for it ends with it.
-pub struct KeyRegistry {
+pub struct ApiKeyCache {
     pool: PgPool,
     limits: RateLimits,
-    pace: Pace,
-    known: Cache<SecretHash, Arc<Key>>,
-    guesses: Guesses,
+    policy: RefreshPolicy,
+    known: Cache<SecretHash, Arc<CachedKey>>,
+    invalid_keys: InvalidKeyLimiter,
     /// Keys that have come into use.
-    joining: mpsc::UnboundedSender<Arc<Key>>,
+    joining: mpsc::UnboundedSender<Arc<CachedKey>>,
     hurry: Arc<Notify>,
     rounds: watch::Receiver<Round>,
     tasks: TaskTracker,
@@ -88,28 +88,28 @@ pub struct KeyRegistry {
 
 /// Why nothing can be said of a key.
 #[derive(Debug, thiserror::Error)]
-pub enum FindError {
+pub enum LookupError {
     /// The look-up failed.
     #[error(transparent)]
     Database(Arc<sqlx::Error>),
     /// The client has tried too many keys that do not exist; it may go on after this time.
-    #[error("too many guesses")]
-    TooManyGuesses(Duration),
+    #[error("too many invalid_keys")]
+    TooManyInvalidKeys(Duration),
     /// The database has been away for too long.
     #[error("the state of a key is older than {} s", OUTAGE.as_secs())]
-    TooOld,
+    Stale,
 }
 
 enum Miss {
     Unknown,
-    TooManyGuesses(Duration),
+    TooManyInvalidKeys(Duration),
     Database(Arc<sqlx::Error>),
 }
 
-impl KeyRegistry {
+impl ApiKeyCache {
     /// Knows no key yet.
-    pub fn start(pool: PgPool, limits: RateLimits, pace: Pace) -> Self {
-        let known: Cache<SecretHash, Arc<Key>> = Cache::builder()
+    pub fn start(pool: PgPool, limits: RateLimits, policy: RefreshPolicy) -> Self {
+        let known: Cache<SecretHash, Arc<CachedKey>> = Cache::builder()
             .max_capacity(CAPACITY)
             .eviction_policy(EvictionPolicy::lru())
             .time_to_idle(FORGET_AFTER)
@@ -118,21 +118,21 @@ impl KeyRegistry {
         let hurry = Arc::new(Notify::new());
         let (rounds, done) = watch::channel(Round::default());
         let (tasks, closing) = (TaskTracker::new(), CancellationToken::new());
-        let work = Rounds::new(db::keys_options(&pool), pace.pause, Arc::clone(&hurry), rounds);
+        let work = Refresher::new(db::keys_options(&pool), policy.interval, Arc::clone(&hurry), rounds);
         tasks.spawn(work.run(joined, closing.clone()));
         let everything = known.clone();
-        let outdate = move |id| {
+        let mark_stale = move |id| {
             if let Some((_, key)) = everything.iter().find(|(_, key)| key.id == id) {
-                key.outdate(pace.max_age);
+                key.mark_stale(policy.max_staleness);
             }
         };
-        let listener = tokio::spawn(listener::run(db::listener_options(&pool), outdate));
+        let listener = tokio::spawn(change_listener::run(db::listener_options(&pool), mark_stale));
         Self {
             pool,
             limits,
-            pace,
+            policy,
             known,
-            guesses: Guesses::new(limits.unknown_keys),
+            invalid_keys: InvalidKeyLimiter::new(limits.unknown_keys),
             joining,
             hurry,
             rounds: done,
@@ -161,7 +161,7 @@ impl KeyRegistry {
         &self,
         key: &ApiKey,
         client: impl FnOnce() -> Option<IpAddr>,
-    ) -> Result<Option<(Arc<Key>, Arc<KeyState>)>, FindError> {
+    ) -> Result<Option<(Arc<CachedKey>, Arc<KeyState>)>, LookupError> {
         let hash = key.hash();
         let known = match self.known.get(&hash).await {
             Some(known) => known,
@@ -184,7 +184,7 @@ impl KeyRegistry {
             look = known.look(Instant::now());
         }
         if look.age > OUTAGE {
-            return Err(FindError::TooOld);
+            return Err(LookupError::Stale);
         }
         if look.state.is_none() {
             self.known.invalidate(&hash).await;
@@ -197,8 +197,8 @@ impl KeyRegistry {
     /// # Errors
     ///
     /// The client has made too many.
-    pub fn refuse_malformed(&self, client: Option<IpAddr>) -> Result<(), FindError> {
-        self.guesses.count(client, Instant::now()).map_err(FindError::TooManyGuesses)
+    pub fn count_malformed(&self, client: Option<IpAddr>) -> Result<(), LookupError> {
+        self.invalid_keys.count(client, Instant::now()).map_err(LookupError::TooManyInvalidKeys)
     }
 
     async fn look_up(
@@ -206,16 +206,16 @@ impl KeyRegistry {
         key: &ApiKey,
         hash: SecretHash,
         client: Option<IpAddr>,
-    ) -> Result<Option<Arc<Key>>, FindError> {
+    ) -> Result<Option<Arc<CachedKey>>, LookupError> {
         let look_up = async {
             let as_of = Instant::now();
-            self.guesses.check(client, as_of).map_err(Miss::TooManyGuesses)?;
+            self.invalid_keys.check(client, as_of).map_err(Miss::TooManyInvalidKeys)?;
             match db::run(&self.pool, async |db| db::api_key::find(db, &hash).await).await {
                 Ok(None) => {
-                    self.guesses.count(client, as_of).map_err(Miss::TooManyGuesses)?;
+                    self.invalid_keys.count(client, as_of).map_err(Miss::TooManyInvalidKeys)?;
                     Err(Miss::Unknown)
                 }
-                Ok(Some(state)) => Ok(Arc::new(Key::new(key.kind(), self.limits, state, as_of))),
+                Ok(Some(state)) => Ok(Arc::new(CachedKey::new(key.kind(), self.limits, state, as_of))),
                 Err(error) => Err(Miss::Database(Arc::new(error))),
             }
         };
@@ -223,14 +223,14 @@ impl KeyRegistry {
             Ok(known) => Ok(Some(known)),
             Err(miss) => match &*miss {
                 Miss::Unknown => Ok(None),
-                Miss::TooManyGuesses(retry_after) => Err(FindError::TooManyGuesses(*retry_after)),
-                Miss::Database(error) => Err(FindError::Database(Arc::clone(error))),
+                Miss::TooManyInvalidKeys(retry_after) => Err(LookupError::TooManyInvalidKeys(*retry_after)),
+                Miss::Database(error) => Err(LookupError::Database(Arc::clone(error))),
             },
         }
     }
 
     /// Whether a request may go on with what is known.
     fn suffices(&self, look: &Look) -> bool {
-        look.state.is_none() || look.counted && look.age <= self.pace.max_age
+        look.state.is_none() || look.counted && look.age <= self.policy.max_staleness
     }
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use customer_match::db::api_key::{self, NewKey};
-use customer_match::db::api_key_share::{self, Share};
+use customer_match::db::api_key_quota_lease::{self, LeaseRow};
 use customer_match::domain::{ApiKey, KeyKind};
 use futures_util::future::join_all;
 use reqwest::Client;
@@ -104,13 +104,17 @@ async fn what_a_server_held_is_free_after_it_has_died() {
 async fn a_share_that_is_given_up_is_gone() {
     let service = Service::start().await;
     let mut connection = service.pool.acquire().await.unwrap();
-    let mut turn = api_key_share::take_turn(&mut connection).await.unwrap();
+    let mut turn = api_key_quota_lease::lock_exchange(&mut connection).await.unwrap();
     for server in [1, 2] {
-        api_key_share::appear(&mut turn, server).await.unwrap();
-        let share = Share { api_key_id: 1, calls: 1, share: 5, demand: 1, alive: true };
-        api_key_share::hold(&mut turn, server, &[share]).await.unwrap();
+        api_key_quota_lease::heartbeat(&mut turn, server).await.unwrap();
+        let quota = LeaseRow { api_key_id: 1, calls: 1, quota: 5, demand: 1, alive: true };
+        api_key_quota_lease::upsert(&mut turn, server, &[quota]).await.unwrap();
     }
-    api_key_share::release(&mut turn, 1, &[1]).await.unwrap();
-    assert_eq!(api_key_share::of_others(&mut turn, 2, &[1]).await.unwrap().len(), 0);
-    assert_eq!(api_key_share::of_others(&mut turn, 1, &[1]).await.unwrap().len(), 1, "the other's stays");
+    api_key_quota_lease::delete(&mut turn, 1, &[1]).await.unwrap();
+    assert_eq!(api_key_quota_lease::list_others(&mut turn, 2, &[1]).await.unwrap().len(), 0);
+    assert_eq!(
+        api_key_quota_lease::list_others(&mut turn, 1, &[1]).await.unwrap().len(),
+        1,
+        "the other's stays"
+    );
 }

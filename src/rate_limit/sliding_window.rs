@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::Allowance;
+use super::Decision;
 
 /// How long a call counts.
 pub const WINDOW: Duration = Duration::from_secs(60);
@@ -13,7 +13,7 @@ const SLICE: Duration = Duration::from_millis(60);
 
 /// The calls of the last [`WINDOW`], oldest first.
 #[derive(Debug, Default)]
-pub struct Window {
+pub struct SlidingWindow {
     slices: VecDeque<Slice>,
     calls: u32,
 }
@@ -25,16 +25,16 @@ struct Slice {
     calls: u32,
 }
 
-impl Window {
+impl SlidingWindow {
     /// Lets a call in unless `limit` calls count already. Time must not go backwards between calls by more than a slice.
-    pub fn admit(&mut self, limit: u32, now: Instant) -> Allowance {
+    pub fn admit(&mut self, limit: u32, now: Instant) -> Decision {
         self.forget(now);
         let admitted = self.calls < limit;
         if admitted {
             self.remember(now);
         }
         let remaining = limit.saturating_sub(self.calls);
-        Allowance { limit, remaining, reset: self.until_room_for(remaining + 1, limit, now), admitted }
+        Decision { limit, remaining, reset: self.until_room_for(remaining + 1, limit, now), admitted }
     }
 
     /// Calls that count now.
@@ -107,7 +107,7 @@ mod tests {
         /// there were fewer within a minute and a slice, and waiting as told lets the next call in.
         #[test]
         fn is_exact(limit in 1..40_u32, pauses in schedule(), patient in any::<bool>()) {
-            let mut window = Window::default();
+            let mut window = SlidingWindow::default();
             let mut admitted: Vec<Instant> = Vec::new();
             let mut now = Instant::now();
             let mut told_to_wait = None;
@@ -133,7 +133,7 @@ mod tests {
         /// After a limit was lowered, and whatever time has passed, waiting as told lets the next call in.
         #[test]
         fn a_lowered_limit_is_waited_for(before in 1..40_u32, after in 1..40_u32, pauses in schedule()) {
-            let mut window = Window::default();
+            let mut window = SlidingWindow::default();
             let mut now = Instant::now();
             for pause in pauses {
                 now += Duration::from_micros(pause);
@@ -150,7 +150,7 @@ mod tests {
 
     #[test]
     fn a_flood_takes_little_memory() {
-        let mut window = Window::default();
+        let mut window = SlidingWindow::default();
         let start = Instant::now();
         for call in 0..200_000 {
             assert!(window.admit(u32::MAX, start + Duration::from_micros(299 * call)).admitted);
