@@ -132,7 +132,7 @@ impl ApiKeyCache {
             limits,
             policy,
             known,
-            invalid_keys: InvalidKeyLimiter::new(limits.unknown_keys),
+            invalid_keys: InvalidKeyLimiter::new(limits.invalid_keys),
             joining,
             hurry,
             rounds: done,

@@ -15,7 +15,7 @@ use tokio_util::either::Either;
 
 use super::local_tls;
 use super::output::Output;
-use crate::config::{Address, Listen, Tls};
+use crate::config::{Listen, ListenAddress, Tls};
 
 const TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -48,7 +48,7 @@ impl Healthcheck {
 }
 
 /// Status and body of `/readyz`.
-async fn ask(address: &Address, tls: bool) -> anyhow::Result<(u16, Bytes)> {
+async fn ask(address: &ListenAddress, tls: bool) -> anyhow::Result<(u16, Bytes)> {
     let stream = TcpStream::connect((address.host.as_str(), address.port)).await?;
     let stream = if tls { Either::Right(local_tls::connect(stream).await?) } else { Either::Left(stream) };
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
@@ -60,11 +60,11 @@ async fn ask(address: &Address, tls: bool) -> anyhow::Result<(u16, Bytes)> {
 }
 
 /// A server that listens on every address is asked on the loopback one.
-fn reachable(Address { host, port }: Address) -> Address {
+fn reachable(ListenAddress { host, port }: ListenAddress) -> ListenAddress {
     let host = match host.parse() {
         Ok(IpAddr::V4(Ipv4Addr::UNSPECIFIED)) => Ipv4Addr::LOCALHOST.to_string(),
         Ok(IpAddr::V6(Ipv6Addr::UNSPECIFIED)) => Ipv6Addr::LOCALHOST.to_string(),
         _ => host,
     };
-    Address { host, port }
+    ListenAddress { host, port }
 }

@@ -23,7 +23,7 @@ use std::process::ExitCode;
 use clap::{Command as Grammar, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::config::{ConfigError, Log};
-use crate::log;
+use crate::telemetry;
 
 /// An HTTP server for the customer relation of BizKitHub's API.
 ///
@@ -70,7 +70,7 @@ impl Cli {
 
     /// Does what the command line says; the error is one line for whoever typed it.
     pub async fn run(self) -> anyhow::Result<()> {
-        let _written_at_the_end = log::start(&self.log)?;
+        let _flush = telemetry::init(&self.log)?;
         match self.command.unwrap_or(Command::Serve(self.serve)) {
             Command::Serve(command) => command.run().await,
             Command::Migrate(command) => command.run().await,

@@ -15,12 +15,12 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::database::Database;
-use crate::config::{Address, Config, Tls};
+use crate::config::{Config, ListenAddress, Tls};
 use crate::demo;
 use crate::domain::ApiKey;
 use crate::http::tls::Certificate;
 use crate::http::{self, App, measure, server};
-use crate::metrics::Connections;
+use crate::metrics::ConnectionMetrics;
 
 /// As a shell reports a process that SIGINT ended.
 const EXIT_INTERRUPTED: i32 = 130;
@@ -92,7 +92,7 @@ impl Serve {
     }
 }
 
-async fn listen(address: &Address, flag: &str) -> anyhow::Result<TcpListener> {
+async fn listen(address: &ListenAddress, flag: &str) -> anyhow::Result<TcpListener> {
     TcpListener::bind((address.host.as_str(), address.port))
         .await
         .with_context(|| format!("cannot listen on {address}; {flag} chooses another address"))
@@ -108,7 +108,7 @@ fn serve_metrics(
     let (router, config, shutdown) = (measure::router(app), config.clone(), shutdown.clone());
     listener.map(|listener| {
         tokio::spawn(async move {
-            server::serve(listener, None, router, &config, Connections::default(), shutdown).await;
+            server::serve(listener, None, router, &config, ConnectionMetrics::default(), shutdown).await;
         })
     })
 }

@@ -11,28 +11,28 @@ const ADDRESS: &str = "127.0.0.1:8080";
 /// See the fields.
 #[derive(Args, Debug, Clone)]
 pub struct Listen {
-    /// Address or host name, and port; port 0 takes a free one.
+    /// ListenAddress or host name, and port; port 0 takes a free one.
     #[arg(long = "listen", value_name = "ADDRESS", default_value = ADDRESS, env = "CUSTOMER_MATCH_LISTEN")]
-    pub address: Address,
+    pub address: ListenAddress,
 }
 
 /// A host, by name or number, and a port. Names are looked up when it is used.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Address {
+pub struct ListenAddress {
     /// Without the brackets that an IPv6 address has before a port.
     pub host: String,
     /// 0 for a free one.
     pub port: u16,
 }
 
-impl Address {
+impl ListenAddress {
     /// Whether listeners on both would be on the same port of the same host.
-    pub(super) fn is_that_of(&self, other: &Self) -> bool {
+    pub(super) fn collides_with(&self, other: &Self) -> bool {
         self.port != 0 && self.port == other.port && self.host.eq_ignore_ascii_case(&other.host)
     }
 }
 
-impl FromStr for Address {
+impl FromStr for ListenAddress {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -49,7 +49,7 @@ impl FromStr for Address {
     }
 }
 
-impl fmt::Display for Address {
+impl fmt::Display for ListenAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.host.contains(':') {
             write!(f, "[{}]:{}", self.host, self.port)
@@ -71,7 +71,7 @@ mod tests {
     #[case("localhost:65535")]
     #[case("db-1.example:80")]
     fn accepts(#[case] text: &str) {
-        assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
+        assert_eq!(text.parse::<ListenAddress>().unwrap().to_string(), text);
     }
 
     #[rstest]
@@ -84,6 +84,6 @@ mod tests {
     #[case("[localhost]:80")]
     #[case("http://localhost:80")]
     fn refuses(#[case] text: &str) {
-        assert!(text.parse::<Address>().is_err());
+        assert!(text.parse::<ListenAddress>().is_err());
     }
 }

@@ -8,12 +8,12 @@
 //! | [`Start`] | `--migrate`, `--demo`, `--no-demo`, `--wait-for-database` |
 //! | [`Database`] | `--database-url` (also `DATABASE_URL`), `--database-url-file`, `--data-dir`, `--postgres-bin-dir` |
 //! | [`Pool`] | `--database-max-connections` |
-//! | [`RateLimits`] | `--prod-limit-per-minute`, `--dev-limit-per-minute`, `--unknown-key-limit-per-minute` |
+//! | [`RateLimits`] | `--prod-limit-per-minute`, `--dev-limit-per-minute`, `--invalid-key-limit-per-minute` |
 //! | [`TrustedProxies`] | `--trusted-proxy` (`CUSTOMER_MATCH_TRUSTED_PROXIES`) |
 //! | [`Log`], of every subcommand | `--log-format`, `--log-level` (also `RUST_LOG`) |
 //! | [`Cors`] | `--cors-origin` (`CUSTOMER_MATCH_CORS_ORIGINS`) |
 //! | [`Metrics`] | `--metrics-listen` |
-//! | [`Limits`] | `--max-connections`, `--max-connections-per-address`, `--max-concurrent-requests` |
+//! | [`Limits`] | `--max-connections`, `--max-connections-per-client-ip`, `--max-concurrent-requests` |
 //! | [`Timeouts`] | `--header-timeout`, `--idle-timeout`, `--body-timeout`, `--request-timeout`, `--shutdown-timeout` |
 //!
 //! A file is one concern: its flags, and why a default is what it is. What settings have to do with each other is checked
@@ -35,11 +35,11 @@ mod trusted_proxies;
 pub use cors::Cors;
 pub use database::Database;
 pub use limits::Limits;
-pub use listen::{Address, Listen};
+pub use listen::{Listen, ListenAddress};
 pub use log::{Log, LogFormat};
 pub use metrics::Metrics;
 pub use pool::Pool;
-pub use rate_limits::{RateLimits, limit};
+pub use rate_limits::{RateLimits, limit_per_minute};
 pub use start::Start;
 pub use timeouts::Timeouts;
 pub use tls::Tls;
@@ -112,7 +112,7 @@ impl Config {
             "--demo is for the private Postgres: it would register a key that everybody knows in your database".into()
         })?;
         let listen = &self.listen.address;
-        require(self.metrics.address.as_ref().is_none_or(|metrics| !metrics.is_that_of(listen)), || {
+        require(self.metrics.address.as_ref().is_none_or(|metrics| !metrics.collides_with(listen)), || {
             format!("--listen and --metrics-listen are both {listen}: metrics need a listener of their own")
         })?;
         self.limits.check()?;

@@ -11,27 +11,27 @@ const PROD: u32 = 500_000;
 const DEV: u32 = 1_000;
 
 /// More mistakes than people make, fewer than are worth a database's time.
-const UNKNOWN_KEYS: u32 = 60;
+const INVALID_KEYS: u32 = 60;
 
 /// See the fields. Keys of the kind `ROOT` are not limited.
 #[derive(Args, Debug, Clone, Copy)]
 pub struct RateLimits {
     /// Calls within any minute with a PROD key that has no limit of its own.
     #[arg(long = "prod-limit-per-minute", value_name = "N", default_value_t = PROD,
-          env = "CUSTOMER_MATCH_PROD_LIMIT_PER_MINUTE", value_parser = limit())]
+          env = "CUSTOMER_MATCH_PROD_LIMIT_PER_MINUTE", value_parser = limit_per_minute())]
     pub prod: u32,
     /// Calls within any minute with a DEV_ key that has no limit of its own.
     #[arg(long = "dev-limit-per-minute", value_name = "N", default_value_t = DEV,
-          env = "CUSTOMER_MATCH_DEV_LIMIT_PER_MINUTE", value_parser = limit())]
+          env = "CUSTOMER_MATCH_DEV_LIMIT_PER_MINUTE", value_parser = limit_per_minute())]
     pub dev: u32,
     /// Calls within any minute with keys that do not exist, from one client address (IPv6: from one /64).
-    #[arg(long = "unknown-key-limit-per-minute", value_name = "N", default_value_t = UNKNOWN_KEYS,
-          env = "CUSTOMER_MATCH_UNKNOWN_KEY_LIMIT_PER_MINUTE", value_parser = limit())]
-    pub unknown_keys: u32,
+    #[arg(long = "invalid-key-limit-per-minute", value_name = "N", default_value_t = INVALID_KEYS,
+          env = "CUSTOMER_MATCH_INVALID_KEY_LIMIT_PER_MINUTE", value_parser = limit_per_minute())]
+    pub invalid_keys: u32,
 }
 
 /// What a limit may be: more than nothing. Whoever may do nothing has no key.
-pub fn limit() -> RangedU64ValueParser<u32> {
+pub fn limit_per_minute() -> RangedU64ValueParser<u32> {
     RangedU64ValueParser::new().range(1..)
 }
 

@@ -24,7 +24,7 @@ pub struct Start {
     #[arg(long, env = "CUSTOMER_MATCH_MIGRATE", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
     pub migrate: bool,
     /// How long to wait for a database that cannot be reached yet; 0s does not wait.
-    #[arg(long, value_name = "TIME", default_value = WAIT_FOR_DATABASE, value_parser = timeouts::patience,
+    #[arg(long, value_name = "TIME", default_value = WAIT_FOR_DATABASE, value_parser = timeouts::startup_wait,
           env = "CUSTOMER_MATCH_WAIT_FOR_DATABASE")]
     pub wait_for_database: Duration,
 }

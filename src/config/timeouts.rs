@@ -22,23 +22,23 @@ const SHUTDOWN: &str = "22s";
 #[derive(Args, Debug, Clone, Copy)]
 pub struct Timeouts {
     /// How long a client may take to connect and send the headers of a request; later it is let go.
-    #[arg(long = "header-timeout", value_name = "TIME", default_value = HEADER, value_parser = time,
+    #[arg(long = "header-timeout", value_name = "TIME", default_value = HEADER, value_parser = timeout,
           env = "CUSTOMER_MATCH_HEADER_TIMEOUT")]
     pub header: Duration,
     /// How long a connection may be idle between two requests, or not read its answer; later it is closed.
-    #[arg(long = "idle-timeout", value_name = "TIME", default_value = IDLE, value_parser = time,
+    #[arg(long = "idle-timeout", value_name = "TIME", default_value = IDLE, value_parser = timeout,
           env = "CUSTOMER_MATCH_IDLE_TIMEOUT")]
     pub idle: Duration,
     /// How long a client may take to send the body of a request; later it is answered 408.
-    #[arg(long = "body-timeout", value_name = "TIME", default_value = BODY, value_parser = time,
+    #[arg(long = "body-timeout", value_name = "TIME", default_value = BODY, value_parser = timeout,
           env = "CUSTOMER_MATCH_BODY_TIMEOUT")]
     pub body: Duration,
     /// How long a request may take from its headers to its answer; later it is answered 503.
-    #[arg(long = "request-timeout", value_name = "TIME", default_value = REQUEST, value_parser = time,
+    #[arg(long = "request-timeout", value_name = "TIME", default_value = REQUEST, value_parser = timeout,
           env = "CUSTOMER_MATCH_REQUEST_TIMEOUT")]
     pub request: Duration,
     /// How long requests under way have to be answered once the server is told to stop.
-    #[arg(long = "shutdown-timeout", value_name = "TIME", default_value = SHUTDOWN, value_parser = time,
+    #[arg(long = "shutdown-timeout", value_name = "TIME", default_value = SHUTDOWN, value_parser = timeout,
           env = "CUSTOMER_MATCH_SHUTDOWN_TIMEOUT")]
     pub shutdown: Duration,
 }
@@ -52,12 +52,12 @@ fn parse(text: &str) -> Result<Duration, String> {
 }
 
 /// How long to wait for something at the start: not at all, or up to a day.
-pub(super) fn patience(text: &str) -> Result<Duration, String> {
+pub(super) fn startup_wait(text: &str) -> Result<Duration, String> {
     let time = parse(text)?;
     if time <= Duration::from_secs(24 * 3600) { Ok(time) } else { Err("must not be more than 1day".into()) }
 }
 
-fn time(text: &str) -> Result<Duration, String> {
+fn timeout(text: &str) -> Result<Duration, String> {
     let time = parse(text)?;
     if RANGE.contains(&time) { Ok(time) } else { Err("must be between 100ms and 1h".into()) }
 }

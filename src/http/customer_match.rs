@@ -144,7 +144,7 @@ pub(super) async fn handle(
         MatchError::Busy => ErrorCode::ServiceUnavailable.into(),
         MatchError::Database(error) => ApiError::from(&*error),
     })?;
-    app.metrics.matched(outcome.change);
+    app.metrics.match_committed(outcome.change);
     if prefer.representation {
         let representation = represent(&app, caller.organisation_id, outcome).await?;
         Ok(([(Prefer::APPLIED, Prefer::REPRESENTATION)], Json(representation)).into_response())

@@ -53,7 +53,7 @@ use crate::config::{Config, Timeouts, TrustedProxies};
 use crate::db;
 use crate::db::migration::Schema;
 use crate::matching::Matcher;
-use crate::metrics::{Connections, Metrics};
+use crate::metrics::{ConnectionMetrics, Metrics};
 
 /// What the endpoints work with.
 pub struct App {
@@ -96,7 +96,7 @@ impl App {
     }
 
     /// What is counted of the connections that requests come over.
-    pub fn connections(&self) -> Connections {
+    pub fn connections(&self) -> ConnectionMetrics {
         self.metrics.connections()
     }
 

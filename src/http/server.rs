@@ -18,7 +18,7 @@ use super::tls::Certificate;
 use super::{connection, tls};
 use crate::api_keys::network;
 use crate::config::{Config, Limits, TrustedProxies};
-use crate::metrics::{ConnectionLimit, Connections};
+use crate::metrics::{ConnectionLimit, ConnectionMetrics};
 
 /// A pause after an accept that failed, for want of file descriptors as a rule.
 const ACCEPT_BACK_OFF: Duration = Duration::from_millis(50);
@@ -34,7 +34,7 @@ pub async fn serve(
     certificate: Option<Certificate>,
     router: Router,
     config: &Config,
-    counters: Connections,
+    counters: ConnectionMetrics,
     shutdown: CancellationToken,
 ) {
     let places = Places {
@@ -50,7 +50,7 @@ pub async fn serve(
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                counters.failed.inc();
+                counters.accept_errors.inc();
                 if let Some(times) = failures.happens(Instant::now()) {
                     tracing::warn!(%error, times, "connections cannot be accepted");
                 }
@@ -61,7 +61,7 @@ pub async fn serve(
         let place = match places.take(peer) {
             Ok(place) => place,
             Err(limit) => {
-                counters.refuse(limit);
+                counters.rejected(limit);
                 if let Some(times) = refusals.happens(Instant::now()) {
                     tracing::warn!(limit = limit.flag(), client = %peer, times, "connections too many were closed");
                 }
@@ -155,11 +155,11 @@ impl Places {
         let client = network(peer);
         let mut taken = lock(&self.taken);
         if taken.all >= self.limits.connections {
-            return Err(ConnectionLimit::All);
+            return Err(ConnectionLimit::Total);
         }
         let of_client = taken.by_client.get(&client).copied().unwrap_or_default();
-        if of_client >= self.limits.connections_per_address() && !self.proxies.contain(peer) {
-            return Err(ConnectionLimit::Address);
+        if of_client >= self.limits.connections_per_client_ip() && !self.proxies.contain(peer) {
+            return Err(ConnectionLimit::PerClientIp);
         }
         taken.all += 1;
         *taken.by_client.entry(client).or_default() += 1;

@@ -61,7 +61,7 @@ struct Watch {
 
 impl Watch {
     fn new(request: &mut Request, metrics: Arc<Metrics>) -> Self {
-        metrics.request_begins();
+        metrics.request_started();
         Self {
             metrics,
             started: Instant::now(),
@@ -87,7 +87,7 @@ impl Watch {
     fn end(&self, message: &str, status: Option<StatusCode>, error: Option<ErrorCode>) {
         let route = self.route.as_ref().map_or("(none)", MatchedPath::as_str);
         let took = self.started.elapsed();
-        self.metrics.request_ends(route, self.method, status, error, took);
+        self.metrics.request_finished(route, self.method, status, error, took);
         let caller = self.caller.get();
         info!(
             parent: None,

@@ -185,7 +185,7 @@ async fn mistakes_are_told_in_one_line() {
         &["key", "create", "--organisation", "99", "--kind", "prod"],
         &["key", "list", "--organisation", "99"],
         &["key", "revoke", "99"],
-        &["key", "limit", "99"],
+        &["key", "set-limit", "99"],
         &["customer", "create", "--organisation", "99"],
         &["customer", "create", "--organisation", "1", "--cu-ref-no", CUSTOMER],
         &["customer", "create", "--organisation", "1", "--email", "A@b.co"],

@@ -14,7 +14,7 @@ async fn ping(service: &Service, key: &str) -> Answer {
 
 #[tokio::test]
 async fn too_many_guesses_are_refused() {
-    let service = Service::start_configured(&["--unknown-key-limit-per-minute", "2"]).await;
+    let service = Service::start_configured(&["--invalid-key-limit-per-minute", "2"]).await;
     ping(&service, UNKNOWN).await.assert_error(404, "PUBLIC_API_KEY_DOES_NOT_EXIST");
     ping(&service, "YOUR_API_KEY").await.assert_error(404, "PUBLIC_API_KEY_IS_NOT_IN_VALID_FORMAT");
     let refused = ping(&service, UNKNOWN).await;
@@ -40,7 +40,7 @@ async fn too_many_guesses_are_refused() {
 /// The limit's headers would tell a good key there.
 #[tokio::test]
 async fn guesses_count_where_there_is_nothing_too() {
-    let service = Service::start_configured(&["--unknown-key-limit-per-minute", "2"]).await;
+    let service = Service::start_configured(&["--invalid-key-limit-per-minute", "2"]).await;
     let nowhere = async |key: &str| service.get(&uri("/nowhere", key, &[])).await;
     nowhere(UNKNOWN).await.assert_error(404, "INTERNAL_RESOURCE_NOT_FOUND");
     nowhere("YOUR_API_KEY").await.assert_error(404, "INTERNAL_RESOURCE_NOT_FOUND");
@@ -53,7 +53,7 @@ async fn guesses_count_where_there_is_nothing_too() {
 
 #[tokio::test]
 async fn guesses_of_others_do_not_disturb_a_key_in_use() {
-    let service = Service::start_configured(&["--unknown-key-limit-per-minute", "1"]).await;
+    let service = Service::start_configured(&["--invalid-key-limit-per-minute", "1"]).await;
     ping(&service, &service.key).await.assert_success();
     ping(&service, UNKNOWN).await.assert_error(404, "PUBLIC_API_KEY_DOES_NOT_EXIST");
     ping(&service, UNKNOWN).await.assert_error(429, "PUBLIC_API_KEY_TOO_MANY_REQUEST");
@@ -62,7 +62,7 @@ async fn guesses_of_others_do_not_disturb_a_key_in_use() {
 
 #[tokio::test]
 async fn keys_that_exist_are_no_guesses() {
-    let service = Service::start_configured(&["--unknown-key-limit-per-minute", "1"]).await;
+    let service = Service::start_configured(&["--invalid-key-limit-per-minute", "1"]).await;
     for _ in 0..3 {
         let key = service.add_key(service.organisation, &[]).await;
         ping(&service, &key).await.assert_success();
@@ -71,7 +71,7 @@ async fn keys_that_exist_are_no_guesses() {
 
 #[tokio::test]
 async fn many_keys_that_exist_are_no_guesses_at_once_either() {
-    let service = Service::start_configured(&["--unknown-key-limit-per-minute", "1"]).await;
+    let service = Service::start_configured(&["--invalid-key-limit-per-minute", "1"]).await;
     let mut keys = Vec::new();
     for _ in 0..20 {
         keys.push(service.add_key(service.organisation, &[]).await);
@@ -83,7 +83,7 @@ async fn many_keys_that_exist_are_no_guesses_at_once_either() {
 
 #[tokio::test]
 async fn a_key_that_many_calls_begin_with_at_once_is_no_guess() {
-    let service = Service::start_configured(&["--unknown-key-limit-per-minute", "1"]).await;
+    let service = Service::start_configured(&["--invalid-key-limit-per-minute", "1"]).await;
     for answer in join_all((0..20).map(|_| ping(&service, &service.key))).await {
         answer.assert_success();
     }
@@ -91,7 +91,7 @@ async fn a_key_that_many_calls_begin_with_at_once_is_no_guess() {
 
 #[tokio::test]
 async fn guesses_past_the_limit_do_not_reach_the_database() {
-    let service = Service::start_configured(&["--unknown-key-limit-per-minute", "1"]).await;
+    let service = Service::start_configured(&["--invalid-key-limit-per-minute", "1"]).await;
     ping(&service, UNKNOWN).await.assert_error(404, "PUBLIC_API_KEY_DOES_NOT_EXIST");
     service.pool.close().await;
     ping(&service, UNKNOWN).await.assert_error(429, "PUBLIC_API_KEY_TOO_MANY_REQUEST");
@@ -99,7 +99,7 @@ async fn guesses_past_the_limit_do_not_reach_the_database() {
 
 #[tokio::test]
 async fn what_the_database_could_not_tell_is_no_guess() {
-    let service = Service::start_configured(&["--unknown-key-limit-per-minute", "1"]).await;
+    let service = Service::start_configured(&["--invalid-key-limit-per-minute", "1"]).await;
     service.pool.close().await;
     for _ in 0..2 {
         ping(&service, UNKNOWN).await.assert_error(503, "INTERNAL_SERVICE_UNAVAILABLE");
@@ -116,7 +116,7 @@ async fn guess(server: &Server, forwarded_for: &str) -> u16 {
 async fn clients_are_told_apart_by_a_trusted_proxy_only() {
     let service = Service::start().await;
     let serve = |more: &[&str]| {
-        let flags = ["serve", "--listen", "127.0.0.1:0", "--unknown-key-limit-per-minute", "1"];
+        let flags = ["serve", "--listen", "127.0.0.1:0", "--invalid-key-limit-per-minute", "1"];
         Server::start(on(&service.database, &[&flags[..], more].concat()))
     };
     let trusting = serve(&["--trusted-proxy", "127.0.0.0/8"]);

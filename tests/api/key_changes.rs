@@ -171,16 +171,16 @@ async fn a_limit_is_changed_on_the_command_line() {
     let keys = Keys::start(RefreshPolicy::default()).await;
     let id = keys.id.to_string();
     assert_eq!(keys.state().await.limit_per_minute(), None);
-    run(on(&keys.database, &["key", "limit", &id, "--limit-per-minute", "5"]));
+    run(on(&keys.database, &["key", "set-limit", &id, "--limit-per-minute", "5"]));
     while keys.state().await.limit_per_minute() != Some(5) {}
-    run(on(&keys.database, &["key", "limit", &id]));
+    run(on(&keys.database, &["key", "set-limit", &id]));
     while keys.state().await.limit_per_minute().is_some() {}
     sqlx::query("update api_key set kind = 'root'").execute(&keys.pool).await.unwrap();
-    let refused = run_refused(on(&keys.database, &["key", "limit", &id, "--limit-per-minute", "5"]));
+    let refused = run_refused(on(&keys.database, &["key", "set-limit", &id, "--limit-per-minute", "5"]));
     assert!(refused.contains("not limited"), "{refused}");
     for (state, words) in [("expires_at = now()", "has expired"), ("deleted_at = now()", "was revoked")] {
         sqlx::query(&format!("update api_key set {state}")).execute(&keys.pool).await.unwrap();
-        let refused = run_refused(on(&keys.database, &["key", "limit", &id]));
+        let refused = run_refused(on(&keys.database, &["key", "set-limit", &id]));
         assert!(refused.contains(words), "{refused}");
     }
 }

@@ -47,8 +47,11 @@ async fn is_refused_in_the_documented_shape(#[case] octets: Vec<u8>, #[case] sta
     }
     assert_eq!(answer.headers["connection"], "close");
     assert_eq!(answer.headers["content-type"], "application/json");
-    let counted = listening.service.samples(&[r#"requests_total{route="(none)""#]).await;
-    assert_eq!(counted, [r#"customer_match_requests_total{route="(none)",method="other",status="4xx"} 1"#]);
+    let counted = listening.service.samples(&[r#"http_requests_total{route="(none)""#]).await;
+    assert_eq!(
+        counted,
+        [r#"customer_match_http_requests_total{route="(none)",method="other",status="4xx"} 1"#]
+    );
 }
 
 /// Which of two lengths a proxy in front believes decides where the next request begins.

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::cli::database::{DatabaseArgs, with_pool};
 use crate::cli::output::Output;
-use crate::config::limit;
+use crate::config::limit_per_minute;
 use crate::db;
 use crate::db::api_key::{self, NewKey};
 use crate::domain::{ApiKey, CUSTOMER_MATCH_SCOPE, KeyKind, Timestamp};
@@ -42,7 +42,7 @@ pub(in crate::cli) struct Create {
     scopes: Vec<String>,
     /// Calls within any minute. Without it as many as the server allows keys of this kind; keys of the kind root are not
     /// limited.
-    #[arg(long, value_name = "N", env = "CUSTOMER_MATCH_KEY_LIMIT_PER_MINUTE", value_parser = limit())]
+    #[arg(long, value_name = "N", env = "CUSTOMER_MATCH_KEY_LIMIT_PER_MINUTE", value_parser = limit_per_minute())]
     limit_per_minute: Option<u32>,
     #[command(flatten)]
     database: DatabaseArgs,

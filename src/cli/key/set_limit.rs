@@ -1,4 +1,4 @@
-//! `customer-match key limit`
+//! `customer-match key set-limit`
 
 use anyhow::bail;
 use chrono::Utc;
@@ -7,16 +7,16 @@ use serde_json::json;
 
 use crate::cli::database::{DatabaseArgs, with_pool};
 use crate::cli::output::Output;
-use crate::config::limit;
+use crate::config::limit_per_minute;
 use crate::db::{self, api_key};
 
 /// Change how many calls a key may make. Every running server knows within a second.
 #[derive(Args)]
-pub(in crate::cli) struct Limit {
+pub(in crate::cli) struct SetLimit {
     /// As `key create` and `key list` show it.
     id: i64,
     /// Calls within any minute. Without it as many as the server allows keys of this kind.
-    #[arg(long, value_name = "N", env = "CUSTOMER_MATCH_KEY_LIMIT_PER_MINUTE", value_parser = limit())]
+    #[arg(long, value_name = "N", env = "CUSTOMER_MATCH_KEY_LIMIT_PER_MINUTE", value_parser = limit_per_minute())]
     limit_per_minute: Option<u32>,
     #[command(flatten)]
     database: DatabaseArgs,
@@ -24,7 +24,7 @@ pub(in crate::cli) struct Limit {
     output: Output,
 }
 
-impl Limit {
+impl SetLimit {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let Self { id, limit_per_minute, .. } = self;
         with_pool(&self.database, async |pool| {
