@@ -1,4 +1,4 @@
-//! Starts the cluster under its supervisor, `supervisor.sh`, and keeps its log.
+//! Starts the cluster under its watchdog, `watchdog.sh`, and keeps its log.
 
 use std::env;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -13,7 +13,7 @@ use sqlx::{Connection, PgConnection};
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
 
-use super::folder::{self, Account};
+use super::data_dir::{self, Account};
 use super::{Error, NAME, POLL};
 
 /// Ready by then, or something is wrong. Long enough for the recovery after a crash on a slow disk.
@@ -35,11 +35,11 @@ const DURABLE: &[&str] = &["fsync=on", "synchronous_commit=on", "full_page_write
 const THROW_AWAY: &[&str] =
     &["fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_connections=300"];
 const SETTINGS: &[&str] = &[
-    // The socket alone; who may enter its folder may connect.
+    // The socket alone; who may enter its directory may connect.
     "listen_addresses=",
     "port=5432",
     "unix_socket_permissions=0700",
-    // Within the cluster's folder: a postmaster that is killed leaves nothing in /dev/shm, which is small in containers.
+    // Within the cluster's directory: a postmaster that is killed leaves nothing in /dev/shm, which is small in containers.
     "dynamic_shared_memory_type=mmap",
     // Short statements: compiling them costs more than it gains.
     "jit=off",
@@ -59,16 +59,16 @@ const SETTINGS: &[&str] = &[
 /// A cluster, running or not.
 #[derive(Clone)]
 pub(super) struct Cluster {
-    /// The folder of the server programs.
-    pub(super) programs: PathBuf,
+    /// The directory of the server binaries.
+    pub(super) binaries: PathBuf,
     /// Whom to run it as, when not as ourselves.
     pub(super) account: Option<Account>,
-    /// The data folder.
-    pub(super) folder: PathBuf,
-    /// The folder of the socket.
+    /// The data directory.
+    pub(super) data_dir: PathBuf,
+    /// The directory of the socket.
     pub(super) sockets: PathBuf,
-    /// The supervisor makes this folder and removes it at the end: that of the socket when it is one of its own, the
-    /// data folder of a throw-away cluster.
+    /// The watchdog makes this directory and removes it at the end: that of the socket when it is one of its own, the
+    /// data directory of a throw-away cluster.
     pub(super) transient: Option<PathBuf>,
     /// Not durable, and gone at the end.
     pub(super) throw_away: bool,
@@ -76,22 +76,22 @@ pub(super) struct Cluster {
 
 /// A cluster that runs, for as long as this lives.
 pub(super) struct Running {
-    supervisor: Child,
-    /// The supervisor holds the other end, and stops Postgres when this one is closed.
+    watchdog: Child,
+    /// The watchdog holds the other end, and stops Postgres when this one is closed.
     lifeline: PipeWriter,
 }
 
 impl Running {
     /// Waits until Postgres has ended by itself.
     pub(super) async fn ended(&mut self) {
-        // The status says nothing: the supervisor's last act is to kill its whole group.
-        let _ = self.supervisor.wait().await;
+        // The status says nothing: the watchdog's last act is to kill its whole group.
+        let _ = self.watchdog.wait().await;
     }
 
     /// Stops Postgres, and waits until it has ended.
     pub(super) async fn stop(mut self) {
         drop(self.lifeline);
-        let _ = self.supervisor.wait().await;
+        let _ = self.watchdog.wait().await;
     }
 }
 
@@ -112,7 +112,7 @@ impl Cluster {
     }
 
     async fn attempt(&self) -> Result<Running, Error> {
-        let data = folder::home(&self.folder).join("data");
+        let data = data_dir::home(&self.data_dir).join("data");
         let new = !data.exists();
         let log = if self.throw_away { None } else { Some(self.open_log().await?) };
         let log_start = log.as_ref().map_or(Ok(0), |log| log.metadata().map(|log| log.len()));
@@ -127,7 +127,7 @@ impl Cluster {
             if fs::read(&pid_file).is_ok_and(|text| is_ready(&text) && Some(text) != stale) {
                 break;
             }
-            let over = running.supervisor.try_wait().map_err(Error::io("wait for", Path::new("/bin/sh")))?;
+            let over = running.watchdog.try_wait().map_err(Error::io("wait for", Path::new("/bin/sh")))?;
             if over.is_some() {
                 return Err(Error::Failed { log: self.log(), log_end: self.log_end(log_start) });
             }
@@ -139,7 +139,7 @@ impl Cluster {
         }
         if new && !self.throw_away {
             // initdb has written all that is in the cluster to the disk, but not its new name.
-            let home = folder::home(&self.folder);
+            let home = data_dir::home(&self.data_dir);
             File::open(&home).and_then(|home| home.sync_all()).map_err(Error::io("write", &home))?;
         }
         Ok(running)
@@ -149,9 +149,9 @@ impl Cluster {
         let (reader, lifeline) = io::pipe()?;
         let mut command = Command::new("/bin/sh");
         command
-            .args(["-c", include_str!("supervisor.sh"), "supervisor"])
-            .arg(&self.programs)
-            .arg(folder::home(&self.folder))
+            .args(["-c", include_str!("watchdog.sh"), "watchdog"])
+            .arg(&self.binaries)
+            .arg(data_dir::home(&self.data_dir))
             .arg(self.transient.as_deref().unwrap_or(Path::new("")))
             .arg(if self.throw_away { "throw-away" } else { "" });
         for setting in SETTINGS.iter().chain(if self.throw_away { THROW_AWAY } else { DURABLE }) {
@@ -159,7 +159,7 @@ impl Cluster {
         }
         // Relative to the cluster, so that no path needs quoting.
         let sockets =
-            if self.sockets == folder::home(&self.folder) { Path::new("..") } else { &self.sockets };
+            if self.sockets == data_dir::home(&self.data_dir) { Path::new("..") } else { &self.sockets };
         command.arg("-k").arg(sockets);
 
         command.env_clear().env("LC_ALL", "C").current_dir("/");
@@ -169,7 +169,7 @@ impl Cluster {
         command.stdin(reader);
         match log {
             Some(log) => command.stdout(log.try_clone()?).stderr(log),
-            // The supervisor opens the log, in the folder that it makes.
+            // The watchdog opens the log, in the directory that it makes.
             None => command.stdout(Stdio::null()),
         };
         // Ctrl-C in the terminal is ours: we stop Postgres when we are done with it.
@@ -177,7 +177,7 @@ impl Cluster {
         if let Some(account) = &self.account {
             command.uid(account.uid).gid(account.gid);
         }
-        Ok(Running { supervisor: command.spawn()?, lifeline })
+        Ok(Running { watchdog: command.spawn()?, lifeline })
     }
 
     /// Waits until every process of the cluster has ended, also of one that somebody else had started.
@@ -186,7 +186,7 @@ impl Cluster {
             return self.open_log().await.map(drop);
         }
         let deadline = Instant::now() + END_DEADLINE;
-        while self.folder.exists() {
+        while self.data_dir.exists() {
             self.check(deadline)?;
             sleep(POLL).await;
         }
@@ -218,11 +218,11 @@ impl Cluster {
         if Instant::now() < deadline {
             return Ok(());
         }
-        Err(Error::StillRunning { folder: self.folder.clone(), seconds: END_DEADLINE.as_secs() })
+        Err(Error::StillRunning { data_dir: self.data_dir.clone(), seconds: END_DEADLINE.as_secs() })
     }
 
     pub(super) fn log(&self) -> PathBuf {
-        self.folder.join("postgres.log")
+        self.data_dir.join("postgres.log")
     }
 
     /// The last lines of the log since `start`, in one.
@@ -244,7 +244,7 @@ impl Cluster {
     pub(super) fn shorten_log(&self) -> io::Result<()> {
         let log = OpenOptions::new().write(true).open(self.log())?;
         if log.metadata()?.len() > LONGEST_LOG {
-            fs::copy(self.log(), self.folder.join("postgres.log.1"))?;
+            fs::copy(self.log(), self.data_dir.join("postgres.log.1"))?;
             log.set_len(0)?;
         }
         Ok(())
@@ -265,7 +265,7 @@ impl Cluster {
     }
 }
 
-/// Options that say everything themselves, whatever `PGHOST` and its like hold.
+/// Options that say everything themselves, whatever `PGHOST` and its like handle.
 pub(super) fn connect_options(sockets: &Path) -> PgConnectOptions {
     PgConnectOptions::new_without_pgpass()
         .socket(sockets)
@@ -287,12 +287,12 @@ mod tests {
 
     use super::*;
 
-    fn cluster(folder: &TempDir) -> Cluster {
+    fn cluster(data_dir: &TempDir) -> Cluster {
         Cluster {
-            programs: PathBuf::new(),
+            binaries: PathBuf::new(),
             account: None,
-            folder: folder.path().to_owned(),
-            sockets: folder.path().to_owned(),
+            data_dir: data_dir.path().to_owned(),
+            sockets: data_dir.path().to_owned(),
             transient: None,
             throw_away: false,
         }
@@ -308,8 +308,8 @@ mod tests {
 
     #[test]
     fn the_end_of_the_log_is_one_line() {
-        let folder = TempDir::new().unwrap();
-        let cluster = cluster(&folder);
+        let data_dir = TempDir::new().unwrap();
+        let cluster = cluster(&data_dir);
         assert_eq!(cluster.log_end(0), "");
         fs::write(cluster.log(), "of yesterday\n1\n2\n\n3\n4\n5\n").unwrap();
         assert_eq!(cluster.log_end(0), "2 | 3 | 4 | 5");
@@ -318,13 +318,13 @@ mod tests {
 
     #[test]
     fn a_long_log_is_put_aside_while_it_is_written() {
-        let folder = TempDir::new().unwrap();
-        let cluster = cluster(&folder);
+        let data_dir = TempDir::new().unwrap();
+        let cluster = cluster(&data_dir);
         let mut writer = OpenOptions::new().create(true).append(true).open(cluster.log()).unwrap();
         writer.set_len(LONGEST_LOG + 1).unwrap();
         cluster.shorten_log().unwrap();
         io::Write::write_all(&mut writer, b"on it goes").unwrap();
         assert_eq!(fs::read(cluster.log()).unwrap(), b"on it goes");
-        assert_eq!(fs::metadata(folder.path().join("postgres.log.1")).unwrap().len(), LONGEST_LOG + 1);
+        assert_eq!(fs::metadata(data_dir.path().join("postgres.log.1")).unwrap().len(), LONGEST_LOG + 1);
     }
 }

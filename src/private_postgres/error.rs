@@ -5,35 +5,35 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// No server programs on this machine.
+    /// No server binaries on this machine.
     #[error(
         "no Postgres server (15 or newer) found; install one (Debian: `apt install postgresql`, Fedora: `dnf install \
          postgresql-server postgresql-contrib`, Alpine: `apk add postgresql postgresql-contrib`, macOS: `brew install \
          postgresql@17`) or set DATABASE_URL"
     )]
-    NoPrograms,
-    /// The folder that the settings name holds no server programs.
-    #[error("the folder {} holds no Postgres server programs (`postgres` and `initdb`)", .0.display())]
-    NoProgramsIn(PathBuf),
+    NoBinaries,
+    /// The directory that the settings name holds no server binaries.
+    #[error("the directory {} holds no Postgres server binaries (`postgres` and `initdb`)", .0.display())]
+    NoBinariesIn(PathBuf),
     /// The cluster was made by a major version that is not here.
     #[error(
         "the database in {} is of Postgres {wanted}, but only version {found} is installed here; install Postgres \
-         {wanted}, or name another data folder with --data-dir",
-        .folder.display()
+         {wanted}, or name another data directory with --data-dir",
+        .data_dir.display()
     )]
-    NoProgramsOfVersion {
+    NoBinariesOfVersion {
         /// The cluster.
-        folder: PathBuf,
+        data_dir: PathBuf,
         /// Its major version.
         wanted: u32,
         /// The major versions found.
         found: String,
     },
-    /// No place for the default data folder.
-    #[error("there is no home folder to keep the database in; name a data folder with --data-dir")]
+    /// No place for the default data directory.
+    #[error("there is no home directory to keep the database in; name a data directory with --data-dir")]
     NoHome,
-    /// The folder belongs to something else.
-    #[error("the folder {} is not empty and holds no database of this server; name an empty or a new one with --data-dir", .0.display())]
+    /// The directory belongs to something else.
+    #[error("the directory {} is not empty and holds no database of this server; name an empty or a new one with --data-dir", .0.display())]
     NotOurs(PathBuf),
     /// Started as root, and nobody to run Postgres as.
     #[error(
@@ -41,28 +41,28 @@ pub enum Error {
          start this server as another user"
     )]
     NoAccount,
-    /// Started as root, and the user that runs Postgres cannot get at the data folder.
+    /// Started as root, and the user that runs Postgres cannot get at the data directory.
     #[error(
-        "Postgres runs as the user `{account}`, who may not enter {}, on the way to the data folder {}; run `chmod o+x \
-         {}`, or name a folder elsewhere with --data-dir",
-        .blocked.display(), .folder.display(), .blocked.display()
+        "Postgres runs as the user `{account}`, who may not enter {}, on the way to the data directory {}; run `chmod o+x \
+         {}`, or name a directory elsewhere with --data-dir",
+        .blocked.display(), .data_dir.display(), .blocked.display()
     )]
     Unreachable {
-        /// The data folder.
-        folder: PathBuf,
-        /// The outermost folder above it that is closed.
+        /// The data directory.
+        data_dir: PathBuf,
+        /// The outermost directory above it that is closed.
         blocked: PathBuf,
         /// The user.
         account: String,
     },
-    /// Another process owns the folder.
+    /// Another process owns the directory.
     #[error(
-        "{holder} already uses the data folder {}; wait for it to end, stop it, or name another data folder with --data-dir",
-        .folder.display()
+        "{holder} already uses the data directory {}; wait for it to end, stop it, or name another data directory with --data-dir",
+        .data_dir.display()
     )]
     AlreadyRunning {
-        /// The data folder.
-        folder: PathBuf,
+        /// The data directory.
+        data_dir: PathBuf,
         /// Who it is, in words.
         holder: String,
     },
@@ -85,10 +85,10 @@ pub enum Error {
         seconds: u64,
     },
     /// Processes of the cluster outlive their time.
-    #[error("processes of the Postgres in {} have still not ended after {seconds} s", .folder.display())]
+    #[error("processes of the Postgres in {} have still not ended after {seconds} s", .data_dir.display())]
     StillRunning {
-        /// The data folder.
-        folder: PathBuf,
+        /// The data directory.
+        data_dir: PathBuf,
         /// How long was waited.
         seconds: u64,
     },

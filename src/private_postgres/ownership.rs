@@ -1,6 +1,6 @@
-//! One process owns a data folder and runs its cluster; others may use it.
+//! One process owns a data directory and runs its cluster; others may use it.
 //!
-//! The owner holds `lock` exclusively and says in it who it is and how far it has come. A guest, a command that has
+//! The owner holds `lock` exclusively and says in it who it is and how far it has come. A user, a command that has
 //! joined the owner's cluster, holds `users` in common with other guests. An owner that stops says so, so that no more
 //! guests come, and waits until it gets `users` for itself. All of it ends with the process, however it ends.
 
@@ -20,9 +20,9 @@ pub(super) const LOCK: &str = "lock";
 const USERS: &str = "users";
 
 /// A server that is stopped does not wait longer than this for commands that use its cluster.
-const SERVER_WAITS_FOR_GUESTS: Duration = Duration::from_secs(5);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What kind of process owns the folder.
+/// What kind of process owns the directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
     Server,
@@ -45,7 +45,7 @@ pub(super) struct Holder {
 }
 
 impl Holder {
-    /// How long it is worth to wait until this process lets go of the folder. Even for a server that runs that is not
+    /// How long it is worth to wait until this process lets go of the directory. Even for a server that runs that is not
     /// nothing: the words may be those of one that was killed, and the lock that of a command which has yet to write.
     pub(super) fn patience(&self) -> Duration {
         match (self.role, &self.state) {
@@ -95,29 +95,29 @@ impl fmt::Display for Holder {
     }
 }
 
-/// What came of knocking at a data folder.
+/// What came of knocking at a data directory.
 pub(super) enum Claim {
-    /// The folder is ours.
+    /// The directory is ours.
     Owner(Ownership),
     /// Somebody else's; nothing is known of an owner that is just coming or going.
     Taken(Option<Holder>),
 }
 
-/// The folder is ours as long as this lives.
+/// The directory is ours as long as this lives.
 pub(super) struct Ownership {
     lock: File,
-    folder: PathBuf,
+    data_dir: PathBuf,
     role: Role,
 }
 
 impl Ownership {
     /// Tries once to become the owner.
-    pub(super) fn claim(folder: &Path, role: Role) -> Result<Claim, Error> {
-        let path = folder.join(LOCK);
+    pub(super) fn claim(data_dir: &Path, role: Role) -> Result<Claim, Error> {
+        let path = data_dir.join(LOCK);
         let lock = open(&path)?;
         match lock.try_lock() {
             Ok(()) => {
-                let ownership = Ownership { lock, folder: folder.to_owned(), role };
+                let ownership = Ownership { lock, data_dir: data_dir.to_owned(), role };
                 ownership.say(State::Starting)?;
                 Ok(Claim::Owner(ownership))
             }
@@ -135,11 +135,11 @@ impl Ownership {
     }
 
     /// No more guests; waits for those who are there. A server leaves in the end whoever is there.
-    pub(super) async fn dismiss_guests(&self) -> Result<(), Error> {
+    pub(super) async fn drain_shared_users(&self) -> Result<(), Error> {
         self.say(State::Stopping)?;
-        let path = self.folder.join(USERS);
+        let path = self.data_dir.join(USERS);
         let users = open(&path)?;
-        let patience = Instant::now() + SERVER_WAITS_FOR_GUESTS;
+        let patience = Instant::now() + DRAIN_TIMEOUT;
         loop {
             match users.try_lock() {
                 Ok(()) => return Ok(()),
@@ -158,7 +158,7 @@ impl Ownership {
         self.lock
             .set_len(0)
             .and_then(|()| self.lock.write_all_at(&holder.encode(), 0))
-            .map_err(Error::io("write", &self.folder.join(LOCK)))
+            .map_err(Error::io("write", &self.data_dir.join(LOCK)))
     }
 }
 
@@ -166,21 +166,21 @@ impl Drop for Ownership {
     /// Closing the file would not do while a child that is just being started holds a copy of it.
     fn drop(&mut self) {
         if let Err(error) = self.lock.unlock() {
-            tracing::warn!("cannot unlock {}: {error}", self.folder.display());
+            tracing::warn!("cannot unlock {}: {error}", self.data_dir.display());
         }
     }
 }
 
 /// The owner's cluster stays as long as this lives.
-pub(super) struct Guest {
+pub(super) struct SharedUser {
     users: File,
     pub(super) sockets: PathBuf,
 }
 
-impl Guest {
+impl SharedUser {
     /// Joins the cluster of the owner that said to be ready, unless it has changed its mind.
-    pub(super) fn join(folder: &Path) -> Result<Option<Guest>, Error> {
-        let path = folder.join(USERS);
+    pub(super) fn join(data_dir: &Path) -> Result<Option<SharedUser>, Error> {
+        let path = data_dir.join(USERS);
         let users = open(&path)?;
         match users.try_lock_shared() {
             Ok(()) => {}
@@ -188,19 +188,19 @@ impl Guest {
             Err(TryLockError::Error(error)) => return Err(Error::io("lock", &path)(error)),
         }
         // Read only now: an owner that says `stopping` after this waits for us.
-        let path = folder.join(LOCK);
+        let path = data_dir.join(LOCK);
         let text = fs::read(&path).map_err(Error::io("read", &path))?;
         match Holder::decode(&text) {
-            Some(Holder { state: State::Ready { sockets }, .. }) => Ok(Some(Guest { users, sockets })),
+            Some(Holder { state: State::Ready { sockets }, .. }) => Ok(Some(SharedUser { users, sockets })),
             _ => Ok(None),
         }
     }
 }
 
-impl Drop for Guest {
+impl Drop for SharedUser {
     fn drop(&mut self) {
         if let Err(error) = self.users.unlock() {
-            tracing::warn!("cannot unlock the data folder: {error}");
+            tracing::warn!("cannot unlock the data directory: {error}");
         }
     }
 }

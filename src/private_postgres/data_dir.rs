@@ -1,7 +1,7 @@
 //! Where the data live, and who may get at them.
 //!
 //! ```text
-//! data folder/          of the user that starts the server
+//! data directory/          of the user that starts the server
 //!   lock, users         see `ownership`
 //!   postgres.log
 //!   postgres/           0700, of the user that runs Postgres: the same, or for root an unprivileged one
@@ -61,60 +61,59 @@ impl Account {
         })
     }
 
-    /// The outermost folder on the way to and including `folder` that the user may not enter.
-    fn stopped_at<'a>(&self, folder: &'a Path) -> Option<&'a Path> {
-        let closed = |folder: &&Path| {
-            fs::metadata(folder).is_ok_and(|folder| {
+    /// The outermost directory on the way to and including `directory` that the user may not enter.
+    fn stopped_at<'a>(&self, dir: &'a Path) -> Option<&'a Path> {
+        let closed = |dir: &&Path| {
+            fs::metadata(dir).is_ok_and(|dir| {
                 let permission = match () {
-                    () if folder.uid() == self.uid => 0o100,
-                    () if folder.gid() == self.gid => 0o010,
+                    () if dir.uid() == self.uid => 0o100,
+                    () if dir.gid() == self.gid => 0o010,
                     () => 0o001,
                 };
-                folder.mode() & permission == 0
+                dir.mode() & permission == 0
             })
         };
-        folder.ancestors().filter(closed).last()
+        dir.ancestors().filter(closed).last()
     }
 }
 
-/// The data folder, made when it is not there yet. One that is used for something else is refused.
-pub(super) fn data_folder(setting: Option<&Path>) -> Result<PathBuf, Error> {
-    let folder = match setting {
-        Some(folder) => folder.to_owned(),
-        None => default_folder(
-            rustix::process::geteuid().is_root(),
-            env::var_os("XDG_DATA_HOME").map(PathBuf::from),
-        )
-        .ok_or(Error::NoHome)?,
+/// The data directory, made when it is not there yet. One that is used for something else is refused.
+pub(super) fn open(setting: Option<&Path>) -> Result<PathBuf, Error> {
+    let dir = match setting {
+        Some(dir) => dir.to_owned(),
+        None => {
+            default_dir(rustix::process::geteuid().is_root(), env::var_os("XDG_DATA_HOME").map(PathBuf::from))
+                .ok_or(Error::NoHome)?
+        }
     };
-    if !folder.exists() {
-        // The unprivileged user that runs Postgres for root must get through to its own folder inside.
+    if !dir.exists() {
+        // The unprivileged user that runs Postgres for root must get through to its own directory inside.
         let mode = if rustix::process::geteuid().is_root() { 0o711 } else { 0o700 };
         let make = || {
-            fs::DirBuilder::new().recursive(true).mode(mode).create(&folder)?;
-            fs::set_permissions(&folder, fs::Permissions::from_mode(mode))
+            fs::DirBuilder::new().recursive(true).mode(mode).create(&dir)?;
+            fs::set_permissions(&dir, fs::Permissions::from_mode(mode))
         };
-        make().map_err(Error::io("make the data folder", &folder))?;
+        make().map_err(Error::io("create the data directory", &dir))?;
     }
-    // Postgres' working folder is another, and what counts is who may enter the real one.
-    let folder = folder.canonicalize().map_err(Error::io("find the data folder", &folder))?;
+    // Postgres' working directory is another, and what counts is who may enter the real one.
+    let dir = dir.canonicalize().map_err(Error::io("find the data directory", &dir))?;
     let other_use = || -> io::Result<bool> {
-        for entry in fs::read_dir(&folder)? {
+        for entry in fs::read_dir(&dir)? {
             if entry?.file_name() != "lost+found" {
                 // The lock is the first thing that we ever put there.
-                return Ok(!folder.join(super::ownership::LOCK).exists());
+                return Ok(!dir.join(super::ownership::LOCK).exists());
             }
         }
         Ok(false)
     };
     match other_use() {
-        Ok(false) => Ok(folder),
-        Ok(true) => Err(Error::NotOurs(folder)),
-        Err(error) => Err(Error::io("read the data folder", &folder)(error)),
+        Ok(false) => Ok(dir),
+        Ok(true) => Err(Error::NotOurs(dir)),
+        Err(error) => Err(Error::io("read the data directory", &dir)(error)),
     }
 }
 
-fn default_folder(root: bool, xdg_data_home: Option<PathBuf>) -> Option<PathBuf> {
+fn default_dir(root: bool, xdg_data_home: Option<PathBuf>) -> Option<PathBuf> {
     if root {
         // Not below root's home, which nobody else may enter.
         return Some("/var/lib/customer-match".into());
@@ -122,31 +121,31 @@ fn default_folder(root: bool, xdg_data_home: Option<PathBuf>) -> Option<PathBuf>
     let parent = if cfg!(target_os = "macos") {
         env::home_dir()?.join("Library/Application Support")
     } else {
-        match xdg_data_home.filter(|folder| folder.is_absolute()) {
-            Some(folder) => folder,
+        match xdg_data_home.filter(|dir| dir.is_absolute()) {
+            Some(dir) => dir,
             None => env::home_dir()?.join(".local/share"),
         }
     };
     Some(parent.join("customer-match"))
 }
 
-/// The home of the cluster within the data folder.
-pub(super) fn home(folder: &Path) -> PathBuf {
-    folder.join("postgres")
+/// The home of the cluster within the data directory.
+pub(super) fn home(dir: &Path) -> PathBuf {
+    dir.join("postgres")
 }
 
 /// Makes the home of the cluster, for the user that runs Postgres alone.
-pub(super) fn make_home(folder: &Path, account: Option<&Account>) -> Result<(), Error> {
+pub(super) fn make_home(dir: &Path, account: Option<&Account>) -> Result<(), Error> {
     if let Some(account) = account
-        && let Some(blocked) = account.stopped_at(folder)
+        && let Some(blocked) = account.stopped_at(dir)
     {
         return Err(Error::Unreachable {
-            folder: folder.to_owned(),
+            data_dir: dir.to_owned(),
             blocked: blocked.to_owned(),
             account: account.name.clone(),
         });
     }
-    let home = home(folder);
+    let home = home(dir);
     let make = || {
         if !home.exists() {
             fs::DirBuilder::new().mode(0o700).create(&home)?;
@@ -158,25 +157,25 @@ pub(super) fn make_home(folder: &Path, account: Option<&Account>) -> Result<(), 
             _ => Ok(()),
         }
     };
-    make().map_err(Error::io("make the folder", &home))
+    make().map_err(Error::io("create the directory", &home))
 }
 
-/// A new name for a folder that lives no longer than Postgres runs.
+/// A new name for a directory that lives no longer than Postgres runs.
 pub(super) fn transient_name(parent: &Path) -> PathBuf {
     parent.join(format!("customer-match-{:016x}", rand::random::<u64>()))
 }
 
-/// Where the socket lies, and whether that is a folder of its own, because the path into `home` would be too long.
+/// Where the socket lies, and whether that is a directory of its own, because the path into `home` would be too long.
 pub(super) fn sockets(home: &Path) -> (PathBuf, bool) {
     if fits_socket(home) { (home.to_owned(), false) } else { (transient_name(Path::new("/tmp")), true) }
 }
 
-fn fits_socket(folder: &Path) -> bool {
-    folder.join(".s.PGSQL.5432").as_os_str().len() <= LONGEST_SOCKET
+fn fits_socket(dir: &Path) -> bool {
+    dir.join(".s.PGSQL.5432").as_os_str().len() <= LONGEST_SOCKET
 }
 
-/// A name for the data folder of a throw-away cluster: in memory where there is enough.
-pub(super) fn throw_away_folder(account: Option<&Account>) -> PathBuf {
+/// A name for the data directory of a throw-away cluster: in memory where there is enough.
+pub(super) fn throw_away(account: Option<&Account>) -> PathBuf {
     let memory = Path::new("/dev/shm");
     let enough = rustix::fs::statvfs(memory).is_ok_and(|fs| fs.f_bavail * fs.f_frsize >= ENOUGH_MEMORY);
     enough
@@ -185,7 +184,7 @@ pub(super) fn throw_away_folder(account: Option<&Account>) -> PathBuf {
         .chain([env::temp_dir()])
         .filter(|parent| account.is_none_or(|account| account.stopped_at(parent).is_none()))
         .map(|parent| transient_name(&parent))
-        .find(|folder| fits_socket(&home(folder)))
+        .find(|dir| fits_socket(&home(dir)))
         .unwrap_or_else(|| transient_name(Path::new("/tmp")))
 }
 
@@ -221,22 +220,22 @@ mod tests {
 
     #[test]
     fn a_folder_in_other_use_is_refused() {
-        let folder = TempDir::new().unwrap();
-        fs::create_dir(folder.path().join("lost+found")).unwrap();
-        assert!(data_folder(Some(folder.path())).is_ok());
-        fs::write(folder.path().join("thesis.txt"), "").unwrap();
-        assert!(matches!(data_folder(Some(folder.path())), Err(Error::NotOurs(_))));
-        fs::write(folder.path().join("lock"), "").unwrap();
-        assert!(data_folder(Some(folder.path())).is_ok());
+        let dir = TempDir::new().unwrap();
+        fs::create_dir(dir.path().join("lost+found")).unwrap();
+        assert!(open(Some(dir.path())).is_ok());
+        fs::write(dir.path().join("thesis.txt"), "").unwrap();
+        assert!(matches!(open(Some(dir.path())), Err(Error::NotOurs(_))));
+        fs::write(dir.path().join("lock"), "").unwrap();
+        assert!(open(Some(dir.path())).is_ok());
     }
 
     #[test]
     fn the_default_folder_is_the_platform_s() {
-        assert_eq!(default_folder(true, None).unwrap(), Path::new("/var/lib/customer-match"));
+        assert_eq!(default_dir(true, None).unwrap(), Path::new("/var/lib/customer-match"));
         if cfg!(not(target_os = "macos")) {
-            let absolute = default_folder(false, Some("/data".into())).unwrap();
+            let absolute = default_dir(false, Some("/data".into())).unwrap();
             assert_eq!(absolute, Path::new("/data/customer-match"));
-            let relative = default_folder(false, Some("data".into())).unwrap();
+            let relative = default_dir(false, Some("data".into())).unwrap();
             assert!(relative.ends_with(".local/share/customer-match"), "{relative:?}");
         }
     }

@@ -1,7 +1,7 @@
 # Runs Postgres for as long as our parent holds the other end of our standard input: however the parent ends, kill -9
 # included, the pipe ends with it. We lead a process group of our own.
 #
-# $1 folder of the server programs   $2 home of the cluster   $3 folder to make now and remove at the end, or ''
+# $1 directory of the server binaries   $2 home of the cluster   $3 directory to make now and remove at the end, or ''
 # $4 'throw-away' or ''              $5… options of postgres
 bin=$1 home=$2 transient=$3 throw_away=$4
 shift 4

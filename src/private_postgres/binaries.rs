@@ -1,4 +1,4 @@
-//! Finds the server programs, `postgres` and `initdb`.
+//! Finds the server binaries, `postgres` and `initdb`.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -10,20 +10,20 @@ use super::Error;
 /// Older servers are past their end of life and lack statements that the schema uses.
 const OLDEST: u32 = 15;
 
-/// The folders in which this machine may keep server programs, best first; not all of them exist.
+/// The directories in which this machine may keep server binaries, best first; not all of them exist.
 ///
 /// `root` is `/` but for tests.
 fn candidates(path: Option<&OsStr>, root: &Path) -> Vec<PathBuf> {
-    let mut folders: Vec<PathBuf> = path.map(|path| env::split_paths(path).collect()).unwrap_or_default();
-    folders.extend(versions(&root.join("usr/lib/postgresql"), ""));
-    folders.extend(versions(&root.join("opt/homebrew/opt"), "postgresql@"));
-    folders.extend(versions(&root.join("usr/local/opt"), "postgresql@"));
-    folders.extend(versions(&root.join("Applications/Postgres.app/Contents/Versions"), ""));
-    folders.push(root.join("usr/local/pgsql/bin"));
-    folders
+    let mut dirs: Vec<PathBuf> = path.map(|path| env::split_paths(path).collect()).unwrap_or_default();
+    dirs.extend(versions(&root.join("usr/lib/postgresql"), ""));
+    dirs.extend(versions(&root.join("opt/homebrew/opt"), "postgresql@"));
+    dirs.extend(versions(&root.join("usr/local/opt"), "postgresql@"));
+    dirs.extend(versions(&root.join("Applications/Postgres.app/Contents/Versions"), ""));
+    dirs.push(root.join("usr/local/pgsql/bin"));
+    dirs
 }
 
-/// The folders `{parent}/{prefix}{number}/bin`, the greatest number first.
+/// The directories `{parent}/{prefix}{number}/bin`, the greatest number first.
 fn versions(parent: &Path, prefix: &str) -> Vec<PathBuf> {
     let mut versions: Vec<(u32, PathBuf)> = fs::read_dir(parent)
         .into_iter()
@@ -38,15 +38,15 @@ fn versions(parent: &Path, prefix: &str) -> Vec<PathBuf> {
     versions.into_iter().map(|(_, bin)| bin).collect()
 }
 
-/// Where the programs behind `folder` really are: initdb looks for postgres beside itself, so that a linked initdb in
+/// Where the binaries behind `directory` really are: initdb looks for postgres beside itself, so that a linked initdb in
 /// `/usr/local/bin` will not do.
-fn resolve(folder: &Path) -> Option<PathBuf> {
-    let initdb = folder.join("initdb").canonicalize().ok()?;
+fn resolve(dir: &Path) -> Option<PathBuf> {
+    let initdb = dir.join("initdb").canonicalize().ok()?;
     let bin = initdb.parent()?;
     bin.join("postgres").is_file().then(|| bin.to_owned())
 }
 
-/// The major version of the programs in `bin`: `postgres (PostgreSQL) 15.18 (Debian …)` is 15.
+/// The major version of the binaries in `bin`: `postgres (PostgreSQL) 15.18 (Debian …)` is 15.
 fn major_version(bin: &Path) -> Option<u32> {
     let output = Command::new(bin.join("postgres")).arg("--version").env_clear().output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
@@ -54,7 +54,7 @@ fn major_version(bin: &Path) -> Option<u32> {
     version.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }
 
-/// The folder of the server programs for the cluster in `data`, made or still to be made. `setting` comes before all
+/// The directory of the server binaries for the cluster in `data`, made or still to be made. `setting` comes before all
 /// that is found.
 pub(super) fn find(setting: Option<&Path>, data: &Path) -> Result<PathBuf, Error> {
     let path = env::var_os("PATH");
@@ -68,12 +68,11 @@ fn choose(
     data: &Path,
     major_version: impl Fn(&Path) -> Option<u32>,
 ) -> Result<PathBuf, Error> {
-    let setting = setting
-        .map(|folder| resolve(folder).ok_or_else(|| Error::NoProgramsIn(folder.to_owned())))
-        .transpose()?;
+    let setting =
+        setting.map(|dir| resolve(dir).ok_or_else(|| Error::NoBinariesIn(dir.to_owned()))).transpose()?;
     let wanted = cluster_version(data)?;
     let mut found = Vec::new();
-    for bin in setting.into_iter().chain(candidates.iter().filter_map(|folder| resolve(folder))) {
+    for bin in setting.into_iter().chain(candidates.iter().filter_map(|dir| resolve(dir))) {
         match major_version(&bin) {
             Some(version) if wanted.map_or(version >= OLDEST, |wanted| wanted == version) => return Ok(bin),
             Some(version) if !found.contains(&version) => found.push(version),
@@ -81,16 +80,16 @@ fn choose(
         }
     }
     match wanted {
-        Some(wanted) if !found.is_empty() => Err(Error::NoProgramsOfVersion {
-            folder: data.to_owned(),
+        Some(wanted) if !found.is_empty() => Err(Error::NoBinariesOfVersion {
+            data_dir: data.to_owned(),
             wanted,
             found: found.iter().map(u32::to_string).collect::<Vec<_>>().join(", "),
         }),
-        _ => Err(Error::NoPrograms),
+        _ => Err(Error::NoBinaries),
     }
 }
 
-/// The major version that made the cluster in `data`; none when there is no such folder yet.
+/// The major version that made the cluster in `data`; none when there is no such directory yet.
 fn cluster_version(data: &Path) -> Result<Option<u32>, Error> {
     if !data.exists() {
         return Ok(None);
@@ -120,8 +119,8 @@ mod tests {
     }
 
     fn find_in(root: &Path, path: &[&str], setting: Option<&str>) -> Result<PathBuf, Error> {
-        let path = env::join_paths(path.iter().map(|folder| root.join(folder))).unwrap();
-        let setting = setting.map(|folder| root.join(folder));
+        let path = env::join_paths(path.iter().map(|dir| root.join(dir))).unwrap();
+        let setting = setting.map(|dir| root.join(dir));
         choose(setting.as_deref(), candidates(Some(&path), root), &root.join("data"), made_up_version)
     }
 
@@ -139,22 +138,22 @@ mod tests {
             ("Applications/Postgres.app/Contents/Versions/17/bin", 17),
             ("usr/local/pgsql/bin", 15),
         ];
-        for (folder, version) in order {
-            install(&root.path().join(folder), version);
+        for (dir, version) in order {
+            install(&root.path().join(dir), version);
         }
         let mut setting = Some("mine");
-        for (folder, version) in order {
+        for (dir, version) in order {
             if version >= OLDEST {
                 assert_eq!(
                     find_in(root.path(), &["nothing", "tools"], setting).unwrap(),
-                    root.path().join(folder)
+                    root.path().join(dir)
                 );
             }
             setting = None;
-            fs::remove_dir_all(root.path().join(folder)).unwrap();
+            fs::remove_dir_all(root.path().join(dir)).unwrap();
         }
         let error = find_in(root.path(), &["nothing", "tools"], None).unwrap_err();
-        assert!(matches!(error, Error::NoPrograms), "{error}");
+        assert!(matches!(error, Error::NoBinaries), "{error}");
     }
 
     #[test]
@@ -193,13 +192,13 @@ mod tests {
     fn a_setting_without_programs_is_not_passed_over() {
         let root = TempDir::new().unwrap();
         install(&root.path().join("usr/lib/postgresql/17/bin"), 17);
-        assert!(matches!(find_in(root.path(), &[], Some("mine")), Err(Error::NoProgramsIn(_))));
+        assert!(matches!(find_in(root.path(), &[], Some("mine")), Err(Error::NoBinariesIn(_))));
     }
 
     #[test]
     fn too_old_is_like_none() {
         let root = TempDir::new().unwrap();
         install(&root.path().join("usr/lib/postgresql/14/bin"), 14);
-        assert!(matches!(find_in(root.path(), &[], None), Err(Error::NoPrograms)));
+        assert!(matches!(find_in(root.path(), &[], None), Err(Error::NoBinaries)));
     }
 }

@@ -19,17 +19,17 @@ const STABLE: Duration = Duration::from_secs(60);
 const LOG_CHECK: Duration = Duration::from_secs(60);
 
 /// A task that keeps a cluster running for as long as this lives.
-pub(super) struct Keeper {
+pub(super) struct Supervisor {
     cluster: Cluster,
     stop: DropGuard,
     task: JoinHandle<()>,
 }
 
-impl Keeper {
-    pub(super) fn new(cluster: Cluster, running: Running) -> Keeper {
+impl Supervisor {
+    pub(super) fn new(cluster: Cluster, running: Running) -> Supervisor {
         let stop = CancellationToken::new();
-        let task = tokio::spawn(keep(cluster.clone(), running, stop.clone()));
-        Keeper { cluster, stop: stop.drop_guard(), task }
+        let task = tokio::spawn(supervise(cluster.clone(), running, stop.clone()));
+        Supervisor { cluster, stop: stop.drop_guard(), task }
     }
 
     /// Stops Postgres, and waits until its last process has ended.
@@ -41,7 +41,7 @@ impl Keeper {
     }
 }
 
-async fn keep(cluster: Cluster, mut running: Running, stop: CancellationToken) {
+async fn supervise(cluster: Cluster, mut running: Running, stop: CancellationToken) {
     let mut delay = FIRST_DELAY;
     loop {
         let started = Instant::now();
