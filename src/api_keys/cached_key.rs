@@ -1,4 +1,4 @@
-//! A key that this server has seen.
+//! One cached API key: its state, the calls of its current window, and this server's quota of its rate limit.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -8,183 +8,178 @@ use crate::db::api_key::KeyState;
 use crate::domain::KeyKind;
 use crate::rate_limit::{Decision, QuotaLease, SlidingWindow, WINDOW, quota};
 
-/// How exact the time of a key's last use is.
-const NOTE_EVERY: Duration = Duration::from_secs(60);
-/// How long calls wait for the first quota of a limit that other servers hold: longer than one that has died is taken for
-/// alive, and than two rounds.
-const NEWCOMER: Duration = Duration::from_millis(2500);
+/// Precision of a key's recorded last use.
+const RECORD_USE_EVERY: Duration = Duration::from_secs(60);
+/// How long the first calls wait for a quota above zero while other servers hold the whole limit. A server that was killed
+/// keeps its quota until its heartbeat is two seconds old; this adds two refreshes.
+const FIRST_QUOTA_WAIT: Duration = Duration::from_millis(2500);
 
-/// What is known of a key, its calls of the last minute, and how many there may be.
 pub struct CachedKey {
-    /// In the table.
     pub(super) id: i64,
     kind: KeyKind,
     limits: RateLimits,
-    known: Mutex<Known>,
+    inner: Mutex<Inner>,
 }
 
-struct Known {
-    /// `None`: it is not in the table any more.
+struct Inner {
+    /// `None` once the row was deleted from the table.
     state: Option<Arc<KeyState>>,
-    /// When the state was asked for; it is at least as new.
+    /// When the query for the state was sent: the state is at least as new.
     as_of: Instant,
     last_used: Instant,
-    /// When it was last noted in the table that the key is in use.
-    noted: Option<Instant>,
-    /// Whether the rounds bring it up to date.
-    in_rounds: bool,
+    last_use_recorded_at: Option<Instant>,
+    /// Whether the refresher keeps this key fresh.
+    in_use: bool,
     window: SlidingWindow,
-    /// How much of the limit this server has; `None`: it has not asked yet.
+    /// Calls that this server may admit within a window; `None` before the first exchange.
     quota: Option<u32>,
-    /// Until when calls wait for a first quota that is more than nothing.
-    newcomer_until: Instant,
-    /// Calls since the last exchange, let in or not.
-    wanted: u32,
+    first_quota_deadline: Instant,
+    /// Calls since the last exchange, admitted or not.
+    calls_since_exchange: u32,
     demand: u32,
-    /// Calls of the last minute on other servers, as far as is known.
-    elsewhere: u32,
-    /// What other servers can read of this one.
-    written: Option<QuotaLease>,
+    /// Calls of the current window on other servers, as of the last exchange.
+    calls_elsewhere: u32,
+    /// The lease that other servers read.
+    published: Option<QuotaLease>,
 }
 
-/// A key as a request finds it.
-pub(super) struct Look {
+/// What a request sees of a key.
+pub(super) struct Snapshot {
     pub(super) state: Option<Arc<KeyState>>,
     pub(super) age: Duration,
-    /// Whether it is known how many calls there may be.
-    pub(super) counted: bool,
-    /// Whether it has just come into use and is to join the rounds.
-    pub(super) joins: bool,
+    /// Whether this server's quota is known; true for a key without a limit.
+    pub(super) has_quota: bool,
+    /// Whether the key is to be sent to the refresher, as this call made it a key in use.
+    pub(super) newly_in_use: bool,
 }
 
 impl CachedKey {
     pub(super) fn new(kind: KeyKind, limits: RateLimits, state: KeyState, as_of: Instant) -> Self {
         let id = state.id;
-        let known = Known {
+        let inner = Inner {
             state: Some(Arc::new(state)),
             as_of,
             last_used: as_of,
-            noted: None,
-            in_rounds: false,
+            last_use_recorded_at: None,
+            in_use: false,
             window: SlidingWindow::default(),
             quota: None,
-            newcomer_until: as_of,
-            wanted: 0,
+            first_quota_deadline: as_of,
+            calls_since_exchange: 0,
             demand: 0,
-            elsewhere: 0,
-            written: None,
+            calls_elsewhere: 0,
+            published: None,
         };
-        Self { id, kind, limits, known: Mutex::new(known) }
+        Self { id, kind, limits, inner: Mutex::new(inner) }
     }
 
-    /// Finds the key and uses it.
-    pub(super) fn look(&self, now: Instant) -> Look {
-        let mut known = self.lock();
-        known.last_used = now;
-        let joins = !known.in_rounds;
-        if joins {
-            known.in_rounds = true;
-            known.newcomer_until = now + NEWCOMER;
+    pub(super) fn access(&self, now: Instant) -> Snapshot {
+        let mut inner = self.lock();
+        inner.last_used = now;
+        let newly_in_use = !inner.in_use;
+        if newly_in_use {
+            inner.in_use = true;
+            inner.first_quota_deadline = now + FIRST_QUOTA_WAIT;
         }
-        let counted = match known.quota {
-            Some(0) => now >= known.newcomer_until,
+        let has_quota = match inner.quota {
+            Some(0) => now >= inner.first_quota_deadline,
             Some(_) => true,
-            None => self.limit(&known).is_none(),
+            None => self.limit(&inner).is_none(),
         };
-        let age = now.saturating_duration_since(known.as_of);
-        Look { state: known.state.clone(), age, counted, joins }
+        let age = now.saturating_duration_since(inner.as_of);
+        Snapshot { state: inner.state.clone(), age, has_quota, newly_in_use }
     }
 
     pub(super) fn update(&self, state: Option<KeyState>, as_of: Instant) {
-        let mut known = self.lock();
-        known.state = state.map(Arc::new);
-        known.as_of = as_of;
+        let mut inner = self.lock();
+        inner.state = state.map(Arc::new);
+        inner.as_of = as_of;
     }
 
-    /// Makes the state older than this, for something has happened to it.
-    pub(super) fn mark_stale(&self, age: Duration) {
-        let mut known = self.lock();
-        known.as_of = known.as_of.checked_sub(age).unwrap_or(known.as_of);
+    /// Ages the state by `max_staleness`, so that the next request waits for a refresh.
+    pub(super) fn mark_stale(&self, max_staleness: Duration) {
+        let mut inner = self.lock();
+        inner.as_of = inner.as_of.checked_sub(max_staleness).unwrap_or(inner.as_of);
     }
 
-    /// Leaves the rounds, and gives up its quota, when no call of it counts any more.
-    pub(super) fn leave_when_idle(&self, now: Instant) -> bool {
-        let mut known = self.lock();
-        let idle = now.saturating_duration_since(known.last_used) > WINDOW;
+    /// Releases the quota of a key without calls in the current window. Returns whether it did.
+    pub(super) fn deactivate_if_idle(&self, now: Instant) -> bool {
+        let mut inner = self.lock();
+        let idle = now.saturating_duration_since(inner.last_used) > WINDOW;
         if idle {
-            known.in_rounds = false;
-            known.quota = None;
-            known.written = None;
+            inner.in_use = false;
+            inner.quota = None;
+            inner.published = None;
         }
         idle
     }
 
-    /// Whether it is time to note that the key is in use.
-    pub(super) fn note_is_due(&self, now: Instant) -> bool {
-        let known = self.lock();
-        known.noted.is_none_or(|at| known.last_used > at && now.saturating_duration_since(at) >= NOTE_EVERY)
+    pub(super) fn should_record_use(&self, now: Instant) -> bool {
+        let inner = self.lock();
+        inner
+            .last_use_recorded_at
+            .is_none_or(|at| inner.last_used > at && now.saturating_duration_since(at) >= RECORD_USE_EVERY)
     }
 
-    pub(super) fn noted(&self, at: Instant) {
-        self.lock().noted = Some(at);
+    pub(super) fn use_recorded(&self, at: Instant) {
+        self.lock().last_use_recorded_at = Some(at);
     }
 
-    /// Lets a call in, or not, and says what is left; `None` for a key that is not limited.
+    /// Counts a call if this server's quota admits it; `None` for a key without a limit. `remaining` in the decision is what
+    /// all servers together have left, as of the last exchange.
     pub fn admit(&self, now: Instant) -> Option<Decision> {
-        let mut known = self.lock();
-        let limit = self.limit(&known)?;
-        // Without an exchange for so long that the call has waited, this server counts alone.
-        let quota = known.quota.unwrap_or(limit).min(limit);
-        known.wanted = known.wanted.saturating_add(1);
-        let allowance = known.window.admit(quota, now);
-        let below_quota = limit - quota;
-        let remaining = match allowance.admitted {
-            true => (allowance.remaining + below_quota).saturating_sub(known.elsewhere),
+        let mut inner = self.lock();
+        let limit = self.limit(&inner)?;
+        // Without an exchange in all the time that the request waited, this server enforces the whole limit by itself.
+        let quota = inner.quota.unwrap_or(limit).min(limit);
+        inner.calls_since_exchange = inner.calls_since_exchange.saturating_add(1);
+        let decision = inner.window.admit(quota, now);
+        let remaining = match decision.admitted {
+            true => (decision.remaining + (limit - quota)).saturating_sub(inner.calls_elsewhere),
             false => 0,
         };
-        Some(Decision { limit, remaining, ..allowance })
+        Some(Decision { limit, remaining, ..decision })
     }
 
-    /// What this server is to hold while others hold this; `None` for a key that is not limited. A quota that shrinks does
-    /// so at once, one that grows when it has been [written](Self::hold).
-    pub(super) fn exchange(&self, others: &[QuotaLease], now: Instant) -> Option<QuotaLease> {
-        let mut known = self.lock();
-        let limit = self.limit(&known)?;
-        let calls = known.window.calls(now);
-        let demand = std::mem::take(&mut known.wanted).max(known.demand / 2).max(1);
+    /// Computes this server's next lease from those of the other servers; `None` for a key without a limit. A lower quota
+    /// takes effect now, before others can see that it is free; a higher one only after it was [published](Self::published).
+    pub(super) fn next_lease(&self, others: &[QuotaLease], now: Instant) -> Option<QuotaLease> {
+        let mut inner = self.lock();
+        let limit = self.limit(&inner)?;
+        let calls = inner.window.calls(now);
+        let demand = std::mem::take(&mut inner.calls_since_exchange).max(inner.demand / 2).max(1);
         let quota = quota(limit, calls, demand, others);
-        known.demand = demand;
-        known.elsewhere = others.iter().fold(0, |calls, other| calls.saturating_add(other.calls));
-        known.quota = known.quota.map(|old| old.min(quota));
+        inner.demand = demand;
+        inner.calls_elsewhere = others.iter().fold(0, |calls, other| calls.saturating_add(other.calls));
+        inner.quota = inner.quota.map(|current| current.min(quota));
         Some(QuotaLease { calls, quota, demand })
     }
 
-    /// Whether others could not tell this from what they can read already. With nobody to read the calls, the quota is
-    /// what matters.
-    pub(super) fn is_written(&self, holding: QuotaLease, alone: bool) -> bool {
-        self.lock().written.is_some_and(|written| {
-            written.quota == holding.quota && (alone || written.calls == holding.calls)
+    /// Whether the published lease already tells other servers the same. Without other servers the number of calls does not
+    /// matter, which saves a write at each exchange.
+    pub(super) fn is_published(&self, lease: QuotaLease, sole_server: bool) -> bool {
+        self.lock().published.is_some_and(|published| {
+            published.quota == lease.quota && (sole_server || published.calls == lease.calls)
         })
     }
 
-    /// The quota has been written.
-    pub(super) fn hold(&self, holding: QuotaLease) {
-        let mut known = self.lock();
-        known.quota = Some(holding.quota);
-        known.written = Some(holding);
+    pub(super) fn published(&self, lease: QuotaLease) {
+        let mut inner = self.lock();
+        inner.quota = Some(lease.quota);
+        inner.published = Some(lease);
     }
 
-    /// There was no exchange, and there is none to wait for.
-    pub(super) fn count_alone(&self) {
+    /// Takes the whole limit unless there is a quota: for a database on which leases cannot be exchanged.
+    pub(super) fn assume_sole_server(&self) {
         self.lock().quota.get_or_insert(u32::MAX);
     }
 
-    fn limit(&self, known: &Known) -> Option<u32> {
-        self.limits.of(self.kind, known.state.as_ref().and_then(|state| state.limit_per_minute()))
+    fn limit(&self, inner: &Inner) -> Option<u32> {
+        self.limits.of(self.kind, inner.state.as_ref().and_then(|state| state.limit_per_minute()))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Known> {
-        // Nothing in here leaves it half changed.
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // A panic cannot leave the fields inconsistent: each is set on its own.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,37 +1,37 @@
-//! Hears of keys that have changed, sooner than the next round would find out.
+//! Listens for the notifications that announce changes of keys, so that a change takes effect in milliseconds.
 //!
-//! Nothing depends on it: behind a pooler that drops LISTEN, or on a connection that died unnoticed, it hears nothing.
+//! An optimisation only: behind a pooler that drops LISTEN, or on a connection that died unnoticed, no notification
+//! arrives, and the refresher sees the change within its interval.
 
 use std::convert::Infallible;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 
-use crate::db::api_key::CHANGES;
+use crate::db::api_key::CHANGE_CHANNEL;
 
-/// Between two attempts to connect.
-const RECONNECT: Duration = Duration::from_secs(5);
+const RECONNECT_DELAY: Duration = Duration::from_secs(5);
 
-/// Tells the id of each key that has changed, for ever.
-pub(super) async fn run(options: PgConnectOptions, changed: impl Fn(i64)) {
+/// Calls `on_change` with the id of each key that has changed. Never returns.
+pub(super) async fn run(options: PgConnectOptions, on_change: impl Fn(i64)) {
     loop {
-        let Err(error) = listen(&options, &changed).await;
-        tracing::debug!(%error, "no news of keys for a while");
-        tokio::time::sleep(RECONNECT).await;
+        let Err(error) = listen(&options, &on_change).await;
+        tracing::debug!(%error, "LISTEN connection lost");
+        tokio::time::sleep(RECONNECT_DELAY).await;
     }
 }
 
-async fn listen(options: &PgConnectOptions, changed: impl Fn(i64)) -> sqlx::Result<Infallible> {
-    // A listener takes its connection from a pool; of this one it is the only user.
+async fn listen(options: &PgConnectOptions, on_change: impl Fn(i64)) -> sqlx::Result<Infallible> {
+    // PgListener needs a pool. This one has a single connection, which it keeps.
     let pool = PgPoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None);
     let mut listener = PgListener::connect_with(&pool.connect_lazy_with(options.clone())).await?;
-    listener.listen(CHANGES).await?;
+    listener.listen(CHANGE_CHANNEL).await?;
     loop {
-        // What came while the connection was lost is lost too.
+        // `None` says that the connection was lost and opened again. What was sent in between is lost as well.
         if let Some(notification) = listener.try_recv().await?
             && let Ok(id) = notification.payload().parse()
         {
-            changed(id);
+            on_change(id);
         }
     }
 }

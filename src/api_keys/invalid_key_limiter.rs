@@ -1,123 +1,105 @@
-//! Keys that do not exist, and who tries them.
+//! Limits how many invalid API keys a client may try within a minute.
 //!
-//! Guessing a key is hopeless, 166 bits; this makes it cheap for us: whoever has tried too many is refused without asking
-//! the database.
+//! Keys have 166 bits of entropy, so the limit protects no key; it only spares database lookups. Clients are told apart by
+//! network ([`client_network`]). A check comes before the lookup and a count after it: valid keys that are looked up
+//! concurrently, as after a start, count for nothing.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 
-use crate::rate_limit::{SlidingWindow, WINDOW};
+use crate::rate_limit::{SlidingWindow, WINDOW, client_network};
 
-/// Clients whose invalid_keys are counted; those who have not guessed for longest are forgotten first. With the default limit
-/// this is never more than 50 MB.
+/// Clients whose attempts are counted, at most 50 MB of them with the default limit; the least recent is evicted first.
 const CAPACITY: u64 = 20_000;
 
-/// The invalid_keys of the last minute, by client.
 #[derive(Clone)]
 pub(super) struct InvalidKeyLimiter {
     limit: u32,
-    clients: Cache<Option<IpAddr>, Arc<Mutex<SlidingWindow>>>,
+    /// Requests without a connection, as in tests, share the entry `None`.
+    attempts: Cache<Option<IpAddr>, Arc<Mutex<SlidingWindow>>>,
 }
 
 impl InvalidKeyLimiter {
-    /// Lets each client make this many invalid_keys within any minute.
-    pub(super) fn new(limit: u32) -> Self {
-        let clients = Cache::builder()
+    pub(super) fn new(limit_per_minute: u32) -> Self {
+        let attempts = Cache::builder()
             .max_capacity(CAPACITY)
             .eviction_policy(EvictionPolicy::lru())
             .time_to_idle(WINDOW)
             .build();
-        Self { limit, clients }
+        Self { limit: limit_per_minute, attempts }
     }
 
-    /// Whether this client may ask for a key that is not known; requests that came over no connection are all of one.
-    ///
-    /// # Errors
-    ///
-    /// It has guessed too often; how long until it may guess again.
-    pub(super) fn check(&self, client: Option<IpAddr>, now: Instant) -> Result<(), Duration> {
-        let window = self.of(client);
+    /// Whether this client may look up a key. The error is the time until it may.
+    pub(super) fn check(&self, client_ip: Option<IpAddr>, now: Instant) -> Result<(), Duration> {
+        let window = self.window(client_ip);
         let mut window = lock(&window);
         if window.calls(now) < self.limit { Ok(()) } else { Err(window.admit(self.limit, now).reset) }
     }
 
-    /// Counts a key that turned out not to exist. Good keys of which many are asked for at once, as after a start, count
-    /// for nothing, so what is being looked up does not count yet; how many guess at once, no more than the limit are
-    /// told.
-    ///
-    /// # Errors
-    ///
-    /// The client has guessed too often meanwhile; how long until it may guess again.
-    pub(super) fn count(&self, client: Option<IpAddr>, now: Instant) -> Result<(), Duration> {
-        let allowance = lock(&self.of(client)).admit(self.limit, now);
-        if allowance.admitted { Ok(()) } else { Err(allowance.reset) }
+    /// Counts an invalid key. The error, the time until the next attempt, replaces the answer that the key is invalid, so
+    /// that no more than the limit of those are given to concurrent attempts.
+    pub(super) fn count(&self, client_ip: Option<IpAddr>, now: Instant) -> Result<(), Duration> {
+        let decision = lock(&self.window(client_ip)).admit(self.limit, now);
+        if decision.admitted { Ok(()) } else { Err(decision.reset) }
     }
 
-    fn of(&self, client: Option<IpAddr>) -> Arc<Mutex<SlidingWindow>> {
-        self.clients.get_with(client.map(network), Arc::default)
+    fn window(&self, client_ip: Option<IpAddr>) -> Arc<Mutex<SlidingWindow>> {
+        self.attempts.get_with(client_ip.map(client_network), Arc::default)
     }
 }
 
 fn lock(window: &Mutex<SlidingWindow>) -> MutexGuard<'_, SlidingWindow> {
-    // Nothing in a window leaves it half changed.
+    // No method of a window panics halfway.
     window.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Whom an address belongs to: a subscriber has a whole /64 of IPv6.
-pub(crate) fn network(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn address(text: &str) -> Option<IpAddr> {
+    fn ip(text: &str) -> Option<IpAddr> {
         Some(text.parse().unwrap())
     }
 
     #[test]
     fn a_network_is_one_client() {
-        let invalid_keys = InvalidKeyLimiter::new(1);
+        let limiter = InvalidKeyLimiter::new(1);
         let now = Instant::now();
-        let refused = |client| invalid_keys.count(client, now).is_err();
-        assert!(!refused(address("2001:db8::1")));
-        assert!(refused(address("2001:db8::ffff:2")));
-        assert!(!refused(address("2001:db8:0:1::1")));
-        assert!(!refused(address("192.0.2.1")));
-        assert!(!refused(address("192.0.2.2")));
-        assert!(refused(address("192.0.2.1")));
-        assert!(!refused(None));
-        assert!(refused(None));
+        let rejects = |client_ip| limiter.count(client_ip, now).is_err();
+        assert!(!rejects(ip("2001:db8::1")));
+        assert!(rejects(ip("2001:db8::ffff:2")));
+        assert!(!rejects(ip("2001:db8:0:1::1")));
+        assert!(!rejects(ip("192.0.2.1")));
+        assert!(!rejects(ip("192.0.2.2")));
+        assert!(rejects(ip("192.0.2.1")));
+        assert!(!rejects(None));
+        assert!(rejects(None));
     }
 
     #[test]
-    fn what_was_no_guess_does_not_count() {
-        let invalid_keys = InvalidKeyLimiter::new(1);
+    fn checks_do_not_count() {
+        let limiter = InvalidKeyLimiter::new(1);
         let now = Instant::now();
         for _ in 0..100 {
-            assert!(invalid_keys.check(None, now).is_ok());
+            assert!(limiter.check(None, now).is_ok());
         }
-        assert!(invalid_keys.count(None, now).is_ok());
-        assert_eq!(invalid_keys.check(None, now), Err(WINDOW));
-        assert_eq!(invalid_keys.count(None, now + Duration::from_secs(59)), Err(Duration::from_secs(1)));
-        assert!(invalid_keys.check(None, now + WINDOW).is_ok());
+        assert!(limiter.count(None, now).is_ok());
+        assert_eq!(limiter.check(None, now), Err(WINDOW));
+        assert_eq!(limiter.count(None, now + Duration::from_secs(59)), Err(Duration::from_secs(1)));
+        assert!(limiter.check(None, now + WINDOW).is_ok());
     }
 
     #[test]
-    fn whoever_guesses_from_everywhere_takes_little_memory() {
-        let invalid_keys = InvalidKeyLimiter::new(60);
+    fn attempts_from_many_networks_take_bounded_memory() {
+        let limiter = InvalidKeyLimiter::new(60);
         for number in 0..30_000_u32 {
-            let _ = invalid_keys.count(Some(IpAddr::V4(number.into())), Instant::now());
+            let _ = limiter.count(Some(IpAddr::V4(number.into())), Instant::now());
         }
-        invalid_keys.clients.run_pending_tasks();
-        assert_eq!(invalid_keys.clients.entry_count(), CAPACITY);
+        limiter.attempts.run_pending_tasks();
+        assert_eq!(limiter.attempts.entry_count(), CAPACITY);
     }
 }

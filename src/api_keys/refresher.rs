@@ -1,4 +1,7 @@
-//! Refresher: the task that brings the keys in use up to date.
+//! The task that refreshes all keys in use: their states, their quota leases and their recorded last use.
+//!
+//! It uses a connection of its own, so that a revocation takes effect however busy the pool is. A connection on which
+//! something failed or timed out is dropped, as it may be in the middle of a statement; the next refresh opens another.
 
 use std::collections::HashMap;
 use std::io;
@@ -13,90 +16,96 @@ use tokio_util::sync::CancellationToken;
 
 use super::CachedKey;
 use super::quota_exchange::QuotaExchange;
-use crate::db::api_key;
+use crate::db::{self, api_key};
 
-/// Reading the states of keys takes no longer, or it has failed: on a database that swallows what it is sent, too.
+/// Client-side timeout of the query for the states, as a broken network may never deliver an error.
 const STATES_TIMEOUT: Duration = Duration::from_secs(1);
-/// What comes after the states has this time, so that it does not keep the next round waiting.
-const OTHERS_TIMEOUT: Duration = Duration::from_millis(300);
+/// Timeout of what follows the states, so that it cannot delay the next refresh.
+const FOLLOW_UP_TIMEOUT: Duration = Duration::from_millis(300);
 
-/// How the last round went.
+/// The result of the last refresh.
 #[derive(Debug, Default)]
-pub(super) struct Round {
-    /// It failed: there is no point in waiting for the next.
-    pub(super) away: bool,
+pub(super) struct Refresh {
+    /// The states could not be read. Requests stop waiting: the next attempt is likely to fail as well.
+    pub(super) failed: bool,
 }
 
-/// Works on a connection of its own, so that a revocation arrives however busy the pool is.
 pub(super) struct Refresher {
     options: PgConnectOptions,
     connection: Option<PgConnection>,
-    pause: Duration,
-    hurry: Arc<Notify>,
-    done: watch::Sender<Round>,
-    /// In use within the last minute.
+    interval: Duration,
+    refresh_now: Arc<Notify>,
+    refreshed: watch::Sender<Refresh>,
+    /// Keys that were used within the current window, by id.
     keys: HashMap<i64, Arc<CachedKey>>,
-    leases: QuotaExchange,
+    quotas: QuotaExchange,
 }
 
 impl Refresher {
     pub(super) fn new(
         options: PgConnectOptions,
-        pause: Duration,
-        hurry: Arc<Notify>,
-        done: watch::Sender<Round>,
+        interval: Duration,
+        refresh_now: Arc<Notify>,
+        refreshed: watch::Sender<Refresh>,
     ) -> Self {
-        let (keys, leases) = (HashMap::new(), QuotaExchange::new());
-        Self { options, connection: None, pause, hurry, done, keys, leases }
+        let (keys, quotas) = (HashMap::new(), QuotaExchange::new());
+        Self { options, connection: None, interval, refresh_now, refreshed, keys, quotas }
     }
 
-    /// Until the registry is closed or gone.
+    /// Runs until `closing` is cancelled or the cache, which holds the sender of `activated`, is dropped. Deregisters this
+    /// server at the end, unless the cache was dropped.
     pub(super) async fn run(
         mut self,
-        joining: mpsc::UnboundedReceiver<Arc<CachedKey>>,
+        activated: mpsc::UnboundedReceiver<Arc<CachedKey>>,
         closing: CancellationToken,
     ) {
         tokio::select! {
-            () = self.keep_up(joining) => return,
+            () = self.refresh_repeatedly(activated) => return,
             () = closing.cancelled_owned() => {}
         }
-        if self.leases.has_appeared() {
-            // The connection may be in the middle of anything.
+        if self.quotas.is_registered() {
+            // The cancelled refresh may have left a statement unfinished on it.
             self.connection = None;
-            let left = timeout(STATES_TIMEOUT, self.leave()).await;
-            tracing::debug!(?left, "left what was not used to other servers");
+            let result = timeout(STATES_TIMEOUT, self.deregister()).await;
+            tracing::debug!(?result, "released the unused quotas");
         }
     }
 
-    async fn keep_up(&mut self, mut joining: mpsc::UnboundedReceiver<Arc<CachedKey>>) {
-        let mut joined = Vec::new();
-        while !self.keys.is_empty() || joining.recv_many(&mut joined, usize::MAX).await > 0 {
-            // Those who hurry while the database is away would only ask it more often.
-            let away = self.done.borrow().away;
+    async fn refresh_repeatedly(&mut self, mut activated: mpsc::UnboundedReceiver<Arc<CachedKey>>) {
+        let mut new_keys = Vec::new();
+        // Without a key in use there is nothing to refresh: an idle server does not query.
+        while !self.keys.is_empty() || activated.recv_many(&mut new_keys, usize::MAX).await > 0 {
+            // While the database is unavailable, waiting requests do not shorten the interval: that would add load.
+            let failed_before = self.refreshed.borrow().failed;
             tokio::select! {
-                () = sleep(self.pause) => {}
-                () = self.hurry.notified(), if !away => {}
+                () = sleep(self.interval) => {}
+                () = self.refresh_now.notified(), if !failed_before => {}
             }
-            if joining.is_closed() {
+            if activated.is_closed() {
                 return;
             }
-            joined.extend(std::iter::from_fn(|| joining.try_recv().ok()));
-            self.keys.extend(joined.drain(..).map(|key| (key.id, key)));
+            new_keys.extend(std::iter::from_fn(|| activated.try_recv().ok()));
+            self.keys.extend(new_keys.drain(..).map(|key| (key.id, key)));
             let result = timeout(STATES_TIMEOUT, self.read_states()).await;
             let result = result.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()));
-            if let Err(error) = &result {
-                self.connection = None;
-                if !away {
-                    tracing::warn!(%error, "the states of keys cannot be read; they stay as they are for a while");
+            let failed = result.is_err();
+            match result {
+                Err(error) => {
+                    self.connection = None;
+                    if !failed_before {
+                        tracing::warn!(%error, "cannot refresh API keys; serving cached states");
+                    }
                 }
-            } else {
-                if away {
-                    tracing::info!("the states of keys are read again");
+                Ok(()) => {
+                    if failed_before {
+                        tracing::info!("API keys are refreshed again");
+                    }
+                    self.exchange_quotas().await;
                 }
-                self.exchange_quotas().await;
             }
-            self.done.send_replace(Round { away: result.is_err() });
-            if result.is_ok() && timeout(OTHERS_TIMEOUT, self.record_last_used()).await.is_err() {
+            self.refreshed.send_replace(Refresh { failed });
+            // After the reply to the waiting requests, as none of them needs it.
+            if !failed && timeout(FOLLOW_UP_TIMEOUT, self.record_last_used()).await.is_err() {
                 self.connection = None;
             }
         }
@@ -111,13 +120,13 @@ impl Refresher {
 
     async fn read_states(&mut self) -> sqlx::Result<()> {
         let as_of = Instant::now();
-        let leases = &mut self.leases;
+        let quotas = &mut self.quotas;
         self.keys.retain(|_, key| {
-            let leaves = key.leave_when_idle(as_of);
-            if leaves {
-                leases.release(key);
+            let idle = key.deactivate_if_idle(as_of);
+            if idle {
+                quotas.release(key);
             }
-            !leaves
+            !idle
         });
         let ids: Vec<_> = self.keys.keys().copied().collect();
         let mut states = api_key::find_many(self.connection().await?, &ids).await?;
@@ -130,39 +139,38 @@ impl Refresher {
         Ok(())
     }
 
-    /// A database where this cannot be done, one that is read-only, leaves each server to count alone.
+    /// Where leases cannot be exchanged, as on a read-only database, each server enforces the whole limit by itself. A lock
+    /// timeout only means that the exchange is busy: the current quotas stay.
     async fn exchange_quotas(&mut self) {
         let Some(connection) = &mut self.connection else { return };
-        match timeout(OTHERS_TIMEOUT, self.leases.exchange(connection, &self.keys)).await {
+        match timeout(FOLLOW_UP_TIMEOUT, self.quotas.exchange(connection, &self.keys)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
-                tracing::debug!(%error, "no leases of limits are exchanged");
-                let is_busy =
-                    error.as_database_error().is_some_and(|error| error.code() == Some("55P03".into()));
-                if !is_busy {
-                    self.keys.values().for_each(|key| key.count_alone());
+                tracing::debug!(%error, "cannot exchange quota leases");
+                if !db::is_lock_timeout(&error) {
+                    self.keys.values().for_each(|key| key.assume_sole_server());
                 }
             }
             Err(_) => self.connection = None,
         }
     }
 
-    /// Once a minute is enough, and nobody suffers when it cannot be done, as on a database that is read-only.
+    /// A failure, as on a read-only database, is tried again after a minute.
     async fn record_last_used(&mut self) {
         let now = Instant::now();
-        let due: Vec<_> = self.keys.values().filter(|key| key.note_is_due(now)).collect();
+        let due: Vec<_> = self.keys.values().filter(|key| key.should_record_use(now)).collect();
         let Some(connection) = self.connection.as_mut().filter(|_| !due.is_empty()) else { return };
         let ids: Vec<_> = due.iter().map(|key| key.id).collect();
         match api_key::record_last_used(connection, &ids).await {
             Ok(true) => {}
             Ok(false) => return,
-            Err(error) => tracing::debug!(%error, "the use of keys is not noted"),
+            Err(error) => tracing::debug!(%error, "cannot record the last use of API keys"),
         }
-        due.iter().for_each(|key| key.noted(now));
+        due.iter().for_each(|key| key.use_recorded(now));
     }
 
-    async fn leave(&mut self) -> sqlx::Result<()> {
+    async fn deregister(&mut self) -> sqlx::Result<()> {
         let mut connection = PgConnection::connect_with(&self.options).await?;
-        self.leases.leave(&mut connection, &self.keys).await
+        self.quotas.deregister(&mut connection, &self.keys).await
     }
 }

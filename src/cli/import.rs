@@ -5,8 +5,7 @@ use std::io::{self, Read, Write, stderr};
 use std::path::PathBuf;
 
 use anyhow::{Context, anyhow, bail};
-use clap::builder::BoolishValueParser;
-use clap::{ArgAction, Args};
+use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use sqlx::PgPool;
@@ -21,14 +20,14 @@ use crate::import::{Changes, ImportError, Observer, Summary};
 
 #[derive(Args)]
 pub(super) struct ImportArgs {
-    /// CSV with a header, in UTF-8; - reads the standard input.
+    /// CSV file with a header, in UTF-8; - reads standard input
     #[arg(value_name = "FILE.csv")]
     file: PathBuf,
-    /// Whose customers.
+    /// Organisation of the customers
     #[arg(long, value_name = "ID", env = "CUSTOMER_MATCH_ORGANISATION")]
     organisation: i64,
-    /// Report the same and write nothing.
-    #[arg(long, env = "CUSTOMER_MATCH_DRY_RUN", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
+    /// Report what the import would do, and write nothing
+    #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
     database: DatabaseArgs,

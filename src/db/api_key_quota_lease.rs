@@ -1,89 +1,90 @@
-//! The tables `server_instance` and `api_key_quota_lease`: what each server holds of each key's limit.
+//! The tables `server_instance` and `api_key_quota_lease`: which servers run, and their leases on each key's rate limit.
 //!
-//! Servers change this one after the other, so that none takes what another is about to take: everything here happens in
-//! a transaction that has the [turn](lock_exchange).
+//! Every function but [`lock_exchange`] runs in the transaction that it returns: its lock lets one server at a time read the
+//! leases of the others and write its own, so that no two lease the same part of a limit.
 
 use sqlx::{Connection, PgConnection, Postgres, Transaction};
 
-/// What a server holds of a key's limit.
 #[derive(Debug)]
 pub struct LeaseRow {
-    /// Whose limit.
     pub api_key_id: i64,
-    /// Let in within the last minute.
+    /// Calls admitted within the last minute.
     pub calls: i64,
-    /// How many may be.
+    /// Calls that may be admitted within a minute.
     pub quota: i64,
-    /// Calls that came lately, let in or not.
+    /// Recent calls, admitted or not.
     pub demand: i64,
-    /// Whether the server has been seen within two seconds: what it holds is its own. Else only its calls count.
+    /// Whether the server's last heartbeat is at most two seconds old. Otherwise only its calls count.
     pub alive: bool,
 }
 
-/// Waits until no other server exchanges leases, a moment at most; ends with the transaction.
+/// Begins a transaction with the lock of the exchange, which it holds until it ends. Fails with a lock timeout after 200 ms.
 pub async fn lock_exchange(connection: &mut PgConnection) -> sqlx::Result<Transaction<'_, Postgres>> {
     let mut transaction = connection.begin().await?;
     sqlx::query("set local lock_timeout = '200ms'").execute(&mut *transaction).await?;
-    let turn = "select pg_advisory_xact_lock(hashtext('customer-match: leases of limits'))";
-    sqlx::query(turn).execute(&mut *transaction).await?;
+    let lock = "select pg_advisory_xact_lock(hashtext('customer-match: quota exchange'))";
+    sqlx::query(lock).execute(&mut *transaction).await?;
     Ok(transaction)
 }
 
-/// Forgets servers whose calls do not count any more.
-pub async fn purge_expired(turn: &mut PgConnection) -> sqlx::Result<()> {
+/// Deletes servers that stopped so long ago that none of their calls counts, and with them their leases.
+pub async fn purge_expired(connection: &mut PgConnection) -> sqlx::Result<()> {
     sqlx::query!("delete from server_instance where last_heartbeat_at < now() - interval '2 minutes'")
-        .execute(turn)
+        .execute(connection)
         .await?;
     Ok(())
 }
 
-/// Says that this server runs.
-pub async fn heartbeat(turn: &mut PgConnection, server_id: i64) -> sqlx::Result<()> {
+/// Records that this server runs.
+pub async fn heartbeat(connection: &mut PgConnection, server_id: i64) -> sqlx::Result<()> {
     sqlx::query!(
         "insert into server_instance (id, last_heartbeat_at) values ($1, now())
          on conflict (id) do update set last_heartbeat_at = excluded.last_heartbeat_at",
         server_id,
     )
-    .execute(turn)
+    .execute(connection)
     .await?;
     Ok(())
 }
 
-/// Says that this server has gone.
-pub async fn deregister(turn: &mut PgConnection, server_id: i64) -> sqlx::Result<()> {
+/// Expires the heartbeat of this server, so that the others take its unused quota at once. Its row stays, as its calls
+/// still count.
+pub async fn deregister(connection: &mut PgConnection, server_id: i64) -> sqlx::Result<()> {
     sqlx::query!(
         "update server_instance set last_heartbeat_at = now() - interval '2 seconds' where id = $1",
         server_id
     )
-    .execute(turn)
+    .execute(connection)
     .await?;
     Ok(())
 }
 
-/// What all other servers hold of these keys, or have left behind within the last minute.
+/// The leases of all other servers on these keys, of stopped ones for a minute.
 pub async fn list_others(
-    turn: &mut PgConnection,
+    connection: &mut PgConnection,
     server_id: i64,
     keys: &[i64],
 ) -> sqlx::Result<Vec<LeaseRow>> {
     sqlx::query_as!(
         LeaseRow,
-        r#"select s.api_key_id, s.calls, s.quota, s.demand, v.last_heartbeat_at > now() - interval '2 seconds' as "alive!"
-           from api_key_quota_lease s join server_instance v on v.id = s.server_id
-           where s.api_key_id = any($2) and s.server_id <> $1 and v.last_heartbeat_at > now() - interval '62 seconds'"#,
+        r#"select l.api_key_id, l.calls, l.quota, l.demand,
+                  i.last_heartbeat_at > now() - interval '2 seconds' as "alive!"
+           from api_key_quota_lease l join server_instance i on i.id = l.server_id
+           where l.api_key_id = any($2) and l.server_id <> $1
+             and i.last_heartbeat_at > now() - interval '62 seconds'"#,
         server_id,
         keys,
     )
-    .fetch_all(turn)
+    .fetch_all(connection)
     .await
 }
 
-/// Writes what this server holds of some keys.
-pub async fn upsert(turn: &mut PgConnection, server_id: i64, leases: &[LeaseRow]) -> sqlx::Result<()> {
-    let ids: Vec<_> = leases.iter().map(|quota| quota.api_key_id).collect();
-    let calls: Vec<_> = leases.iter().map(|quota| quota.calls).collect();
-    let sizes: Vec<_> = leases.iter().map(|quota| quota.quota).collect();
-    let demands: Vec<_> = leases.iter().map(|quota| quota.demand).collect();
+/// Writes this server's leases on some keys.
+pub async fn upsert(connection: &mut PgConnection, server_id: i64, leases: &[LeaseRow]) -> sqlx::Result<()> {
+    let ids: Vec<_> = leases.iter().map(|lease| lease.api_key_id).collect();
+    let calls: Vec<_> = leases.iter().map(|lease| lease.calls).collect();
+    let quotas: Vec<_> = leases.iter().map(|lease| lease.quota).collect();
+    let demands: Vec<_> = leases.iter().map(|lease| lease.demand).collect();
     sqlx::query!(
         "insert into api_key_quota_lease (server_id, api_key_id, calls, quota, demand)
          select $1, * from unnest($2::int8[], $3::int8[], $4::int8[], $5::int8[])
@@ -92,22 +93,22 @@ pub async fn upsert(turn: &mut PgConnection, server_id: i64, leases: &[LeaseRow]
         server_id,
         &ids,
         &calls,
-        &sizes,
+        &quotas,
         &demands,
     )
-    .execute(turn)
+    .execute(connection)
     .await?;
     Ok(())
 }
 
-/// Gives up what this server holds of some keys, none of whose calls count any more.
-pub async fn delete(turn: &mut PgConnection, server_id: i64, keys: &[i64]) -> sqlx::Result<()> {
+/// Deletes this server's leases on keys none of whose calls counts any more.
+pub async fn delete(connection: &mut PgConnection, server_id: i64, keys: &[i64]) -> sqlx::Result<()> {
     sqlx::query!(
         "delete from api_key_quota_lease where server_id = $1 and api_key_id = any($2)",
         server_id,
         keys
     )
-    .execute(turn)
+    .execute(connection)
     .await?;
     Ok(())
 }

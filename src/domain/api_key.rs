@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::LazyLock;
 
+use chrono::{DateTime, Utc};
 use regex::Regex;
 use secrecy::{ExposeSecret, SecretString};
 
@@ -122,6 +123,45 @@ impl FromStr for KeyKind {
 
     fn from_str(text: &str) -> Result<Self, KeyKindError> {
         Self::ALL.into_iter().find(|kind| kind.as_str() == text).ok_or(KeyKindError)
+    }
+}
+
+/// Whether a registered key authenticates requests. Each status but [`Active`](Self::Active) has a documented error code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyStatus {
+    Revoked,
+    Inactive,
+    Expired,
+    Active,
+}
+
+impl KeyStatus {
+    /// Checks in the documented order (contract §3), which decides the error of a key that is several of these.
+    pub fn of(
+        deleted_at: Option<DateTime<Utc>>,
+        active: bool,
+        expires_at: Option<DateTime<Utc>>,
+        now: DateTime<Utc>,
+    ) -> Self {
+        if deleted_at.is_some() {
+            Self::Revoked
+        } else if !active {
+            Self::Inactive
+        } else if expires_at.is_some_and(|at| at <= now) {
+            Self::Expired
+        } else {
+            Self::Active
+        }
+    }
+
+    /// The word for it on the command line.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Revoked => "revoked",
+            Self::Inactive => "inactive",
+            Self::Expired => "expired",
+            Self::Active => "active",
+        }
     }
 }
 

@@ -12,7 +12,7 @@ mod search_term;
 mod secret_hash;
 mod timestamp;
 
-pub use api_key::{ApiKey, ApiKeyFormatError, CUSTOMER_MATCH_SCOPE, KeyKind, KeyKindError};
+pub use api_key::{ApiKey, ApiKeyFormatError, CUSTOMER_MATCH_SCOPE, KeyKind, KeyKindError, KeyStatus};
 pub use cu_ref_no::{CuRefNo, CuRefNoError};
 pub use email::{Email, EmailError};
 pub use identity_id::{IdentityId, IdentityIdError};

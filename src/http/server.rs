@@ -16,9 +16,9 @@ use tokio_util::task::TaskTracker;
 use super::client_address::Peer;
 use super::tls::Certificate;
 use super::{connection, tls};
-use crate::api_keys::network;
 use crate::config::{Config, Limits, TrustedProxies};
 use crate::metrics::{ConnectionLimit, ConnectionMetrics};
+use crate::rate_limit::client_network;
 
 /// A pause after an accept that failed, for want of file descriptors as a rule.
 const ACCEPT_BACK_OFF: Duration = Duration::from_millis(50);
@@ -152,7 +152,7 @@ struct Place {
 impl Places {
     /// The error is the limit that is reached.
     fn take(&self, peer: IpAddr) -> Result<Place, ConnectionLimit> {
-        let client = network(peer);
+        let client = client_network(peer);
         let mut taken = lock(&self.taken);
         if taken.all >= self.limits.connections {
             return Err(ConnectionLimit::Total);

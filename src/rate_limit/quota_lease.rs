@@ -1,29 +1,29 @@
-//! A limit that several servers keep together: each holds a quota of it and lets in no more than that.
+//! How servers divide a limit: each holds a lease on a part of it, its quota, and admits no more calls than that.
 //!
-//! A server may at any time give up what it has not used, and take what nobody holds. However that is done, one server
-//! after the other, all of them together never let in more than the limit within any [`WINDOW`](super::WINDOW): a quota
-//! is never less than the calls that count, so what has been given up was not used within the last window.
+//! A server may at any time release what it has not used and lease what is free. Servers exchange leases one at a time;
+//! then all of them together never admit more than the limit within any [`WINDOW`](super::WINDOW). The reason: a quota is
+//! never less than the calls that count, so what a server releases was not used within the last window.
 
-/// What one server holds of a limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct QuotaLease {
-    /// The calls that count now.
+    /// Calls of the current window.
     pub calls: u32,
-    /// At most this many may; not less than `calls`.
+    /// Calls that may be admitted within a window; never less than `calls`.
     pub quota: u32,
-    /// Calls that came lately, let in or not: how much of what is unused is wanted here. 0 for a server that has gone.
+    /// Recent calls, admitted or not: the weight with which this server gets a part of what is unused. 0 for a server that
+    /// has stopped.
     pub demand: u32,
 }
 
 impl QuotaLease {
-    /// What is left of a server that has gone: its calls count as long as they would have.
-    pub fn abandoned(self) -> Self {
+    /// The lease of a server that has stopped: its calls count until they leave the window, the rest is free.
+    pub fn expired(self) -> Self {
         Self { quota: self.calls, demand: 0, ..self }
     }
 }
 
-/// The quota for a server with these calls and this demand: what it has used, and as much of what nobody has used as its
-/// part of the demand. What others hold is theirs until they give it up.
+/// Computes the quota of a server with these calls and this demand: its own calls, plus the part of the unused limit that
+/// corresponds to its demand, as far as the quotas of the other servers leave that free.
 pub fn quota(limit: u32, calls: u32, demand: u32, others: &[QuotaLease]) -> u32 {
     let sum = |of: fn(&QuotaLease) -> u32| others.iter().map(|other| u64::from(of(other))).sum::<u64>();
     let [limit, calls, demand] = [limit, calls, demand].map(u64::from);
@@ -48,27 +48,23 @@ mod tests {
     #[derive(Default)]
     struct Server {
         window: SlidingWindow,
-        holding: QuotaLease,
-        wanted: u32,
+        lease: QuotaLease,
+        calls_since_exchange: u32,
     }
 
     impl Server {
         fn exchange(servers: &mut [Self], own: usize, limit: u32, now: Instant) {
-            let others: Vec<_> = servers
-                .iter()
-                .enumerate()
-                .filter(|(i, _)| *i != own)
-                .map(|(_, other)| other.holding)
-                .collect();
+            let others: Vec<_> =
+                servers.iter().enumerate().filter(|(i, _)| *i != own).map(|(_, other)| other.lease).collect();
             let server = &mut servers[own];
             let calls = server.window.calls(now);
-            let demand = 1 + std::mem::take(&mut server.wanted).max(server.holding.demand / 2);
-            server.holding = QuotaLease { calls, quota: quota(limit, calls, demand, &others), demand };
+            let demand = 1 + std::mem::take(&mut server.calls_since_exchange).max(server.lease.demand / 2);
+            server.lease = QuotaLease { calls, quota: quota(limit, calls, demand, &others), demand };
         }
 
         fn call(&mut self, now: Instant) -> bool {
-            self.wanted += 1;
-            self.window.admit(self.holding.quota, now).admitted
+            self.calls_since_exchange += 1;
+            self.window.admit(self.lease.quota, now).admitted
         }
     }
 
@@ -88,9 +84,9 @@ mod tests {
     }
 
     proptest! {
-        /// Whoever calls where, and whenever the servers exchange.
+        /// For any distribution of calls and any times of exchange.
         #[test]
-        fn together_they_keep_the_limit(limit in 1..60_u32, events in vec(event(), 1..300)) {
+        fn all_servers_together_keep_the_limit(limit in 1..60_u32, events in vec(event(), 1..300)) {
             let mut servers: [Server; 3] = Default::default();
             let mut admitted: VecDeque<Instant> = VecDeque::new();
             let mut now = Instant::now();
@@ -107,8 +103,8 @@ mod tests {
             }
         }
 
-        /// However unevenly the calls are spread: more than nine tenths of the limit are let in within two seconds of
-        /// exchanges, four a second.
+        /// For any distribution of calls, more than 90 % of the limit are admitted within two seconds of exchanges, four a
+        /// second.
         #[test]
         fn little_is_left_unused(limit in 20..2000_u32, spread in vec(0..1000_usize, 3)) {
             prop_assume!(spread.iter().any(|calls| *calls > 0));
@@ -131,16 +127,16 @@ mod tests {
     }
 
     #[test]
-    fn one_server_holds_it_all() {
+    fn a_sole_server_holds_the_whole_limit() {
         assert_eq!(quota(10, 0, 1, &[]), 10);
         assert_eq!(quota(10, 7, 100, &[]), 10);
-        let gone = QuotaLease { calls: 3, quota: 10, demand: 5 };
-        assert_eq!(quota(10, 0, 1, &[gone]), 0);
-        assert_eq!(quota(10, 0, 1, &[gone.abandoned()]), 7);
+        let other = QuotaLease { calls: 3, quota: 10, demand: 5 };
+        assert_eq!(quota(10, 0, 1, &[other]), 0);
+        assert_eq!(quota(10, 0, 1, &[other.expired()]), 7);
     }
 
     #[test]
-    fn a_lowered_limit_takes_nothing_that_is_used() {
+    fn a_lowered_limit_does_not_revoke_used_calls() {
         assert_eq!(quota(5, 8, 1, &[]), 8);
     }
 }

@@ -148,7 +148,7 @@ async fn keys_are_listed_with_what_they_are_good_for() {
     assert!(shown.starts_with("DEV_") && shown.contains("Key 2, never expires."), "{shown}");
     assert!(run(create(&["--expires-in-days", "2"])).contains("Key 3, expires 20"));
     let refused = run_refused(create(&["--never-expires", "--expires-in-days", "2"]));
-    assert!(refused.contains("give one or the other"), "{refused}");
+    assert!(refused.contains("contradict each other"), "{refused}");
     let refused = run_refused(create(&["--scope", "Customer.*"]));
     assert!(refused.contains("--scope"), "{refused}");
 
@@ -201,7 +201,7 @@ async fn mistakes_are_told_in_one_line() {
       "error: there is no key 99\n",
       "error: there is no organisation 99\n",
       "error: organisation 1 has a customer 5CmsaVNgAQqRqoen already\n",
-      "error: organisation 1 has a customer with the address a@b.co already\n",
+      "error: organisation 1 has a customer with the e-mail address a@b.co already\n",
       "error: the database URL is not of the form postgres://USER:PASSWORD@HOST/DATABASE\n"
     ]
     "#);

@@ -177,7 +177,7 @@ async fn a_limit_is_changed_on_the_command_line() {
     while keys.state().await.limit_per_minute().is_some() {}
     sqlx::query("update api_key set kind = 'root'").execute(&keys.pool).await.unwrap();
     let refused = run_refused(on(&keys.database, &["key", "set-limit", &id, "--limit-per-minute", "5"]));
-    assert!(refused.contains("not limited"), "{refused}");
+    assert!(refused.contains("has no limit"), "{refused}");
     for (state, words) in [("expires_at = now()", "has expired"), ("deleted_at = now()", "was revoked")] {
         sqlx::query(&format!("update api_key set {state}")).execute(&keys.pool).await.unwrap();
         let refused = run_refused(on(&keys.database, &["key", "set-limit", &id]));

@@ -7,7 +7,7 @@ mod set_limit;
 
 use clap::Subcommand;
 
-/// API keys.
+/// Manage API keys
 #[derive(Subcommand)]
 pub(super) enum Key {
     Create(create::Create),

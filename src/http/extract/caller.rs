@@ -10,7 +10,7 @@ use chrono::Utc;
 
 use crate::api_keys::LookupError;
 use crate::db::api_key::KeyState;
-use crate::domain::{ApiKey, CUSTOMER_MATCH_SCOPE};
+use crate::domain::{ApiKey, CUSTOMER_MATCH_SCOPE, KeyStatus};
 use crate::error::{ApiError, ErrorCode};
 use crate::http::{App, client_address, rate_limit, trace};
 
@@ -66,14 +66,11 @@ pub(super) async fn authenticate(
     }
     let (key, state) = app.keys.find(&key, client).await?.ok_or(ErrorCode::ApiKeyDoesNotExist)?;
     trace::record_caller(&parts.extensions, &state);
-    if state.deleted_at.is_some() {
-        return Err(ErrorCode::ApiKeyHasBeenDeleted.into());
-    }
-    if !state.active {
-        return Err(ErrorCode::ApiKeyIsNotActive.into());
-    }
-    if state.expires_at.is_some_and(|at| at <= Utc::now()) {
-        return Err(ErrorCode::ApiKeyHasBeenExpired.into());
+    match state.status(Utc::now()) {
+        KeyStatus::Revoked => return Err(ErrorCode::ApiKeyHasBeenDeleted.into()),
+        KeyStatus::Inactive => return Err(ErrorCode::ApiKeyIsNotActive.into()),
+        KeyStatus::Expired => return Err(ErrorCode::ApiKeyHasBeenExpired.into()),
+        KeyStatus::Active => {}
     }
     if let Some(allowance) = key.admit(Instant::now()) {
         rate_limit::record(&parts.extensions, allowance);
