@@ -1,5 +1,7 @@
-//! What the contract's words mean: each type is parsed once, at the door, and cannot hold anything else afterwards.
-//! Nothing here knows of HTTP or SQL.
+//! The values of the API contract as types: each is parsed once, where input arrives, and is valid ever after.
+//!
+//! A rule about what a key, a reference number, an e-mail address or a notice may be is changed here and nowhere else. The
+//! types have private fields, and know neither HTTP nor SQL.
 
 mod api_key;
 mod cu_ref_no;
@@ -25,7 +27,7 @@ pub use timestamp::Timestamp;
 
 use rand::distr::{Alphanumeric, SampleString};
 
-/// `length` characters of `[A-Za-z0-9]` from the thread's cryptographically secure generator.
+/// `length` characters of `[A-Za-z0-9]` from a cryptographically secure generator.
 fn random_alphanumeric(length: usize) -> String {
     Alphanumeric.sample_string(&mut rand::rng(), length)
 }

@@ -186,7 +186,7 @@ pub(super) async fn handle(
     page.items.truncate(limit);
     let last = page.items.last().filter(|_| more);
     Ok(Json(Answer {
-        next_cursor: last.map(|last| Cursor::behind(last.matched_at, &last.cu_ref_no)),
+        next_cursor: last.map(|last| Cursor::after(last.matched_at, &last.cu_ref_no)),
         items: page.items.into_iter().map(Item::from).collect(),
         item_count: page.item_count,
     }))

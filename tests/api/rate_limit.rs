@@ -150,6 +150,6 @@ async fn a_key_gets_its_own_limit_on_the_command_line() {
     assert_eq!(told(&service.get(&uri("/ping/v1", &key, &[])).await), Some((7, 6)));
     let listed = run(on(&service.database, &["key", "list", "--organisation", "1"]));
     assert!(listed.lines().any(|line| line.contains("DEV_") && line.contains(" 7 ")), "{listed}");
-    assert!(run_refused(create("root", "7")).contains("not limited"));
+    assert!(run_refused(create("root", "7")).contains("has no limit"));
     assert!(run_refused(create("dev", "0")).contains("--limit-per-minute"));
 }
