@@ -1,4 +1,4 @@
-//! Finds the server binaries, `postgres` and `initdb`.
+//! Finds the server binaries `postgres` and `initdb`, of the version that a cluster needs.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -7,12 +7,10 @@ use std::{env, fs};
 
 use super::Error;
 
-/// Older servers are past their end of life and lack statements that the schema uses.
+/// Older versions are past their end of life and lack statements that the schema uses.
 const OLDEST: u32 = 15;
 
-/// The directories in which this machine may keep server binaries, best first; not all of them exist.
-///
-/// `root` is `/` but for tests.
+/// The directories where server binaries may be, in the order of preference. Not all exist. `root` is `/` except in tests.
 fn candidates(path: Option<&OsStr>, root: &Path) -> Vec<PathBuf> {
     let mut dirs: Vec<PathBuf> = path.map(|path| env::split_paths(path).collect()).unwrap_or_default();
     dirs.extend(versions(&root.join("usr/lib/postgresql"), ""));
@@ -23,7 +21,7 @@ fn candidates(path: Option<&OsStr>, root: &Path) -> Vec<PathBuf> {
     dirs
 }
 
-/// The directories `{parent}/{prefix}{number}/bin`, the greatest number first.
+/// The directories `{parent}/{prefix}{number}/bin`, the highest number first.
 fn versions(parent: &Path, prefix: &str) -> Vec<PathBuf> {
     let mut versions: Vec<(u32, PathBuf)> = fs::read_dir(parent)
         .into_iter()
@@ -38,8 +36,8 @@ fn versions(parent: &Path, prefix: &str) -> Vec<PathBuf> {
     versions.into_iter().map(|(_, bin)| bin).collect()
 }
 
-/// Where the binaries behind `directory` really are: initdb looks for postgres beside itself, so that a linked initdb in
-/// `/usr/local/bin` will not do.
+/// The directory behind a symbolic link to `initdb`, which expects `postgres` beside itself: a link in `/usr/local/bin` does
+/// not work.
 fn resolve(dir: &Path) -> Option<PathBuf> {
     let initdb = dir.join("initdb").canonicalize().ok()?;
     let bin = initdb.parent()?;
@@ -54,8 +52,7 @@ fn major_version(bin: &Path) -> Option<u32> {
     version.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }
 
-/// The directory of the server binaries for the cluster in `data`, made or still to be made. `setting` comes before all
-/// that is found.
+/// The directory of the server binaries for the cluster in `data`, which may not exist yet. `setting` is preferred.
 pub(super) fn find(setting: Option<&Path>, data: &Path) -> Result<PathBuf, Error> {
     let path = env::var_os("PATH");
     let candidates = candidates(path.as_deref(), Path::new("/"));
@@ -89,7 +86,7 @@ fn choose(
     }
 }
 
-/// The major version that made the cluster in `data`; none when there is no such directory yet.
+/// The major version of the cluster in `data`; `None` if the directory does not exist.
 fn cluster_version(data: &Path) -> Result<Option<u32>, Error> {
     if !data.exists() {
         return Ok(None);
@@ -125,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn the_setting_comes_first_then_path_then_the_known_folders_newest_first() {
+    fn prefers_the_setting_then_path_then_the_newest_known_directory() {
         let root = TempDir::new().unwrap();
         let order = [
             ("mine", 15),
@@ -157,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_leads_to_the_real_folder() {
+    fn follows_a_link_to_the_real_directory() {
         let root = TempDir::new().unwrap();
         install(&root.path().join("cellar/bin"), 16);
         fs::create_dir(root.path().join("links")).unwrap();
@@ -166,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn an_existing_cluster_takes_programs_of_its_version() {
+    fn an_existing_cluster_needs_binaries_of_its_version() {
         let root = TempDir::new().unwrap();
         install(&root.path().join("usr/lib/postgresql/17/bin"), 17);
         install(&root.path().join("usr/lib/postgresql/16/bin"), 16);
@@ -180,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_is_no_cluster_is_refused() {
+    fn a_directory_without_a_cluster_is_an_error() {
         let root = TempDir::new().unwrap();
         install(&root.path().join("usr/lib/postgresql/17/bin"), 17);
         fs::create_dir(root.path().join("data")).unwrap();
@@ -189,14 +186,14 @@ mod tests {
     }
 
     #[test]
-    fn a_setting_without_programs_is_not_passed_over() {
+    fn a_setting_without_binaries_is_an_error() {
         let root = TempDir::new().unwrap();
         install(&root.path().join("usr/lib/postgresql/17/bin"), 17);
         assert!(matches!(find_in(root.path(), &[], Some("mine")), Err(Error::NoBinariesIn(_))));
     }
 
     #[test]
-    fn too_old_is_like_none() {
+    fn ignores_older_versions() {
         let root = TempDir::new().unwrap();
         install(&root.path().join("usr/lib/postgresql/14/bin"), 14);
         assert!(matches!(find_in(root.path(), &[], None), Err(Error::NoBinaries)));

@@ -1,8 +1,9 @@
-//! One process owns a data directory and runs its cluster; others may use it.
+//! File locks that let one process own a data directory and run its cluster, and others share the cluster.
 //!
-//! The owner holds `lock` exclusively and says in it who it is and how far it has come. A user, a command that has
-//! joined the owner's cluster, holds `users` in common with other guests. An owner that stops says so, so that no more
-//! guests come, and waits until it gets `users` for itself. All of it ends with the process, however it ends.
+//! The owner holds an exclusive lock on the file `lock` and writes its role, process id and state into it. A shared user, a
+//! subcommand on the owner's cluster, holds a shared lock on the file `users`. An owner that stops writes that state, so that
+//! no shared user joins any more, and waits for an exclusive lock on `users`. The kernel releases the locks of a process when
+//! it ends, even by `kill -9`, so none is ever stale.
 
 use std::ffi::OsStr;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -19,10 +20,9 @@ use super::{Error, POLL};
 pub(super) const LOCK: &str = "lock";
 const USERS: &str = "users";
 
-/// A server that is stopped does not wait longer than this for commands that use its cluster.
+/// How long a stopping server waits for shared users. A subcommand waits without limit, as nothing waits for it.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What kind of process owns the directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
     Server,
@@ -36,7 +36,7 @@ enum State {
     Stopping,
 }
 
-/// What the owner says of itself in the lock file.
+/// The owner as its lock file describes it.
 #[derive(Debug)]
 pub(super) struct Holder {
     role: Role,
@@ -45,9 +45,9 @@ pub(super) struct Holder {
 }
 
 impl Holder {
-    /// How long it is worth to wait until this process lets go of the directory. Even for a server that runs that is not
-    /// nothing: the words may be those of one that was killed, and the lock that of a command which has yet to write.
-    pub(super) fn patience(&self) -> Duration {
+    /// How long to wait until this process releases the directory. Even for a running server that is not zero: the text may be
+    /// that of a killed server, while the lock is that of a subcommand that has not written its own yet.
+    pub(super) fn release_timeout(&self) -> Duration {
         match (self.role, &self.state) {
             (Role::Server, State::Starting | State::Ready { .. }) => Duration::from_millis(300),
             (Role::Server, State::Stopping) | (Role::Command, _) => Duration::from_secs(15),
@@ -95,15 +95,13 @@ impl fmt::Display for Holder {
     }
 }
 
-/// What came of knocking at a data directory.
 pub(super) enum Claim {
-    /// The directory is ours.
     Owner(Ownership),
-    /// Somebody else's; nothing is known of an owner that is just coming or going.
+    /// Another process is the owner; `None` while that starts or ends.
     Taken(Option<Holder>),
 }
 
-/// The directory is ours as long as this lives.
+/// The exclusive lock; dropping it releases the directory.
 pub(super) struct Ownership {
     lock: File,
     data_dir: PathBuf,
@@ -111,14 +109,13 @@ pub(super) struct Ownership {
 }
 
 impl Ownership {
-    /// Tries once to become the owner.
     pub(super) fn claim(data_dir: &Path, role: Role) -> Result<Claim, Error> {
         let path = data_dir.join(LOCK);
         let lock = open(&path)?;
         match lock.try_lock() {
             Ok(()) => {
                 let ownership = Ownership { lock, data_dir: data_dir.to_owned(), role };
-                ownership.say(State::Starting)?;
+                ownership.publish(State::Starting)?;
                 Ok(Claim::Owner(ownership))
             }
             Err(TryLockError::WouldBlock) => {
@@ -129,22 +126,22 @@ impl Ownership {
         }
     }
 
-    /// Lets commands join the cluster.
+    /// Lets shared users join.
     pub(super) fn ready(&self, sockets: &Path) -> Result<(), Error> {
-        self.say(State::Ready { sockets: sockets.to_owned() })
+        self.publish(State::Ready { sockets: sockets.to_owned() })
     }
 
-    /// No more guests; waits for those who are there. A server leaves in the end whoever is there.
+    /// Lets no more shared users join, and waits until those that joined have left; a server for [`DRAIN_TIMEOUT`] at most.
     pub(super) async fn drain_shared_users(&self) -> Result<(), Error> {
-        self.say(State::Stopping)?;
+        self.publish(State::Stopping)?;
         let path = self.data_dir.join(USERS);
         let users = open(&path)?;
-        let patience = Instant::now() + DRAIN_TIMEOUT;
+        let deadline = Instant::now() + DRAIN_TIMEOUT;
         loop {
             match users.try_lock() {
                 Ok(()) => return Ok(()),
-                Err(TryLockError::WouldBlock) if self.role == Role::Server && Instant::now() > patience => {
-                    tracing::warn!("a command still uses the private Postgres, which stops now");
+                Err(TryLockError::WouldBlock) if self.role == Role::Server && Instant::now() > deadline => {
+                    tracing::warn!("stopping the private Postgres although a subcommand still uses it");
                     return Ok(());
                 }
                 Err(TryLockError::WouldBlock) => sleep(POLL).await,
@@ -153,7 +150,7 @@ impl Ownership {
         }
     }
 
-    fn say(&self, state: State) -> Result<(), Error> {
+    fn publish(&self, state: State) -> Result<(), Error> {
         let holder = Holder { role: self.role, pid: process::id(), state };
         self.lock
             .set_len(0)
@@ -163,7 +160,7 @@ impl Ownership {
 }
 
 impl Drop for Ownership {
-    /// Closing the file would not do while a child that is just being started holds a copy of it.
+    /// Unlocks explicitly: closing the file is not enough while a child process that is being spawned holds a copy of it.
     fn drop(&mut self) {
         if let Err(error) = self.lock.unlock() {
             tracing::warn!("cannot unlock {}: {error}", self.data_dir.display());
@@ -171,14 +168,14 @@ impl Drop for Ownership {
     }
 }
 
-/// The owner's cluster stays as long as this lives.
+/// A shared lock on the owner's cluster, which runs at least until this is dropped.
 pub(super) struct SharedUser {
     users: File,
     pub(super) sockets: PathBuf,
 }
 
 impl SharedUser {
-    /// Joins the cluster of the owner that said to be ready, unless it has changed its mind.
+    /// Locks `users` if the owner is ready; `None` if it is not, or not any more.
     pub(super) fn join(data_dir: &Path) -> Result<Option<SharedUser>, Error> {
         let path = data_dir.join(USERS);
         let users = open(&path)?;
@@ -187,7 +184,7 @@ impl SharedUser {
             Err(TryLockError::WouldBlock) => return Ok(None),
             Err(TryLockError::Error(error)) => return Err(Error::io("lock", &path)(error)),
         }
-        // Read only now: an owner that says `stopping` after this waits for us.
+        // Read after locking: an owner that becomes `stopping` from here on waits for this lock.
         let path = data_dir.join(LOCK);
         let text = fs::read(&path).map_err(Error::io("read", &path))?;
         match Holder::decode(&text) {
@@ -222,7 +219,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_words_in_the_lock_file_are_read_back() {
+    fn the_lock_file_round_trips() {
         for state in [State::Starting, State::Ready { sockets: "/a path".into() }, State::Stopping] {
             for role in [Role::Server, Role::Command] {
                 let read = Holder::decode(&Holder { role, pid: 7, state: state.clone() }.encode()).unwrap();

@@ -1,4 +1,4 @@
-//! Starts Postgres again when it ends by itself.
+//! Restarts Postgres when it ends by itself, with exponential backoff.
 
 use std::time::Duration;
 
@@ -7,18 +7,16 @@ use tokio::time::{Instant, interval, sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::Error;
-use super::cluster::{Cluster, END_DEADLINE, Running};
+use super::cluster::{Cluster, Running, STOP_TIMEOUT};
 
-/// Before Postgres is started again; doubled each time until it has run for [`STABLE`].
-const FIRST_DELAY: Duration = Duration::from_millis(100);
-/// The longest time between two attempts.
-const LONGEST_DELAY: Duration = Duration::from_secs(30);
-/// Postgres that has run that long does not fail again and again.
-const STABLE: Duration = Duration::from_secs(60);
-/// How often the length of the log is looked at.
-const LOG_CHECK: Duration = Duration::from_secs(60);
+/// Delay before a restart; it doubles with each one until Postgres has run for [`STABLE_AFTER`].
+const MIN_DELAY: Duration = Duration::from_millis(100);
+const MAX_DELAY: Duration = Duration::from_secs(30);
+/// After this time the last failure counts as solved.
+const STABLE_AFTER: Duration = Duration::from_secs(60);
+const LOG_CHECK_INTERVAL: Duration = Duration::from_secs(60);
 
-/// A task that keeps a cluster running for as long as this lives.
+/// The handle of the task that keeps a cluster running. Dropping it stops Postgres.
 pub(super) struct Supervisor {
     cluster: Cluster,
     stop: DropGuard,
@@ -32,50 +30,50 @@ impl Supervisor {
         Supervisor { cluster, stop: stop.drop_guard(), task }
     }
 
-    /// Stops Postgres, and waits until its last process has ended.
+    /// Stops Postgres and waits until its last process has ended.
     pub(super) async fn stop(self) -> Result<(), Error> {
         drop(self.stop);
-        // A task that panicked has let go of Postgres too; what counts is said below.
-        let _ = timeout(END_DEADLINE, self.task).await;
+        // If the task panicked or is late, `ended` reports what still runs.
+        let _ = timeout(STOP_TIMEOUT, self.task).await;
         self.cluster.ended().await
     }
 }
 
 async fn supervise(cluster: Cluster, mut running: Running, stop: CancellationToken) {
-    let mut delay = FIRST_DELAY;
+    let mut delay = MIN_DELAY;
     loop {
         let started = Instant::now();
-        let mut log_check = interval(LOG_CHECK);
+        let mut log_check = interval(LOG_CHECK_INTERVAL);
         loop {
             tokio::select! {
                 () = stop.cancelled() => return running.stop().await,
                 () = running.ended() => break,
                 _ = log_check.tick() => {
-                    if let Err(error) = cluster.shorten_log() {
-                        tracing::warn!("cannot shorten {}: {error}", cluster.log().display());
+                    if let Err(error) = cluster.rotate_log() {
+                        tracing::warn!("cannot rotate {}: {error}", cluster.log().display());
                     }
                 }
             }
         }
-        // Whoever may be left of it is told to end, and `launch` waits for that.
+        // Tells the watchdog to end what still runs; `launch` waits for that.
         drop(running);
-        if started.elapsed() > STABLE {
-            delay = FIRST_DELAY;
+        if started.elapsed() > STABLE_AFTER {
+            delay = MIN_DELAY;
         }
-        tracing::error!(log = %cluster.log().display(), "Postgres has ended; starting it again: {}", cluster.log_end(0));
+        tracing::error!(log = %cluster.log().display(), "Postgres has ended; restarting it: {}", cluster.log_end(0));
         running = loop {
             let attempt = async {
                 sleep(delay).await;
                 cluster.launch().await
             };
             let attempt = stop.run_until_cancelled(attempt).await;
-            delay = (delay * 2).min(LONGEST_DELAY);
+            delay = (delay * 2).min(MAX_DELAY);
             match attempt {
                 None => return,
                 Some(Ok(running)) => break running,
-                Some(Err(error)) => tracing::error!("{error}; trying again in {delay:?}"),
+                Some(Err(error)) => tracing::error!("{error}; retrying in {delay:?}"),
             }
         };
-        tracing::info!("Postgres runs again");
+        tracing::info!("Postgres restarted");
     }
 }
