@@ -8,17 +8,17 @@ use crate::db::rehearsal::Rehearsal;
 use crate::import::matches::{self, Target};
 use crate::matching::Matcher;
 
-/// Relations of two customers.
+/// Manage relations of two customers
 #[derive(Subcommand)]
 pub(super) enum CustomerMatch {
     Import(Import),
 }
 
-/// Match customers from a CSV file, by the rules of the endpoint.
+/// Match customers from a CSV file, by the rules of the endpoint
 ///
-/// Columns, in any order: managerCuRefNo, customerCuRefNo, customerEmail, notice; managerCuRefNo must be there, and one of
-/// the next two. A blank notice keeps the one that is there. A row that cannot be taken is reported with its line and does
-/// not hinder the others; the exit status is then 1.
+/// Columns, in any order: managerCuRefNo, customerCuRefNo, customerEmail, notice; managerCuRefNo is required, and one of the
+/// next two. A blank notice keeps the stored one. An invalid row is reported with its line number, and the other rows are
+/// imported; the exit status is then 1.
 #[derive(Args)]
 pub(super) struct Import {
     #[command(flatten)]

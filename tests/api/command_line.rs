@@ -229,7 +229,7 @@ async fn an_idle_connection_does_not_hold_up_the_shutdown() {
     server.signal(Signal::TERM);
     assert!(server.wait().success());
     drop(client);
-    assert!(run_refused(command(&["healthcheck", "--listen", &address])).contains("no answer"));
+    assert!(run_refused(command(&["healthcheck", "--listen", &address])).contains("no response"));
 }
 
 /// The end of a pipe that nobody reads any more.
