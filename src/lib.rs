@@ -13,5 +13,5 @@ pub mod import;
 pub mod matching;
 pub mod metrics;
 pub mod private_postgres;
-pub mod rate_limit;
+mod rate_limit;
 mod telemetry;

@@ -14,7 +14,7 @@ use rustix::process::{Pid, Signal, geteuid, kill_process};
 use sqlx::{Connection, PgConnection};
 use tempfile::TempDir;
 
-/// A data directory that is not there yet, and goes with the test.
+/// A data directory that does not exist yet, deleted after the test.
 struct TestDataDir(TempDir);
 
 impl TestDataDir {
@@ -242,9 +242,9 @@ async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     }
 }
 
-async fn until_gone(pids: &[u32]) {
+async fn until_ended(pids: &[u32]) {
     assert!(!pids.is_empty());
-    until("all processes are gone", async || alive(pids).is_empty()).await;
+    until("all processes have ended", async || alive(pids).is_empty()).await;
 }
 
 async fn until_it_works(postgres: &PrivatePostgres) {
@@ -305,7 +305,7 @@ async fn dropping_it_stops_postgres_too() {
     let postgres = PrivatePostgres::start(&data_dir.settings()).await.unwrap();
     let all = family(data_dir.postmaster());
     drop(postgres);
-    until_gone(&all).await;
+    until_ended(&all).await;
 }
 
 #[test]
@@ -343,7 +343,7 @@ async fn without_the_locale_c_utf_8_it_is_c() {
 }
 
 #[tokio::test]
-async fn a_long_path_has_its_socket_in_a_short_one_that_goes_again() {
+async fn a_long_path_has_its_socket_in_a_short_one_that_is_deleted() {
     let data_dir = TestDataDir::new();
     fs::create_dir(data_dir.path()).unwrap();
     let directory = data_dir.path().join("with a long name ".repeat(6));
@@ -368,7 +368,7 @@ async fn a_long_path_has_its_socket_in_a_short_one_that_goes_again() {
     let short = sockets(&user);
     assert!(short.exists());
     process.kill();
-    until("the socket's directory is gone", async || !short.exists()).await;
+    until("the directory of the socket is deleted", async || !short.exists()).await;
 }
 
 // Death
@@ -380,7 +380,7 @@ async fn nothing_outlives_a_server_that_is_killed() {
     let left = descendants(process.pid());
     assert!(left.contains(&data_dir.postmaster()));
     process.kill();
-    until_gone(&left).await;
+    until_ended(&left).await;
     assert!(!data_dir.cluster().join("postmaster.pid").exists(), "a shutdown, not a crash");
 }
 
@@ -401,7 +401,7 @@ async fn the_next_start_after_a_kill_works_at_once() {
 
     let postgres = PrivatePostgres::start(&data_dir.settings()).await.unwrap();
     assert!(row_is_there(&postgres).await);
-    until_gone(&left).await;
+    until_ended(&left).await;
     assert_eq!(alive(&[bystander]), [bystander]);
     kill_9(bystander);
     postgres.stop().await.unwrap();
@@ -456,7 +456,7 @@ async fn a_watchdog_that_is_killed_is_replaced() {
     let postgres = PrivatePostgres::start(&data_dir.settings()).await.unwrap();
     let all = family(data_dir.postmaster());
     kill_9(all[0]);
-    until_gone(&all).await;
+    until_ended(&all).await;
     until_it_works(&postgres).await;
     postgres.stop().await.unwrap();
 }
@@ -480,7 +480,7 @@ async fn it_is_tried_again_until_it_starts_or_is_stopped() {
 }
 
 #[tokio::test]
-async fn an_initdb_that_is_killed_does_no_harm() {
+async fn a_killed_initdb_leaves_no_cluster() {
     let data_dir = TestDataDir::new();
     let unfinished = data_dir.path().join("postgres/unfinished");
     let initdb_is_at_work =
@@ -488,23 +488,23 @@ async fn an_initdb_that_is_killed_does_no_harm() {
 
     let process = Process::spawn("server", &data_dir.path());
     initdb_is_at_work().await;
-    // All at once, so that nobody can tidy up.
+    // All at once, so that no process can clean up.
     let left = descendants(process.pid());
     for pid in &left {
         let _ = kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), Signal::KILL);
     }
     process.kill();
-    until_gone(&left).await;
+    until_ended(&left).await;
     assert!(!data_dir.cluster().exists());
 
     // Once more, but only the server. What is left of the first goes before initdb begins anew.
     std::fs::write(unfinished.join("left"), "").unwrap();
     let process = Process::spawn("server", &data_dir.path());
-    until("the rest has gone", async || !unfinished.join("left").exists()).await;
+    until("the rest is deleted", async || !unfinished.join("left").exists()).await;
     initdb_is_at_work().await;
     let left = descendants(process.pid());
     process.kill();
-    until_gone(&left).await;
+    until_ended(&left).await;
 
     let postgres = PrivatePostgres::start(&data_dir.settings()).await.unwrap();
     assert!(!unfinished.exists());
@@ -514,7 +514,7 @@ async fn an_initdb_that_is_killed_does_no_harm() {
 // One owner
 
 #[tokio::test]
-async fn a_second_server_is_told_who_is_there() {
+async fn a_second_server_is_an_error_that_names_the_owner() {
     let data_dir = TestDataDir::new();
     let process = Process::start("server", &data_dir.path());
     let error = PrivatePostgres::start(&data_dir.settings()).await.err().unwrap();
@@ -565,7 +565,7 @@ async fn a_command_joins_a_server_and_leaves_it_running() {
 }
 
 #[tokio::test]
-async fn a_command_alone_runs_the_cluster_and_stops_it() {
+async fn a_command_without_a_server_runs_the_cluster_and_stops_it() {
     let data_dir = TestDataDir::new();
     let command = PrivatePostgres::attach_or_start(&data_dir.settings()).await.unwrap();
     assert!(works(&command).await);
@@ -670,10 +670,10 @@ async fn a_server_waits_for_a_command_that_is_at_work() {
     server.await.unwrap().unwrap().stop().await.unwrap();
 }
 
-// What is refused, and what is said
+// Errors
 
 #[tokio::test]
-async fn a_directory_in_other_use_is_refused_and_left_alone() {
+async fn a_directory_with_other_files_is_an_error_and_not_changed() {
     let data_dir = TestDataDir::new();
     fs::create_dir(data_dir.path()).unwrap();
     fs::write(data_dir.path().join("thesis.txt"), "years of work").unwrap();
@@ -685,7 +685,7 @@ async fn a_directory_in_other_use_is_refused_and_left_alone() {
 }
 
 #[tokio::test]
-async fn a_cluster_of_another_version_or_none_is_refused_and_left_alone() {
+async fn a_cluster_of_another_version_or_none_is_an_error_and_not_changed() {
     let data_dir = TestDataDir::new();
     PrivatePostgres::start(&data_dir.settings()).await.unwrap().stop().await.unwrap();
     fs::write(data_dir.cluster().join("PG_VERSION"), "8\n").unwrap();
@@ -734,7 +734,7 @@ async fn a_throw_away_cluster_is_not_durable_and_leaves_nothing() {
     let all = family(postmaster(&directory.join("postgres/data")));
     postgres.stop().await.unwrap();
     assert!(!directory.exists());
-    until_gone(&all).await;
+    until_ended(&all).await;
 }
 
 #[test]
@@ -748,7 +748,7 @@ fn a_throw_away_cluster_outlives_the_runtime_that_started_it() {
 }
 
 #[tokio::test]
-async fn throw_away_clusters_go_with_their_processes() {
+async fn throw_away_clusters_end_with_their_processes() {
     let mut processes: Vec<_> = (0..3).map(|_| Process::spawn("throw-away", Path::new(""))).collect();
     let directories: Vec<PathBuf> =
         processes.iter_mut().map(|process| process.line("ready ").into()).collect();
@@ -758,14 +758,14 @@ async fn throw_away_clusters_go_with_their_processes() {
         process.kill();
     }
     last.stop();
-    until_gone(&all).await;
+    until_ended(&all).await;
     for directory in directories {
         assert!(!directory.exists(), "{}", directory.display());
     }
 }
 
 #[tokio::test]
-async fn a_throw_away_cluster_goes_while_it_is_being_made() {
+async fn a_throw_away_cluster_ends_while_it_is_being_created() {
     let process = Process::spawn("throw-away", Path::new(""));
     let mut left = Vec::new();
     until("initdb is at work", async || {
@@ -779,6 +779,6 @@ async fn a_throw_away_cluster_goes_while_it_is_being_made() {
     let directory = Path::new(home).parent().unwrap();
     assert!(directory.exists());
     process.kill();
-    until_gone(&left).await;
+    until_ended(&left).await;
     assert!(!directory.exists(), "{}", directory.display());
 }

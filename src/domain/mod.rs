@@ -14,14 +14,14 @@ mod search_term;
 mod secret_hash;
 mod timestamp;
 
-pub use api_key::{ApiKey, ApiKeyFormatError, CUSTOMER_MATCH_SCOPE, KeyKind, KeyKindError, KeyStatus};
+pub use api_key::{ApiKey, CUSTOMER_MATCH_SCOPE, KeyKind, KeyStatus};
 pub use cu_ref_no::{CuRefNo, CuRefNoError};
-pub use email::{Email, EmailError};
-pub use identity_id::{IdentityId, IdentityIdError};
-pub use notice::{Notice, NoticeError};
-pub use page::{Cursor, CursorError, PageLimit, PageLimitError};
-pub use profile_text::{ProfileText, ProfileTextError};
-pub use search_term::{SearchTerm, SearchTermError};
+pub use email::Email;
+pub use identity_id::IdentityId;
+pub use notice::Notice;
+pub use page::{Cursor, CursorError, PageLimit};
+pub use profile_text::ProfileText;
+pub use search_term::SearchTerm;
 pub use secret_hash::SecretHash;
 pub use timestamp::Timestamp;
 
