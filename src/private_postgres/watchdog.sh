@@ -16,7 +16,8 @@ exec 3<&0 </dev/null
     while kill -INT 0; sleep 1; kill -0 $$; do :; done
     # Reached only if the main shell was killed, which does this itself otherwise.
     [ -z "$transient" ] || rm -rf "$transient"
-) >/dev/null 2>&1 &
+    # Descriptor 4 keeps the log file and so its lock, which the server waits for, until this subshell has ended as well.
+) 4>&1 >/dev/null 2>&1 &
 exec 3<&-
 
 [ -z "$transient" ] || mkdir -m 700 "$transient" || kill -KILL 0
