@@ -1,5 +1,5 @@
--- Some keys have a limit of their own.
+-- A key may have a rate limit of its own.
 alter table api_key
-  -- Null: that of the kind, which each server is told. Keys of the kind root are not limited.
+  -- Null: the limit of its kind, a setting of each server. Keys of the kind root have no limit.
   add column limit_per_minute int8 constraint api_key_limit_is_positive check (limit_per_minute > 0),
   add constraint api_key_root_is_unlimited check (kind <> 'root' or limit_per_minute is null);

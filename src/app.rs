@@ -12,13 +12,13 @@ use tokio::net::TcpListener;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::api_keys::{ApiKeyCache, RefreshPolicy};
 use crate::config::Config;
 use crate::db;
 use crate::db::migration::Schema;
 use crate::group_commit::GroupCommit;
 use crate::http::{self, AppState, ConcurrencyLimit};
-use crate::keys::{KeyRegistry, Pace};
-use crate::metrics::Connections;
+use crate::metrics::ConnectionMetrics;
 use crate::server::{self, Certificate};
 
 /// Closing a connection takes one message.
@@ -33,8 +33,8 @@ impl App {
     /// Starts the writers and the cache of API keys. In demo mode the documentation's sample key is accepted. Once `shutdown`
     /// is cancelled, `/readyz` reports that the server is not ready.
     pub fn start(pool: PgPool, config: &Config, demo: bool, shutdown: CancellationToken) -> Self {
-        let group_commit = GroupCommit::start(&db::writer_options(&pool));
-        let keys = KeyRegistry::start(pool.clone(), config.rate_limits, Pace::default());
+        let group_commit = GroupCommit::start(&db::connect_options(&pool));
+        let keys = ApiKeyCache::start(pool.clone(), config.rate_limits, RefreshPolicy::default());
         let state = AppState {
             pool,
             keys,
@@ -62,7 +62,7 @@ impl App {
     }
 
     /// The counters of the clients' connections.
-    pub fn connections(&self) -> Connections {
+    pub fn connections(&self) -> ConnectionMetrics {
         self.state.metrics.connections()
     }
 
@@ -83,7 +83,7 @@ impl App {
         let metrics = metrics_listener.map(|listener| {
             let (router, config, shutdown) = (self.metrics_router(), config.clone(), shutdown());
             tokio::spawn(async move {
-                server::serve(listener, None, router, &config, Connections::default(), shutdown).await;
+                server::serve(listener, None, router, &config, ConnectionMetrics::default(), shutdown).await;
             })
         });
         let (router, connections) = (self.router(), self.connections());

@@ -11,12 +11,10 @@ use axum::Json;
 use axum::http::header;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use chrono::{DateTime, Utc};
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
 use crate::db;
-use crate::db::api_key::KeyState;
 use crate::group_commit::WriteError;
 
 /// `Retry-After` of a 503. The same for every cause, as the server does not know how long one lasts.
@@ -180,21 +178,6 @@ registry! {
         description: "The error has been recorded under the id in the header X-Request-Id."
         meaning: "A defect of the server. Its log has the cause; the answer says nothing of it."
         remedy: "Tell the operator of the server the X-Request-Id of the answer. Sending the request again does no harm."
-    }
-}
-
-impl ErrorCode {
-    /// The error of a key in this state, in the documented order of checks; `None` for a key that may be used.
-    pub(crate) fn of_key(state: &KeyState, now: DateTime<Utc>) -> Option<Self> {
-        if state.deleted_at.is_some() {
-            Some(Self::ApiKeyHasBeenDeleted)
-        } else if !state.active {
-            Some(Self::ApiKeyIsNotActive)
-        } else if state.expires_at.is_some_and(|at| at <= now) {
-            Some(Self::ApiKeyHasBeenExpired)
-        } else {
-            None
-        }
     }
 }
 

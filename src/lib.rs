@@ -3,6 +3,7 @@
 //! A request goes [`server`] → [`http`] → [`domain`] → [`group_commit`] → [`db`]; none of these imports one before it,
 //! except that `http` reads the peer that `server` attaches to a request. [`app`] starts and stops all of them.
 
+pub mod api_keys;
 pub mod app;
 pub mod cli;
 pub mod config;
@@ -13,9 +14,8 @@ pub mod error;
 pub mod group_commit;
 pub mod http;
 pub mod import;
-pub mod keys;
-pub mod log;
 pub mod metrics;
 pub mod private_postgres;
-pub mod rate_limit;
+mod rate_limit;
 pub mod server;
+mod telemetry;

@@ -1,4 +1,4 @@
-//! The binary `customer-match`: parse the command line, set up the log, run the subcommand.
+//! The binary `customer-match`.
 
 use std::io::{Write, stderr};
 use std::process::ExitCode;
@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use customer_match::cli::{self, Cli};
 use mimalloc::MiMalloc;
 
-/// See Cargo.toml for why.
+/// Cargo.toml has the reason.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
@@ -15,7 +15,7 @@ async fn main() -> ExitCode {
     match Cli::read().run().await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Not `eprintln!`, which panics where nobody reads.
+            // Not `eprintln!`, which panics if stderr is closed.
             let _ = writeln!(stderr(), "error: {error:#}");
             cli::exit_code(&error)
         }

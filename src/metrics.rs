@@ -1,7 +1,8 @@
-//! What the server counts, in the words of Prometheus (docs/operations.md says what each means).
+//! The metrics of one server and their text form, by the naming conventions of Prometheus and OpenTelemetry.
+//! docs/operations.md lists each with what to alert on; a change here changes that table.
 //!
-//! No label has a value that a client can make up: routes are templates, methods and statuses come from short lists and
-//! codes from the registry of errors.
+//! No label value comes from a client, so that clients cannot grow the number of time series: routes are templates, methods
+//! and statuses come from short lists, error codes from their registry.
 
 use std::fmt;
 use std::time::Duration;
@@ -21,58 +22,54 @@ use crate::db;
 use crate::domain::Change;
 use crate::error::ErrorCode;
 use crate::group_commit::{Counters, GroupCommit};
-use crate::log;
+use crate::telemetry;
 
-/// From an answer out of memory to the longest that a request may take, in seconds.
-const BUCKETS: [f64; 13] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 20.0];
+/// In seconds, from a response that needs no database to the longest that a request may take.
+const DURATION_BUCKETS: [f64; 13] =
+    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 20.0];
 
-/// The counters of one server.
 pub struct Metrics {
     requests: Family<RequestLabels, Counter>,
     durations: Family<RouteLabels, Histogram, fn() -> Histogram>,
-    under_way: Gauge,
-    refusals: Family<RefusalLabels, Counter>,
+    in_flight: Gauge,
+    errors: Family<ErrorLabels, Counter>,
     matches: Family<MatchLabels, Counter>,
-    connections: Connections,
+    connections: ConnectionMetrics,
 }
 
-/// What is counted of a listener's connections.
+/// The metrics of one listener. Clones share their counters.
 #[derive(Clone, Default)]
-#[expect(missing_docs, reason = "docs/operations.md says what each means")]
-pub struct Connections {
+pub struct ConnectionMetrics {
     pub open: Gauge,
-    refused: Family<LimitLabels, Counter>,
-    pub failed: Counter,
+    rejected: Family<LimitLabels, Counter>,
+    pub accept_errors: Counter,
     pub malformed_requests: Counter,
 }
 
-/// Why a connection is one too many.
+/// A limit that a rejected connection exceeded.
 #[derive(Debug, Clone, Copy)]
 pub enum ConnectionLimit {
-    /// There are as many as there may be.
-    All,
-    /// Its address has as many as it may.
-    Address,
+    Total,
+    PerClientIp,
 }
 
 impl ConnectionLimit {
-    /// What sets it.
+    /// The setting of this limit.
     pub fn flag(self) -> &'static str {
         match self {
-            Self::All => "--max-connections",
-            Self::Address => "--max-connections-per-address",
+            Self::Total => "--max-connections",
+            Self::PerClientIp => "--max-connections-per-client-ip",
         }
     }
 }
 
-impl Connections {
-    /// One was closed because of this limit.
-    pub fn refuse(&self, limit: ConnectionLimit) {
+impl ConnectionMetrics {
+    pub fn rejected(&self, limit: ConnectionLimit) {
         let limit = match limit {
-            ConnectionLimit::All => "all",
-            ConnectionLimit::Address => "address",
+            ConnectionLimit::Total => "total",
+            ConnectionLimit::PerClientIp => "client_ip",
         };
-        self.refused.get_or_create(&LimitLabels { limit }).inc();
+        self.rejected.get_or_create(&LimitLabels { limit }).inc();
     }
 }
 
@@ -94,7 +91,7 @@ struct RouteLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct RefusalLabels {
+struct ErrorLabels {
     code: &'static str,
 }
 
@@ -107,43 +104,41 @@ impl Default for Metrics {
     fn default() -> Self {
         Self {
             requests: Family::default(),
-            durations: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
-            under_way: Gauge::default(),
-            refusals: Family::default(),
+            durations: Family::new_with_constructor(|| Histogram::new(DURATION_BUCKETS)),
+            in_flight: Gauge::default(),
+            errors: Family::default(),
             matches: Family::default(),
-            connections: Connections::default(),
+            connections: ConnectionMetrics::default(),
         }
     }
 }
 
 impl Metrics {
-    /// A request has come.
-    pub fn request_begins(&self) {
-        self.under_way.inc();
+    pub fn request_started(&self) {
+        self.in_flight.inc();
     }
 
-    /// It has ended: with an answer of this status, or because its client left. `route` is a template and `method` one of
-    /// a short list.
-    pub fn request_ends(
+    /// Counts a request that was answered with `status`, or whose client disconnected before (`None`). `route` is a
+    /// template and `method` one of a short list.
+    pub fn request_finished(
         &self,
         route: &str,
         method: &'static str,
         status: Option<StatusCode>,
-        refusal: Option<ErrorCode>,
-        took: Duration,
+        error: Option<ErrorCode>,
+        duration: Duration,
     ) {
-        self.under_way.dec();
+        self.in_flight.dec();
         let route = route.to_owned();
-        self.durations.get_or_create(&RouteLabels { route: route.clone() }).observe(took.as_secs_f64());
-        let status = status.map_or("left", class);
+        self.durations.get_or_create(&RouteLabels { route: route.clone() }).observe(duration.as_secs_f64());
+        let status = status.map_or("disconnected", status_class);
         self.requests.get_or_create(&RequestLabels { route, method, status }).inc();
-        if let Some(code) = refusal {
-            self.refusals.get_or_create(&RefusalLabels { code: code.entry().code }).inc();
+        if let Some(code) = error {
+            self.errors.get_or_create(&ErrorLabels { code: code.entry().code }).inc();
         }
     }
 
-    /// A match was made.
-    pub fn matched(&self, change: Change) {
+    pub fn match_committed(&self, change: Change) {
         let outcome = match change {
             Change::Created => "created",
             Change::Updated => "updated",
@@ -153,54 +148,61 @@ impl Metrics {
         self.matches.get_or_create(&MatchLabels { outcome }).inc();
     }
 
-    /// Those of the clients' listener.
-    pub fn connections(&self) -> Connections {
+    /// The metrics of the listener for clients.
+    pub fn connections(&self) -> ConnectionMetrics {
         self.connections.clone()
     }
 
-    /// All of it now, in the format of OpenMetrics 1.0, which Prometheus reads.
-    ///
-    /// # Errors
-    ///
-    /// None; a `String` takes everything.
+    /// Renders all metrics in the format of OpenMetrics 1.0, which Prometheus reads. Gauges of the pool and of the queue are
+    /// read now.
     pub fn text(&self, pool: &PgPool, group_commit: &GroupCommit) -> Result<String, fmt::Error> {
         let mut registry = Registry::with_prefix("customer_match");
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
-        registry.register("build", "Which server this is", build);
-        registry.register("requests", "Requests that ended", self.requests.clone());
+        registry.register("build", "Version of the server", build);
+        registry.register("http_requests", "Finished requests", self.requests.clone());
         let durations = self.durations.clone();
-        registry.register_with_unit("request_duration", "From headers to answer", Unit::Seconds, durations);
-        registry.register("requests_under_way", "Requests that have not ended", self.under_way.clone());
-        registry.register("refusals", "Answers that are errors, by their code", self.refusals.clone());
-        registry.register("matches", "Matches that were made, by what came of them", self.matches.clone());
-        let Connections { open, refused, failed, malformed_requests } = self.connections();
-        registry.register("connections", "Of clients, that are open", open);
-        registry.register("connections_refused", "Those too many, by the limit", refused);
-        registry.register("connections_failed", "Those that could not be accepted", failed);
-        let malformed = "Malformed requests, which the HTTP library rejected by itself";
-        registry.register("http_malformed_requests", malformed, malformed_requests);
+        let help = "Time from the headers of a request to its response";
+        registry.register_with_unit("http_request_duration", help, Unit::Seconds, durations);
+        registry.register("http_requests_in_flight", "Requests in flight", self.in_flight.clone());
+        registry.register("http_errors", "Error responses by error code", self.errors.clone());
+        registry.register("matches", "Committed matches by outcome", self.matches.clone());
+        let ConnectionMetrics { open, rejected, accept_errors, malformed_requests } = self.connections();
+        registry.register("connections_open", "Open client connections", open);
+        registry.register("connections_rejected", "Client connections closed because of a limit", rejected);
+        registry.register(
+            "connection_accept_errors",
+            "Client connections that accept failed for",
+            accept_errors,
+        );
+        let help = "Malformed requests, which the HTTP library rejected by itself";
+        registry.register("http_malformed_requests", help, malformed_requests);
         let Counters { batch_sizes, retries, isolated, lost_answers } = group_commit.counters().clone();
         registry.register("match_batch_size", "Writes in one commit", batch_sizes);
-        registry.register("match_batch_retries", "Batches that were attempted again", retries);
-        let text = "Batches written one write at a time, for a lock or an error of one of them";
-        registry.register("match_batches_isolated", text, isolated);
-        let text = "Attempts at a batch whose answer was lost and looked up";
-        registry.register("match_batch_answers_lost", text, lost_answers);
+        registry.register("match_batch_retries", "Retried batches", retries);
+        let help = "Batches written one write at a time, because of a lock or an error of one of them";
+        registry.register("match_batches_isolated", help, isolated);
+        let help = "Attempts at a batch whose answer was lost";
+        registry.register("match_batch_answers_lost", help, lost_answers);
         let count = |writes| gauge(u32::try_from(writes).unwrap_or(u32::MAX));
         let depth = count(group_commit.depth());
         registry.register("match_queue_depth", "Writes that are queued or in flight", depth);
         let blocked = count(group_commit.blocked());
-        registry.register("match_writes_blocked", "Writes that wait for the end of a lock", blocked);
-        registry.register("pool_connections", "Connections to the database", gauge(pool.size()));
+        registry.register("match_writes_blocked", "Writes blocked by a lock of another transaction", blocked);
+        registry.register("db_pool_connections", "Open connections of the pool", gauge(pool.size()));
         let idle = u32::try_from(pool.num_idle()).unwrap_or(u32::MAX);
-        registry.register("pool_idle_connections", "Those that nobody uses", gauge(idle));
-        let most = gauge(pool.options().get_max_connections());
-        registry.register("pool_max_connections", "As many as there may be", most);
-        let waits = db::POOL_WAITS.clone();
-        registry.register_with_unit("pool_wait", "For a connection to the database", Unit::Seconds, waits);
-        let lost: Counter = Counter::default();
-        lost.inc_by(log::lost_lines());
-        registry.register("log_lost_lines", "Lines of the log that nobody read in time", lost);
+        registry.register("db_pool_idle_connections", "Idle connections of the pool", gauge(idle));
+        let max = gauge(pool.options().get_max_connections());
+        registry.register("db_pool_max_connections", "Capacity of the pool", max);
+        let acquire = db::POOL_WAITS.clone();
+        let help = "Time that requests waited for a connection of the pool";
+        registry.register_with_unit("db_pool_acquire_duration", help, Unit::Seconds, acquire);
+        let dropped: Counter = Counter::default();
+        dropped.inc_by(telemetry::dropped_lines());
+        registry.register(
+            "log_dropped_lines",
+            "Log lines dropped because stderr was not read in time",
+            dropped,
+        );
         let mut text = String::new();
         encode(&mut text, &registry)?;
         Ok(text)
@@ -213,7 +215,7 @@ fn gauge(value: u32) -> impl Metric {
     gauge
 }
 
-fn class(status: StatusCode) -> &'static str {
+fn status_class(status: StatusCode) -> &'static str {
     match status.as_u16() / 100 {
         1 => "1xx",
         2 => "2xx",

@@ -14,27 +14,27 @@ use rustix::process::{Pid, Signal, geteuid, kill_process};
 use sqlx::{Connection, PgConnection};
 use tempfile::TempDir;
 
-/// A data folder that is not there yet, and goes with the test.
-struct Place(TempDir);
+/// A data directory that does not exist yet, deleted after the test.
+struct TestDataDir(TempDir);
 
-impl Place {
-    fn new() -> Place {
-        let place = TempDir::new().unwrap();
+impl TestDataDir {
+    fn new() -> TestDataDir {
+        let data_dir = TempDir::new().unwrap();
         // The user that runs Postgres for root must get through.
-        fs::set_permissions(&place, Permissions::from_mode(0o711)).unwrap();
-        Place(place)
+        fs::set_permissions(&data_dir, Permissions::from_mode(0o711)).unwrap();
+        TestDataDir(data_dir)
     }
 
-    fn folder(&self) -> PathBuf {
-        self.0.path().join("data folder")
+    fn path(&self) -> PathBuf {
+        self.0.path().join("data directory")
     }
 
     fn settings(&self) -> Settings {
-        Settings { data_dir: Some(self.folder()), ..Settings::default() }
+        Settings { data_dir: Some(self.path()), ..Settings::default() }
     }
 
     fn cluster(&self) -> PathBuf {
-        self.folder().join("postgres/data")
+        self.path().join("postgres/data")
     }
 
     fn postmaster(&self) -> u32 {
@@ -48,12 +48,12 @@ impl Place {
     }
 
     async fn until_log_says(&self, words: &str) {
-        let log = self.folder().join("postgres.log");
+        let log = self.path().join("postgres.log");
         until("the log says so", async || fs::read_to_string(&log).unwrap().contains(words)).await;
     }
 
     async fn until_owner_is(&self, state: &str) {
-        let lock = self.folder().join("lock");
+        let lock = self.path().join("lock");
         until("the owner is so far", async || fs::read_to_string(&lock).unwrap_or_default().contains(state))
             .await;
     }
@@ -96,15 +96,15 @@ struct Process {
 }
 
 impl Process {
-    fn spawn(how: &str, folder: &Path) -> Process {
-        Process::spawn_with(how, folder, &[])
+    fn spawn(how: &str, directory: &Path) -> Process {
+        Process::spawn_with(how, directory, &[])
     }
 
-    fn spawn_with(how: &str, folder: &Path, variables: &[(&str, &str)]) -> Process {
+    fn spawn_with(how: &str, directory: &Path, variables: &[(&str, &str)]) -> Process {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "process", "--ignored", "--nocapture"])
             .env("HOW", how)
-            .env("FOLDER", folder)
+            .env("DIRECTORY", directory)
             .envs(variables.iter().copied())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -115,8 +115,8 @@ impl Process {
     }
 
     /// Started, and ready.
-    fn start(how: &str, folder: &Path) -> Process {
-        let mut process = Process::spawn(how, folder);
+    fn start(how: &str, directory: &Path) -> Process {
+        let mut process = Process::spawn(how, directory);
         process.line("ready ");
         process
     }
@@ -165,8 +165,8 @@ impl Drop for Process {
 #[tokio::test]
 #[ignore = "the other process of the tests here"]
 async fn process() {
-    let folder = std::env::var_os("FOLDER").unwrap();
-    let settings = Settings { data_dir: Some(folder.into()), ..Settings::default() };
+    let directory = std::env::var_os("DIRECTORY").unwrap();
+    let settings = Settings { data_dir: Some(directory.into()), ..Settings::default() };
     let postgres = match std::env::var("HOW").unwrap().as_str() {
         "server" => PrivatePostgres::start(&settings).await,
         "command" => PrivatePostgres::attach_or_start(&settings).await,
@@ -220,10 +220,10 @@ fn entry(pid: u32) -> Entry {
     processes().into_iter().find(|entry| entry.pid == pid).unwrap()
 }
 
-/// The supervisor over a postmaster, and all below it.
+/// The watchdog over a postmaster, and all below it.
 fn family(postmaster: u32) -> Vec<u32> {
-    let supervisor = entry(postmaster).parent;
-    [vec![supervisor], descendants(supervisor)].concat()
+    let watchdog = entry(postmaster).parent;
+    [vec![watchdog], descendants(watchdog)].concat()
 }
 
 fn alive(pids: &[u32]) -> Vec<u32> {
@@ -242,9 +242,9 @@ async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     }
 }
 
-async fn until_gone(pids: &[u32]) {
+async fn until_ended(pids: &[u32]) {
     assert!(!pids.is_empty());
-    until("all processes are gone", async || alive(pids).is_empty()).await;
+    until("all processes have ended", async || alive(pids).is_empty()).await;
 }
 
 async fn until_it_works(postgres: &PrivatePostgres) {
@@ -254,9 +254,9 @@ async fn until_it_works(postgres: &PrivatePostgres) {
 // Start and stop
 
 #[tokio::test]
-async fn a_new_folder_gets_a_durable_cluster_that_is_used_again() {
-    let place = Place::new();
-    let postgres = PrivatePostgres::start(&place.settings()).await.unwrap();
+async fn a_new_directory_gets_a_durable_cluster_that_is_used_again() {
+    let data_dir = TestDataDir::new();
+    let postgres = PrivatePostgres::start(&data_dir.settings()).await.unwrap();
     for name in ["fsync", "synchronous_commit", "full_page_writes", "data_checksums"] {
         assert_eq!(setting(&postgres, name).await, "on", "{name}");
     }
@@ -271,46 +271,46 @@ async fn a_new_folder_gets_a_durable_cluster_that_is_used_again() {
     };
     assert!(query(&postgres, database).await.unwrap().starts_with(expected));
 
-    for folder in ["postgres", "postgres/data"] {
-        let folder = fs::metadata(place.folder().join(folder)).unwrap();
-        assert_eq!(folder.mode() & 0o777, 0o700);
-        assert_ne!(folder.uid(), 0, "Postgres does not run as root");
+    for directory in ["postgres", "postgres/data"] {
+        let directory = fs::metadata(data_dir.path().join(directory)).unwrap();
+        assert_eq!(directory.mode() & 0o777, 0o700);
+        assert_ne!(directory.uid(), 0, "Postgres does not run as root");
     }
-    let own = fs::metadata(place.folder()).unwrap();
+    let own = fs::metadata(data_dir.path()).unwrap();
     assert_eq!(own.uid(), geteuid().as_raw());
     assert_eq!(own.mode() & 0o777, if geteuid().is_root() { 0o711 } else { 0o700 });
 
     leave_a_row(&postgres).await;
-    let all = family(place.postmaster());
+    let all = family(data_dir.postmaster());
     postgres.stop().await.unwrap();
     assert_eq!(alive(&all), [] as [u32; 0], "outlived stop()");
 
-    let postgres = PrivatePostgres::start(&place.settings()).await.unwrap();
+    let postgres = PrivatePostgres::start(&data_dir.settings()).await.unwrap();
     assert!(row_is_there(&postgres).await);
     postgres.stop().await.unwrap();
 }
 
 #[tokio::test]
 async fn postgres_has_a_process_group_of_its_own() {
-    let place = Place::new();
-    let postgres = PrivatePostgres::start(&place.settings()).await.unwrap();
-    let postmaster = entry(place.postmaster());
+    let data_dir = TestDataDir::new();
+    let postgres = PrivatePostgres::start(&data_dir.settings()).await.unwrap();
+    let postmaster = entry(data_dir.postmaster());
     assert_eq!(postmaster.group, postmaster.parent, "Ctrl-C must not reach Postgres");
     postgres.stop().await.unwrap();
 }
 
 #[tokio::test]
 async fn dropping_it_stops_postgres_too() {
-    let place = Place::new();
-    let postgres = PrivatePostgres::start(&place.settings()).await.unwrap();
-    let all = family(place.postmaster());
+    let data_dir = TestDataDir::new();
+    let postgres = PrivatePostgres::start(&data_dir.settings()).await.unwrap();
+    let all = family(data_dir.postmaster());
     drop(postgres);
-    until_gone(&all).await;
+    until_ended(&all).await;
 }
 
 #[test]
 fn variables_of_postgres_do_not_disturb() {
-    let place = Place::new();
+    let data_dir = TestDataDir::new();
     let variables = [
         ("PGHOST", "nowhere.invalid"),
         ("PGHOSTADDR", "192.0.2.1"),
@@ -321,20 +321,20 @@ fn variables_of_postgres_do_not_disturb() {
         ("PGDATA", "/nowhere"),
         ("LC_ALL", "xx_XX.invalid"),
     ];
-    let mut process = Process::spawn_with("server", &place.folder(), &variables);
+    let mut process = Process::spawn_with("server", &data_dir.path(), &variables);
     process.line("ready ");
     process.stop();
 }
 
 #[tokio::test]
 async fn without_the_locale_c_utf_8_it_is_c() {
-    let place = Place::new();
+    let data_dir = TestDataDir::new();
     // A `locale` that says `charmap`, and not `UTF-8`.
-    std::os::unix::fs::symlink("/bin/echo", place.0.path().join("locale")).unwrap();
-    let path = format!("{}:{}", place.0.path().display(), std::env::var("PATH").unwrap());
-    let mut process = Process::spawn_with("server", &place.folder(), &[("PATH", &path)]);
+    std::os::unix::fs::symlink("/bin/echo", data_dir.0.path().join("locale")).unwrap();
+    let path = format!("{}:{}", data_dir.0.path().display(), std::env::var("PATH").unwrap());
+    let mut process = Process::spawn_with("server", &data_dir.path(), &[("PATH", &path)]);
     process.line("ready ");
-    let command = PrivatePostgres::attach_or_start(&place.settings()).await.unwrap();
+    let command = PrivatePostgres::attach_or_start(&data_dir.settings()).await.unwrap();
     let locale = "SELECT concat_ws(' ', datcollate, datctype, pg_encoding_to_char(encoding)) FROM pg_database \
                   WHERE datname = current_database()";
     assert_eq!(query(&command, locale).await.unwrap(), "C C UTF8");
@@ -343,65 +343,65 @@ async fn without_the_locale_c_utf_8_it_is_c() {
 }
 
 #[tokio::test]
-async fn a_long_path_has_its_socket_in_a_short_one_that_goes_again() {
-    let place = Place::new();
-    fs::create_dir(place.folder()).unwrap();
-    let folder = place.folder().join("with a long name ".repeat(6));
-    let settings = Settings { data_dir: Some(folder.clone()), ..Settings::default() };
+async fn a_long_path_has_its_socket_in_a_short_one_that_is_deleted() {
+    let data_dir = TestDataDir::new();
+    fs::create_dir(data_dir.path()).unwrap();
+    let directory = data_dir.path().join("with a long name ".repeat(6));
+    let settings = Settings { data_dir: Some(directory.clone()), ..Settings::default() };
     let sockets = |postgres: &PrivatePostgres| postgres.connect_options().get_socket().unwrap().clone();
 
     let postgres = PrivatePostgres::start(&settings).await.unwrap();
     let short = sockets(&postgres);
     assert_eq!(fs::metadata(&short).unwrap().mode() & 0o777, 0o700);
-    let guest = PrivatePostgres::attach_or_start(&settings).await.unwrap();
-    assert_eq!(sockets(&guest), short);
-    assert!(works(&guest).await);
-    guest.stop().await.unwrap();
+    let user = PrivatePostgres::attach_or_start(&settings).await.unwrap();
+    assert_eq!(sockets(&user), short);
+    assert!(works(&user).await);
+    user.stop().await.unwrap();
     // The same after a crash.
-    kill_9(postmaster(&folder.join("postgres/data")));
+    kill_9(postmaster(&directory.join("postgres/data")));
     until_it_works(&postgres).await;
     postgres.stop().await.unwrap();
     assert!(!short.exists());
 
-    let process = Process::start("server", &folder);
-    let guest = PrivatePostgres::attach_or_start(&settings).await.unwrap();
-    let short = sockets(&guest);
+    let process = Process::start("server", &directory);
+    let user = PrivatePostgres::attach_or_start(&settings).await.unwrap();
+    let short = sockets(&user);
     assert!(short.exists());
     process.kill();
-    until("the socket's folder is gone", async || !short.exists()).await;
+    until("the directory of the socket is deleted", async || !short.exists()).await;
 }
 
 // Death
 
 #[tokio::test]
 async fn nothing_outlives_a_server_that_is_killed() {
-    let place = Place::new();
-    let process = Process::start("server", &place.folder());
+    let data_dir = TestDataDir::new();
+    let process = Process::start("server", &data_dir.path());
     let left = descendants(process.pid());
-    assert!(left.contains(&place.postmaster()));
+    assert!(left.contains(&data_dir.postmaster()));
     process.kill();
-    until_gone(&left).await;
-    assert!(!place.cluster().join("postmaster.pid").exists(), "a shutdown, not a crash");
+    until_ended(&left).await;
+    assert!(!data_dir.cluster().join("postmaster.pid").exists(), "a shutdown, not a crash");
 }
 
 #[tokio::test]
 async fn the_next_start_after_a_kill_works_at_once() {
-    let place = Place::new();
-    let mut process = Process::spawn_with("server", &place.folder(), &[("BYSTANDER", "yes")]);
+    let data_dir = TestDataDir::new();
+    let mut process = Process::spawn_with("server", &data_dir.path(), &[("BYSTANDER", "yes")]);
     process.line("ready ");
     // Another child of the server, which must not hold the pipe.
     let bystander: u32 = process.line("bystander ").parse().unwrap();
     let mut left = descendants(process.pid());
-    assert!(left.contains(&place.postmaster()) && left.contains(&bystander));
+    assert!(left.contains(&data_dir.postmaster()) && left.contains(&bystander));
     left.retain(|pid| *pid != bystander);
-    let command = PrivatePostgres::attach_or_start(&place.settings()).await.unwrap();
+    let command = PrivatePostgres::attach_or_start(&data_dir.settings()).await.unwrap();
     leave_a_row(&command).await;
     command.stop().await.unwrap();
     process.kill();
 
-    let postgres = PrivatePostgres::start(&place.settings()).await.unwrap();
+    let postgres = PrivatePostgres::start(&data_dir.settings()).await.unwrap();
     assert!(row_is_there(&postgres).await);
-    until_gone(&left).await;
+    until_ended(&left).await;
     assert_eq!(alive(&[bystander]), [bystander]);
     kill_9(bystander);
     postgres.stop().await.unwrap();
@@ -409,27 +409,27 @@ async fn the_next_start_after_a_kill_works_at_once() {
 
 #[tokio::test]
 async fn it_starts_after_all_was_killed() {
-    let place = Place::new();
-    let process = Process::start("server", &place.folder());
-    let command = PrivatePostgres::attach_or_start(&place.settings()).await.unwrap();
+    let data_dir = TestDataDir::new();
+    let process = Process::start("server", &data_dir.path());
+    let command = PrivatePostgres::attach_or_start(&data_dir.settings()).await.unwrap();
     leave_a_row(&command).await;
-    let all = family(place.postmaster());
+    let all = family(data_dir.postmaster());
     process.kill();
     for pid in &all {
         let _ = kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), Signal::KILL);
     }
     drop(command);
-    let postgres = PrivatePostgres::start(&place.settings()).await.unwrap();
+    let postgres = PrivatePostgres::start(&data_dir.settings()).await.unwrap();
     assert!(row_is_there(&postgres).await);
     postgres.stop().await.unwrap();
 }
 
 #[tokio::test]
 async fn a_postmaster_that_is_killed_is_started_again() {
-    let place = Place::new();
-    let postgres = PrivatePostgres::start(&place.settings()).await.unwrap();
+    let data_dir = TestDataDir::new();
+    let postgres = PrivatePostgres::start(&data_dir.settings()).await.unwrap();
     leave_a_row(&postgres).await;
-    let first = place.postmaster();
+    let first = data_dir.postmaster();
     // A server process that is busy outlives its postmaster, and holds the shared memory.
     let mut connection = PgConnection::connect_with(&postgres.connect_options()).await.unwrap();
     let busy = tokio::spawn(async move {
@@ -439,74 +439,74 @@ async fn a_postmaster_that_is_killed_is_started_again() {
     until("it is busy", async || query(&postgres, count).await.unwrap() == "1").await;
     kill_9(first);
     until_it_works(&postgres).await;
-    assert_ne!(place.postmaster(), first);
+    assert_ne!(data_dir.postmaster(), first);
     assert!(row_is_there(&postgres).await);
     let _ = busy.await;
 
-    kill_9(place.postmaster());
+    kill_9(data_dir.postmaster());
     until_it_works(&postgres).await;
-    let all = family(place.postmaster());
+    let all = family(data_dir.postmaster());
     postgres.stop().await.unwrap();
     assert_eq!(alive(&all), [] as [u32; 0], "outlived stop()");
 }
 
 #[tokio::test]
-async fn a_supervisor_that_is_killed_is_replaced() {
-    let place = Place::new();
-    let postgres = PrivatePostgres::start(&place.settings()).await.unwrap();
-    let all = family(place.postmaster());
+async fn a_watchdog_that_is_killed_is_replaced() {
+    let data_dir = TestDataDir::new();
+    let postgres = PrivatePostgres::start(&data_dir.settings()).await.unwrap();
+    let all = family(data_dir.postmaster());
     kill_9(all[0]);
-    until_gone(&all).await;
+    until_ended(&all).await;
     until_it_works(&postgres).await;
     postgres.stop().await.unwrap();
 }
 
 #[tokio::test]
 async fn it_is_tried_again_until_it_starts_or_is_stopped() {
-    let place = Place::new();
-    let postgres = PrivatePostgres::start(&place.settings()).await.unwrap();
-    let configuration = place.cluster().join("postgresql.conf");
+    let data_dir = TestDataDir::new();
+    let postgres = PrivatePostgres::start(&data_dir.settings()).await.unwrap();
+    let configuration = data_dir.cluster().join("postgresql.conf");
     let sound = fs::read(&configuration).unwrap();
-    place.configure("nonsense = 1");
-    kill_9(place.postmaster());
-    place.until_log_says("nonsense").await;
+    data_dir.configure("nonsense = 1");
+    kill_9(data_dir.postmaster());
+    data_dir.until_log_says("nonsense").await;
     fs::write(&configuration, sound).unwrap();
     until_it_works(&postgres).await;
 
-    place.configure("gibberish = 1");
-    kill_9(place.postmaster());
-    place.until_log_says("gibberish").await;
+    data_dir.configure("gibberish = 1");
+    kill_9(data_dir.postmaster());
+    data_dir.until_log_says("gibberish").await;
     postgres.stop().await.unwrap();
 }
 
 #[tokio::test]
-async fn an_initdb_that_is_killed_does_no_harm() {
-    let place = Place::new();
-    let unfinished = place.folder().join("postgres/unfinished");
+async fn a_killed_initdb_leaves_no_cluster() {
+    let data_dir = TestDataDir::new();
+    let unfinished = data_dir.path().join("postgres/unfinished");
     let initdb_is_at_work =
         async || until("initdb is at work", async || unfinished.join("PG_VERSION").exists()).await;
 
-    let process = Process::spawn("server", &place.folder());
+    let process = Process::spawn("server", &data_dir.path());
     initdb_is_at_work().await;
-    // All at once, so that nobody can tidy up.
+    // All at once, so that no process can clean up.
     let left = descendants(process.pid());
     for pid in &left {
         let _ = kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), Signal::KILL);
     }
     process.kill();
-    until_gone(&left).await;
-    assert!(!place.cluster().exists());
+    until_ended(&left).await;
+    assert!(!data_dir.cluster().exists());
 
     // Once more, but only the server. What is left of the first goes before initdb begins anew.
     std::fs::write(unfinished.join("left"), "").unwrap();
-    let process = Process::spawn("server", &place.folder());
-    until("the rest has gone", async || !unfinished.join("left").exists()).await;
+    let process = Process::spawn("server", &data_dir.path());
+    until("the rest is deleted", async || !unfinished.join("left").exists()).await;
     initdb_is_at_work().await;
     let left = descendants(process.pid());
     process.kill();
-    until_gone(&left).await;
+    until_ended(&left).await;
 
-    let postgres = PrivatePostgres::start(&place.settings()).await.unwrap();
+    let postgres = PrivatePostgres::start(&data_dir.settings()).await.unwrap();
     assert!(!unfinished.exists());
     postgres.stop().await.unwrap();
 }
@@ -514,16 +514,16 @@ async fn an_initdb_that_is_killed_does_no_harm() {
 // One owner
 
 #[tokio::test]
-async fn a_second_server_is_told_who_is_there() {
-    let place = Place::new();
-    let process = Process::start("server", &place.folder());
-    let error = PrivatePostgres::start(&place.settings()).await.err().unwrap();
+async fn a_second_server_is_an_error_that_names_the_owner() {
+    let data_dir = TestDataDir::new();
+    let process = Process::start("server", &data_dir.path());
+    let error = PrivatePostgres::start(&data_dir.settings()).await.err().unwrap();
     assert!(matches!(error, Error::AlreadyRunning { .. }), "{error}");
     let text = error.to_string();
     let expected = format!(
-        "a server (process {}) already uses the data folder {}",
+        "a server (process {}) already uses the data directory {}",
         process.pid(),
-        place.folder().display()
+        data_dir.path().display()
     );
     assert!(text.contains(&expected), "{text}");
     process.stop();
@@ -531,8 +531,8 @@ async fn a_second_server_is_told_who_is_there() {
 
 #[tokio::test]
 async fn of_servers_started_at_the_same_time_one_runs() {
-    let place = Place::new();
-    let settings = place.settings();
+    let data_dir = TestDataDir::new();
+    let settings = data_dir.settings();
     let (first, second) = tokio::join!(PrivatePostgres::start(&settings), PrivatePostgres::start(&settings));
     let (one, none) = if first.is_ok() { (first, second) } else { (second, first) };
     assert!(matches!(none.err().unwrap(), Error::AlreadyRunning { .. }));
@@ -541,8 +541,8 @@ async fn of_servers_started_at_the_same_time_one_runs() {
 
 #[tokio::test]
 async fn a_server_follows_one_that_stops() {
-    let place = Place::new();
-    let settings = place.settings();
+    let data_dir = TestDataDir::new();
+    let settings = data_dir.settings();
     let first = PrivatePostgres::start(&settings).await.unwrap();
     leave_a_row(&first).await;
     let (stopped, second) = tokio::join!(first.stop(), PrivatePostgres::start(&settings));
@@ -554,32 +554,32 @@ async fn a_server_follows_one_that_stops() {
 
 #[tokio::test]
 async fn a_command_joins_a_server_and_leaves_it_running() {
-    let place = Place::new();
-    let process = Process::start("server", &place.folder());
-    let postmaster = place.postmaster();
-    let command = PrivatePostgres::attach_or_start(&place.settings()).await.unwrap();
+    let data_dir = TestDataDir::new();
+    let process = Process::start("server", &data_dir.path());
+    let postmaster = data_dir.postmaster();
+    let command = PrivatePostgres::attach_or_start(&data_dir.settings()).await.unwrap();
     leave_a_row(&command).await;
     command.stop().await.unwrap();
-    assert_eq!(place.postmaster(), postmaster);
+    assert_eq!(data_dir.postmaster(), postmaster);
     process.stop();
 }
 
 #[tokio::test]
-async fn a_command_alone_runs_the_cluster_and_stops_it() {
-    let place = Place::new();
-    let command = PrivatePostgres::attach_or_start(&place.settings()).await.unwrap();
+async fn a_command_without_a_server_runs_the_cluster_and_stops_it() {
+    let data_dir = TestDataDir::new();
+    let command = PrivatePostgres::attach_or_start(&data_dir.settings()).await.unwrap();
     assert!(works(&command).await);
-    let all = family(place.postmaster());
+    let all = family(data_dir.postmaster());
     command.stop().await.unwrap();
     assert_eq!(alive(&all), [] as [u32; 0], "outlived stop()");
 }
 
 #[tokio::test]
 async fn a_command_waits_for_a_server_that_starts() {
-    let place = Place::new();
-    let mut process = Process::spawn("server", &place.folder());
-    place.until_owner_is("server").await;
-    let command = PrivatePostgres::attach_or_start(&place.settings()).await.unwrap();
+    let data_dir = TestDataDir::new();
+    let mut process = Process::spawn("server", &data_dir.path());
+    data_dir.until_owner_is("server").await;
+    let command = PrivatePostgres::attach_or_start(&data_dir.settings()).await.unwrap();
     assert!(works(&command).await);
     command.stop().await.unwrap();
     process.line("ready ");
@@ -588,8 +588,8 @@ async fn a_command_waits_for_a_server_that_starts() {
 
 #[tokio::test]
 async fn a_command_that_comes_while_a_server_stops_gets_its_turn() {
-    let place = Place::new();
-    let settings = place.settings();
+    let data_dir = TestDataDir::new();
+    let settings = data_dir.settings();
     let server = PrivatePostgres::start(&settings).await.unwrap();
     let (stopped, command) = tokio::join!(server.stop(), PrivatePostgres::attach_or_start(&settings));
     stopped.unwrap();
@@ -600,11 +600,11 @@ async fn a_command_that_comes_while_a_server_stops_gets_its_turn() {
 
 #[tokio::test]
 async fn a_server_that_stops_waits_for_a_command() {
-    let place = Place::new();
-    let server = PrivatePostgres::start(&place.settings()).await.unwrap();
-    let command = PrivatePostgres::attach_or_start(&place.settings()).await.unwrap();
+    let data_dir = TestDataDir::new();
+    let server = PrivatePostgres::start(&data_dir.settings()).await.unwrap();
+    let command = PrivatePostgres::attach_or_start(&data_dir.settings()).await.unwrap();
     let stop = tokio::spawn(server.stop());
-    place.until_owner_is("stopping").await;
+    data_dir.until_owner_is("stopping").await;
     assert!(works(&command).await);
     assert!(!stop.is_finished());
     command.stop().await.unwrap();
@@ -613,23 +613,23 @@ async fn a_server_that_stops_waits_for_a_command() {
 
 #[tokio::test]
 async fn a_server_that_stops_does_not_wait_for_ever() {
-    let place = Place::new();
-    let server = PrivatePostgres::start(&place.settings()).await.unwrap();
-    let command = PrivatePostgres::attach_or_start(&place.settings()).await.unwrap();
+    let data_dir = TestDataDir::new();
+    let server = PrivatePostgres::start(&data_dir.settings()).await.unwrap();
+    let command = PrivatePostgres::attach_or_start(&data_dir.settings()).await.unwrap();
     server.stop().await.unwrap();
     assert!(!works(&command).await);
 }
 
 #[tokio::test]
 async fn a_command_does_not_take_the_cluster_away_from_another() {
-    let place = Place::new();
-    let mut first = Process::start("command", &place.folder());
-    let second = PrivatePostgres::attach_or_start(&place.settings()).await.unwrap();
+    let data_dir = TestDataDir::new();
+    let mut first = Process::start("command", &data_dir.path());
+    let second = PrivatePostgres::attach_or_start(&data_dir.settings()).await.unwrap();
     first.release();
-    place.until_owner_is("stopping").await;
+    data_dir.until_owner_is("stopping").await;
     assert!(works(&second).await);
     // A third comes too late for this cluster, and gets the next.
-    let settings = place.settings();
+    let settings = data_dir.settings();
     let third = tokio::spawn(async move { PrivatePostgres::attach_or_start(&settings).await });
     assert!(works(&second).await);
     second.stop().await.unwrap();
@@ -641,8 +641,8 @@ async fn a_command_does_not_take_the_cluster_away_from_another() {
 
 #[test]
 fn many_commands_at_the_same_time_all_work() {
-    let place = Place::new();
-    let commands: Vec<_> = (0..5).map(|_| Process::spawn("command", &place.folder())).collect();
+    let data_dir = TestDataDir::new();
+    let commands: Vec<_> = (0..5).map(|_| Process::spawn("command", &data_dir.path())).collect();
     let threads: Vec<_> = commands
         .into_iter()
         .map(|mut command| {
@@ -659,51 +659,51 @@ fn many_commands_at_the_same_time_all_work() {
 
 #[tokio::test]
 async fn a_server_waits_for_a_command_that_is_at_work() {
-    let place = Place::new();
-    let command = Process::start("command", &place.folder());
-    let settings = place.settings();
+    let data_dir = TestDataDir::new();
+    let command = Process::start("command", &data_dir.path());
+    let settings = data_dir.settings();
     let server = tokio::spawn(async move { PrivatePostgres::start(&settings).await });
-    let other = PrivatePostgres::attach_or_start(&place.settings()).await.unwrap();
+    let other = PrivatePostgres::attach_or_start(&data_dir.settings()).await.unwrap();
     other.stop().await.unwrap();
     assert!(!server.is_finished());
     command.stop();
     server.await.unwrap().unwrap().stop().await.unwrap();
 }
 
-// What is refused, and what is said
+// Errors
 
 #[tokio::test]
-async fn a_folder_in_other_use_is_refused_and_left_alone() {
-    let place = Place::new();
-    fs::create_dir(place.folder()).unwrap();
-    fs::write(place.folder().join("thesis.txt"), "years of work").unwrap();
-    let error = PrivatePostgres::start(&place.settings()).await.err().unwrap();
+async fn a_directory_with_other_files_is_an_error_and_not_changed() {
+    let data_dir = TestDataDir::new();
+    fs::create_dir(data_dir.path()).unwrap();
+    fs::write(data_dir.path().join("thesis.txt"), "years of work").unwrap();
+    let error = PrivatePostgres::start(&data_dir.settings()).await.err().unwrap();
     assert!(matches!(error, Error::NotOurs(_)), "{error}");
     let left: Vec<_> =
-        fs::read_dir(place.folder()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        fs::read_dir(data_dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left, ["thesis.txt"]);
 }
 
 #[tokio::test]
-async fn a_cluster_of_another_version_or_none_is_refused_and_left_alone() {
-    let place = Place::new();
-    PrivatePostgres::start(&place.settings()).await.unwrap().stop().await.unwrap();
-    fs::write(place.cluster().join("PG_VERSION"), "8\n").unwrap();
-    let text = PrivatePostgres::start(&place.settings()).await.err().unwrap().to_string();
+async fn a_cluster_of_another_version_or_none_is_an_error_and_not_changed() {
+    let data_dir = TestDataDir::new();
+    PrivatePostgres::start(&data_dir.settings()).await.unwrap().stop().await.unwrap();
+    fs::write(data_dir.cluster().join("PG_VERSION"), "8\n").unwrap();
+    let text = PrivatePostgres::start(&data_dir.settings()).await.err().unwrap().to_string();
     assert!(text.contains("is of Postgres 8, but only version"), "{text}");
 
-    fs::remove_file(place.cluster().join("PG_VERSION")).unwrap();
-    let error = PrivatePostgres::start(&place.settings()).await.err().unwrap();
+    fs::remove_file(data_dir.cluster().join("PG_VERSION")).unwrap();
+    let error = PrivatePostgres::start(&data_dir.settings()).await.err().unwrap();
     assert!(matches!(error, Error::NotOurs(_)), "{error}");
-    assert!(place.cluster().join("base").exists());
+    assert!(data_dir.cluster().join("base").exists());
 }
 
 #[tokio::test]
 async fn a_start_that_fails_shows_the_end_of_the_log_in_one_line() {
-    let place = Place::new();
-    PrivatePostgres::start(&place.settings()).await.unwrap().stop().await.unwrap();
-    place.configure("nonsense = 1");
-    let text = PrivatePostgres::start(&place.settings()).await.err().unwrap().to_string();
+    let data_dir = TestDataDir::new();
+    PrivatePostgres::start(&data_dir.settings()).await.unwrap().stop().await.unwrap();
+    data_dir.configure("nonsense = 1");
+    let text = PrivatePostgres::start(&data_dir.settings()).await.err().unwrap().to_string();
     assert!(
         text.contains("unrecognized configuration parameter \"nonsense\"") && !text.contains('\n'),
         "{text}"
@@ -711,14 +711,14 @@ async fn a_start_that_fails_shows_the_end_of_the_log_in_one_line() {
 }
 
 #[tokio::test]
-async fn a_folder_that_the_user_of_postgres_cannot_reach_is_named() {
+async fn a_directory_that_the_user_of_postgres_cannot_reach_is_named() {
     if !geteuid().is_root() {
         return;
     }
-    let place = Place::new();
-    fs::set_permissions(&place.0, Permissions::from_mode(0o700)).unwrap();
-    let text = PrivatePostgres::start(&place.settings()).await.err().unwrap().to_string();
-    assert!(text.contains(&format!("run `chmod o+x {}`", place.0.path().display())), "{text}");
+    let data_dir = TestDataDir::new();
+    fs::set_permissions(&data_dir.0, Permissions::from_mode(0o700)).unwrap();
+    let text = PrivatePostgres::start(&data_dir.settings()).await.err().unwrap().to_string();
+    assert!(text.contains(&format!("run `chmod o+x {}`", data_dir.0.path().display())), "{text}");
 }
 
 // Throw-away clusters
@@ -730,11 +730,11 @@ async fn a_throw_away_cluster_is_not_durable_and_leaves_nothing() {
         assert_eq!(setting(&postgres, name).await, "off", "{name}");
     }
     assert_eq!(setting(&postgres, "max_connections").await, "300");
-    let folder = postgres.data_dir().to_owned();
-    let all = family(postmaster(&folder.join("postgres/data")));
+    let directory = postgres.data_dir().to_owned();
+    let all = family(postmaster(&directory.join("postgres/data")));
     postgres.stop().await.unwrap();
-    assert!(!folder.exists());
-    until_gone(&all).await;
+    assert!(!directory.exists());
+    until_ended(&all).await;
 }
 
 #[test]
@@ -742,29 +742,30 @@ fn a_throw_away_cluster_outlives_the_runtime_that_started_it() {
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let postgres = runtime().block_on(PrivatePostgres::start_throw_away()).unwrap();
     assert!(runtime().block_on(works(&postgres)));
-    let folder = postgres.data_dir().to_owned();
+    let directory = postgres.data_dir().to_owned();
     runtime().block_on(postgres.stop()).unwrap();
-    assert!(!folder.exists());
+    assert!(!directory.exists());
 }
 
 #[tokio::test]
-async fn throw_away_clusters_go_with_their_processes() {
+async fn throw_away_clusters_end_with_their_processes() {
     let mut processes: Vec<_> = (0..3).map(|_| Process::spawn("throw-away", Path::new(""))).collect();
-    let folders: Vec<PathBuf> = processes.iter_mut().map(|process| process.line("ready ").into()).collect();
+    let directories: Vec<PathBuf> =
+        processes.iter_mut().map(|process| process.line("ready ").into()).collect();
     let all: Vec<_> = processes.iter().flat_map(|process| descendants(process.pid())).collect();
     let last = processes.pop().unwrap();
     for process in processes {
         process.kill();
     }
     last.stop();
-    until_gone(&all).await;
-    for folder in folders {
-        assert!(!folder.exists(), "{}", folder.display());
+    until_ended(&all).await;
+    for directory in directories {
+        assert!(!directory.exists(), "{}", directory.display());
     }
 }
 
 #[tokio::test]
-async fn a_throw_away_cluster_goes_while_it_is_being_made() {
+async fn a_throw_away_cluster_ends_while_it_is_being_created() {
     let process = Process::spawn("throw-away", Path::new(""));
     let mut left = Vec::new();
     until("initdb is at work", async || {
@@ -775,9 +776,9 @@ async fn a_throw_away_cluster_goes_while_it_is_being_made() {
     let output = Command::new("ps").args(["-o", "args=", "-p", &left[0].to_string()]).output().unwrap();
     let arguments = String::from_utf8(output.stdout).unwrap();
     let home = arguments.split_whitespace().find(|word| word.ends_with("/postgres")).unwrap();
-    let folder = Path::new(home).parent().unwrap();
-    assert!(folder.exists());
+    let directory = Path::new(home).parent().unwrap();
+    assert!(directory.exists());
     process.kill();
-    until_gone(&left).await;
-    assert!(!folder.exists(), "{}", folder.display());
+    until_ended(&left).await;
+    assert!(!directory.exists(), "{}", directory.display());
 }

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 /// Nobody is refused for guessing or for calling often, or soon nothing else would be tried.
-const FLAGS: [&str; 2] = ["--unknown-key-limit-per-minute=4294967295", "--prod-limit-per-minute=4294967295"];
+const FLAGS: [&str; 2] = ["--invalid-key-limit-per-minute=4294967295", "--prod-limit-per-minute=4294967295"];
 
 /// A server in demo mode, without connections.
 pub struct Server {

@@ -6,13 +6,13 @@ use serde_json::json;
 use super::output::Output;
 use crate::config;
 
-/// Settings.
+/// Check settings
 #[derive(Subcommand)]
 pub(super) enum Config {
     Check(Box<Check>),
 }
 
-/// Check the settings that `serve` would start with, and start nothing.
+/// Check the settings of `serve` without starting it
 #[derive(Args)]
 pub(super) struct Check {
     #[command(flatten)]

@@ -1,34 +1,37 @@
-//! The question before what cannot be undone.
+//! The confirmation of an action that cannot be undone.
+//!
+//! `--yes` has no environment variable, unlike settings: one left in the environment of a service would confirm every
+//! deletion.
 
 use std::io::{IsTerminal, Write, stderr, stdin};
 
 use anyhow::bail;
-use clap::builder::BoolishValueParser;
-use clap::{ArgAction, Args};
+use clap::Args;
 
 #[derive(Args)]
 pub(super) struct Confirm {
-    /// Do it without asking.
-    #[arg(long, env = "CUSTOMER_MATCH_YES", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
+    /// Confirm without a prompt
+    #[arg(long)]
     yes: bool,
 }
 
 impl Confirm {
-    /// Fails at once where nobody could be asked: before a database is opened for nothing.
+    /// Fails without a terminal to prompt on. Called before the database is opened, which may start one.
     pub(super) fn ensure_possible(&self) -> anyhow::Result<()> {
         if !self.yes && !stdin().is_terminal() {
-            bail!("this cannot be undone and there is no terminal to ask on: say --yes to do it");
+            bail!(
+                "this cannot be undone, and there is no terminal for a confirmation: pass --yes to confirm"
+            );
         }
         Ok(())
     }
 
-    /// Whether [`Self::ask`] will ask.
-    pub(super) fn will_ask(&self) -> bool {
+    pub(super) fn needs_prompt(&self) -> bool {
         !self.yes
     }
 
-    /// Asks on the terminal; anything but a yes ends the subcommand with nothing done.
-    pub(super) fn ask(&self, question: &str) -> anyhow::Result<()> {
+    /// Prompts on the terminal unless `--yes` was given. Any answer but yes is an error.
+    pub(super) fn prompt(&self, question: &str) -> anyhow::Result<()> {
         if self.yes {
             return Ok(());
         }
@@ -37,7 +40,7 @@ impl Confirm {
         let mut answer = String::new();
         stdin().read_line(&mut answer)?;
         if !["y", "yes"].contains(&answer.trim().to_lowercase().as_str()) {
-            bail!("nothing was done");
+            bail!("not confirmed: nothing was changed");
         }
         Ok(())
     }

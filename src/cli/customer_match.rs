@@ -8,17 +8,17 @@ use crate::db::dry_run::DryRun;
 use crate::group_commit::GroupCommit;
 use crate::import::matches::{self, Target};
 
-/// Relations of two customers.
+/// Manage relations of two customers
 #[derive(Subcommand)]
 pub(super) enum CustomerMatch {
     Import(Import),
 }
 
-/// Match customers from a CSV file, by the rules of the endpoint.
+/// Match customers from a CSV file, by the rules of the endpoint
 ///
-/// Columns, in any order: managerCuRefNo, customerCuRefNo, customerEmail, notice; managerCuRefNo must be there, and one of
-/// the next two. A blank notice keeps the one that is there. A row that cannot be taken is reported with its line and does
-/// not hinder the others; the exit status is then 1.
+/// Columns, in any order: managerCuRefNo, customerCuRefNo, customerEmail, notice; managerCuRefNo is required, and one of the
+/// next two. A blank notice keeps the stored one. An invalid row is reported with its line number, and the other rows are
+/// imported; the exit status is then 1.
 #[derive(Args)]
 pub(super) struct Import {
     #[command(flatten)]
@@ -40,7 +40,7 @@ impl Import {
                 let target = if dry_run {
                     Target::DryRun(DryRun::open(pool).await?)
                 } else {
-                    Target::GroupCommit(GroupCommit::start(&db::writer_options(pool)))
+                    Target::GroupCommit(GroupCommit::start(&db::connect_options(pool)))
                 };
                 matches::import(target, organisation, rows, summary, bar).await
             })

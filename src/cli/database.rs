@@ -1,34 +1,33 @@
-//! Which Postgres a subcommand works on: the one of `DATABASE_URL`, or the private one.
+//! Opens the database of a subcommand: that of the database URL, or the private Postgres without one.
 
 use std::io;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use backon::{ExponentialBuilder, Retryable};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection, PgPool};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, timeout};
 
 pub(super) use crate::config::Database as DatabaseArgs;
 use crate::db::{self, migration};
 use crate::private_postgres::{PrivatePostgres, Settings};
 
-/// What an import has under way at once needs no more beside the writer's own.
-const ONE_OFF_CONNECTIONS: u32 = 16;
-/// How long one attempt to reach the database may take, where nothing answers at all.
+/// Enough for the concurrent statements of an import, beside the connections of its writers.
+const ONE_SHOT_CONNECTIONS: u32 = 16;
+/// Client-side timeout of one attempt, as a broken network may never deliver an error.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// Between the first two attempts; it doubles with each, up to [`MAX_PAUSE`].
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const MAX_PAUSE: Duration = Duration::from_secs(2);
+const MIN_RETRY_DELAY: Duration = Duration::from_millis(100);
+const MAX_RETRY_DELAY: Duration = Duration::from_secs(2);
 
-/// A database, ready for connections.
 pub(super) struct Database {
     pub(super) options: PgConnectOptions,
-    /// Present when it is ours: whoever opened it closes it.
+    /// Present if this process started or shares it; [`close`](Self::close) releases it.
     pub(super) private: Option<PrivatePostgres>,
 }
 
 impl DatabaseArgs {
-    /// For the server: the private Postgres is its own as long as it runs.
+    /// For the server, which becomes the owner of the private Postgres.
     pub(super) async fn open_for_serving(&self) -> anyhow::Result<Database> {
         match self.connect_options()? {
             Some(options) => Ok(Database { options, private: None }),
@@ -36,7 +35,7 @@ impl DatabaseArgs {
         }
     }
 
-    /// For a one-off subcommand: the private Postgres may belong to a server that runs.
+    /// For a one-shot subcommand, which may share the private Postgres of a running server.
     pub(super) async fn open(&self) -> anyhow::Result<Database> {
         match self.connect_options()? {
             Some(options) => Ok(Database { options, private: None }),
@@ -56,32 +55,29 @@ impl From<PrivatePostgres> for Database {
 }
 
 impl Database {
-    /// Waits until the database can be reached, with a line in the log for each attempt that fails. What waiting does not
-    /// mend, a wrong password say, is an error at once.
-    pub(super) async fn wait(&self, longest: Duration) -> anyhow::Result<()> {
-        let deadline = Instant::now() + longest;
-        let mut pause = FIRST_PAUSE;
-        loop {
-            let attempt = timeout(CONNECT_TIMEOUT, PgConnection::connect_with(&self.options)).await;
-            let error = match attempt.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()))
-            {
-                Ok(connection) => {
-                    let _ = connection.close().await;
-                    return Ok(());
-                }
-                Err(error) => error,
-            };
-            if !db::is_transient(&error) || Instant::now() + pause > deadline {
-                return Err(error).context("the database cannot be reached");
-            }
-            tracing::warn!(%error, "waiting for the database");
-            sleep(pause).await;
-            pause = MAX_PAUSE.min(pause * 2);
-        }
+    /// Retries until a connection succeeds, for at most `max_wait`. An error that waiting cannot solve, such as a wrong
+    /// password, is returned at once.
+    pub(super) async fn wait(&self, max_wait: Duration) -> anyhow::Result<()> {
+        let deadline = Instant::now() + max_wait;
+        let connect = async || {
+            let connecting = timeout(CONNECT_TIMEOUT, PgConnection::connect_with(&self.options)).await;
+            let connection = connecting.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+            let _ = connection.close().await;
+            sqlx::Result::Ok(())
+        };
+        let backoff =
+            ExponentialBuilder::new().with_min_delay(MIN_RETRY_DELAY).with_max_delay(MAX_RETRY_DELAY);
+        connect
+            .retry(backoff.without_max_times())
+            .when(db::is_transient)
+            .adjust(|_, delay| delay.filter(|delay| Instant::now() + *delay <= deadline))
+            .notify(|error, _| tracing::warn!(%error, "waiting for the database"))
+            .await
+            .context("the database cannot be reached")
     }
 
-    /// Migrates a private Postgres, which is ours to keep current. Anybody else's is refused while migrations are
-    /// pending, unless the command line asks for them.
+    /// Migrates a private Postgres, as no one else does. With a database URL, pending migrations are an error unless `migrate`
+    /// is set: other versions of the server may use that database.
     pub(super) async fn ensure_current(&self, migrate: bool) -> anyhow::Result<()> {
         if self.private.is_some() || migrate {
             return self.migrate().await;
@@ -103,7 +99,7 @@ impl Database {
         db::pool(self.options.clone(), max_connections)
     }
 
-    /// Stops the private Postgres if this process started it.
+    /// Stops the private Postgres if this process owns it.
     pub(super) async fn close(self) -> anyhow::Result<()> {
         if let Some(private) = self.private {
             private.stop().await?;
@@ -112,7 +108,7 @@ impl Database {
     }
 }
 
-/// Runs a one-off subcommand's work on a current database and closes everything behind it.
+/// Runs a one-shot subcommand on a migrated database, and closes the database.
 pub(super) async fn with_pool<T>(
     args: &DatabaseArgs,
     work: impl AsyncFnOnce(&PgPool) -> anyhow::Result<T>,
@@ -120,7 +116,7 @@ pub(super) async fn with_pool<T>(
     let database = args.open().await?;
     let result = async {
         database.ensure_current(false).await?;
-        let pool = database.pool(ONE_OFF_CONNECTIONS);
+        let pool = database.pool(ONE_SHOT_CONNECTIONS);
         let result = work(&pool).await;
         pool.close().await;
         result

@@ -15,11 +15,11 @@ use tokio_util::either::Either;
 
 use super::local_tls;
 use super::output::Output;
-use crate::config::{Address, Listen, Tls};
+use crate::config::{Listen, ListenAddress, Tls};
 
 const TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Ask a running server on this machine whether it is ready; exit code 0 when it is.
+/// Ask a server on this machine whether it is ready; the exit status is 0 if it is
 #[derive(Args)]
 pub(super) struct Healthcheck {
     #[command(flatten)]
@@ -34,21 +34,20 @@ impl Healthcheck {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let address = reachable(self.listen.address);
         let url = format!("{}://{address}/readyz", self.tls.scheme());
-        let (status, body) = tokio::time::timeout(TIMEOUT, ask(&address, self.tls.is_on()))
+        let (status, body) = tokio::time::timeout(TIMEOUT, get_readyz(&address, self.tls.is_on()))
             .await
-            .with_context(|| format!("no answer from {url} within {} s", TIMEOUT.as_secs()))?
-            .with_context(|| format!("no answer from {url}"))?;
+            .with_context(|| format!("no response from {url} within {} s", TIMEOUT.as_secs()))?
+            .with_context(|| format!("no response from {url}"))?;
         if status != 200 {
             let body: Value = serde_json::from_slice(&body).unwrap_or_default();
-            let reason = body["error"]["description"].as_str().unwrap_or("nothing that is understood");
+            let reason = body["error"]["description"].as_str().unwrap_or("no readable reason");
             bail!("not ready: {url} answered {status}: {reason}");
         }
         self.output.print(&json!({ "ready": true }), || "ready".into())
     }
 }
 
-/// Status and body of `/readyz`.
-async fn ask(address: &Address, tls: bool) -> anyhow::Result<(u16, Bytes)> {
+async fn get_readyz(address: &ListenAddress, tls: bool) -> anyhow::Result<(u16, Bytes)> {
     let stream = TcpStream::connect((address.host.as_str(), address.port)).await?;
     let stream = if tls { Either::Right(local_tls::connect(stream).await?) } else { Either::Left(stream) };
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
@@ -59,12 +58,12 @@ async fn ask(address: &Address, tls: bool) -> anyhow::Result<(u16, Bytes)> {
     Ok((status, response.into_body().collect().await?.to_bytes()))
 }
 
-/// A server that listens on every address is asked on the loopback one.
-fn reachable(Address { host, port }: Address) -> Address {
+/// Replaces the unspecified address, on which a server listens on all interfaces, by the loopback address.
+fn reachable(ListenAddress { host, port }: ListenAddress) -> ListenAddress {
     let host = match host.parse() {
         Ok(IpAddr::V4(Ipv4Addr::UNSPECIFIED)) => Ipv4Addr::LOCALHOST.to_string(),
         Ok(IpAddr::V6(Ipv6Addr::UNSPECIFIED)) => Ipv6Addr::LOCALHOST.to_string(),
         _ => host,
     };
-    Address { host, port }
+    ListenAddress { host, port }
 }

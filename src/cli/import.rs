@@ -1,12 +1,11 @@
-//! What the importing subcommands share: the file, and what is told while it is read and at the end.
+//! The common part of the import subcommands: opening the file, progress, and the summary.
 
 use std::fs;
 use std::io::{self, Read, Write, stderr};
 use std::path::PathBuf;
 
 use anyhow::{Context, anyhow, bail};
-use clap::builder::BoolishValueParser;
-use clap::{ArgAction, Args};
+use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use sqlx::PgPool;
@@ -21,14 +20,14 @@ use crate::import::{Changes, ImportError, Observer, Summary};
 
 #[derive(Args)]
 pub(super) struct ImportArgs {
-    /// CSV with a header, in UTF-8; - reads the standard input.
+    /// CSV file with a header, in UTF-8; - reads standard input
     #[arg(value_name = "FILE.csv")]
     file: PathBuf,
-    /// Whose customers.
+    /// Organisation of the customers
     #[arg(long, value_name = "ID", env = "CUSTOMER_MATCH_ORGANISATION")]
     organisation: i64,
-    /// Report the same and write nothing.
-    #[arg(long, env = "CUSTOMER_MATCH_DRY_RUN", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
+    /// Report what the import would do, and write nothing
+    #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
     database: DatabaseArgs,
@@ -36,7 +35,6 @@ pub(super) struct ImportArgs {
     output: Output,
 }
 
-/// What an import works with.
 pub(super) struct Import<'a, T> {
     pub(super) pool: &'a PgPool,
     pub(super) organisation: i64,
@@ -46,14 +44,14 @@ pub(super) struct Import<'a, T> {
 }
 
 impl ImportArgs {
-    /// Runs `work` on the file's rows and says what became of them: refused rows on stderr at once, the summary on stdout
-    /// at the end, also of a file that could only be read in part.
+    /// Runs `work` on the rows of the file. Prints rejected rows to stderr at once and the summary to stdout at the end, also
+    /// after an error in the middle of the file.
     pub(super) async fn run<T: Record, C: Changes>(
         self,
         work: impl AsyncFnOnce(Import<'_, T>, &mut Summary<C>) -> Result<(), ImportError>,
     ) -> anyhow::Result<()> {
         let name = self.file.display();
-        // Before the database is opened, perhaps started: a wrong file is told at once.
+        // Before the database, which may have to start: a wrong file is reported at once.
         let (input, size) =
             self.open().with_context(|| format!("{name} cannot be read")).map_err(UsageError)?;
         let file = File::open(input).map_err(|error| UsageError(anyhow!(error).context(name.to_string())))?;
@@ -74,7 +72,7 @@ impl ImportArgs {
                 let done = if self.dry_run {
                     ""
                 } else {
-                    ", which are in: run again, mended if need be, it goes on behind them"
+                    ", which are stored: correct the file if necessary and run the import again, it continues after them"
                 };
                 format!("{name}: the import stopped after {} row(s){done}", summary.rows)
             })
@@ -116,13 +114,12 @@ impl ImportArgs {
     }
 }
 
-/// How far the file is, on a terminal; nothing at all anywhere else. Refused rows are printed in any case.
+/// A progress bar, on a terminal only. Rejected rows are printed in any case.
 pub(super) struct Bar(ProgressBar);
 
 impl Bar {
-    /// With the size of the file, if it has one.
     fn new(size: Option<u64>) -> Self {
-        // Hides itself where stderr is no terminal.
+        // Hidden unless stderr is a terminal.
         let bar = match size {
             Some(size) => ProgressBar::new(size),
             None => ProgressBar::new_spinner(),
@@ -144,8 +141,7 @@ impl Bar {
 
 impl Observer for Bar {
     fn refused(&mut self, line: u64, reason: &str) {
-        // Not `eprintln!`, which panics where nobody reads: the good rows go in all the same, and the summary says how many
-        // were refused.
+        // Not `eprintln!`, which panics if stderr is closed: valid rows are imported all the same.
         let _ = self.0.suspend(|| writeln!(stderr(), "line {line}: {reason}"));
     }
 

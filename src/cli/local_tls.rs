@@ -11,7 +11,7 @@ use tokio_rustls::rustls::crypto::{CryptoProvider, ring, verify_tls12_signature,
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio_rustls::rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 
-/// Only for what is no secret and does no harm when it is made up: whoever answers is believed.
+/// Does not authenticate the server: use it only for data that is neither secret nor trusted.
 pub(super) async fn connect(stream: TcpStream) -> anyhow::Result<TlsStream<TcpStream>> {
     let provider = Arc::new(ring::default_provider());
     let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
@@ -19,12 +19,12 @@ pub(super) async fn connect(stream: TcpStream) -> anyhow::Result<TlsStream<TcpSt
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(AnyName(provider)))
         .with_no_client_auth();
-    let nobody = ServerName::from(std::net::IpAddr::from(Ipv4Addr::LOCALHOST));
-    Ok(TlsConnector::from(Arc::new(config)).connect(nobody, stream).await?)
+    let name = ServerName::from(std::net::IpAddr::from(Ipv4Addr::LOCALHOST));
+    Ok(TlsConnector::from(Arc::new(config)).connect(name, stream).await?)
 }
 
-/// Takes every certificate: it is made out to the name that the world knows the server by, not to an address of this
-/// machine, and may have a root that this machine does not know. That the server has its key is checked.
+/// Accepts any certificate. It is issued for the public name of the server, not for the loopback address, and its root may be
+/// unknown here. The signature of the handshake is still verified.
 #[derive(Debug)]
 struct AnyName(Arc<CryptoProvider>);
 

@@ -5,7 +5,7 @@ use clap::Args;
 use super::database::DatabaseArgs;
 use super::output::Output;
 
-/// Apply pending migrations. May run on many machines at once.
+/// Apply pending migrations; safe on several machines at once
 #[derive(Args)]
 pub(super) struct Migrate {
     #[command(flatten)]

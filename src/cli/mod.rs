@@ -1,6 +1,7 @@
-//! The command line: one file a subcommand, its arguments and what it does.
+//! The command line: one file a subcommand, with its arguments and what it does.
 //!
-//! Every option is also a variable of the environment, named in `--help`.
+//! Settings, `--organisation` and `--format` are environment variables too. Arguments of one-shot subcommands are not, so that
+//! no value left in an environment decides what a command does.
 
 mod config;
 mod confirm;
@@ -23,11 +24,11 @@ use std::process::ExitCode;
 use clap::{Command as Grammar, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::config::{ConfigError, Log};
-use crate::log;
+use crate::telemetry;
 
 /// An HTTP server for the customer relation of BizKitHub's API.
 ///
-/// Without a subcommand it serves. Without a database URL it starts and keeps a private Postgres of its own.
+/// Without a subcommand it serves. Without a database URL it runs a private Postgres.
 #[derive(Parser)]
 #[command(version, args_conflicts_with_subcommands = true)]
 pub struct Cli {
@@ -59,8 +60,7 @@ enum Command {
 }
 
 impl Cli {
-    /// Reads the command line, and from the environment what is not on it. Ends the process with help or an error if that is
-    /// what there is to say.
+    /// Parses the command line and the environment. Prints help or a usage error and exits if that is the result.
     pub fn read() -> Self {
         let mut grammar = without_empty_variables(Self::command());
         let read = grammar.try_get_matches_from_mut(std::env::args_os());
@@ -68,9 +68,9 @@ impl Cli {
             .unwrap_or_else(|error| error.format(&mut grammar).exit())
     }
 
-    /// Does what the command line says; the error is one line for whoever typed it.
+    /// Runs the subcommand. The error is one line for the operator.
     pub async fn run(self) -> anyhow::Result<()> {
-        let _written_at_the_end = log::start(&self.log)?;
+        let _flush = telemetry::init(&self.log)?;
         match self.command.unwrap_or(Command::Serve(self.serve)) {
             Command::Serve(command) => command.run().await,
             Command::Migrate(command) => command.run().await,
@@ -85,7 +85,7 @@ impl Cli {
     }
 }
 
-/// An empty variable is how many a tool unsets one.
+/// Treats empty variables as unset: many tools unset a variable by emptying it.
 fn without_empty_variables(grammar: Grammar) -> Grammar {
     let is_empty = |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
     let grammar =
@@ -93,12 +93,12 @@ fn without_empty_variables(grammar: Grammar) -> Grammar {
     grammar.mut_subcommands(without_empty_variables)
 }
 
-/// What was typed cannot be meant, which clap could not know: a file that is not there, say. Nothing was done.
+/// A usage error that clap cannot detect, such as a file that does not exist. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 #[error("{0:#}")]
 struct UsageError(anyhow::Error);
 
-/// The exit status for an error: that of clap for usage, else 1.
+/// 2 for a usage error, as clap's, else 1.
 pub fn exit_code(error: &anyhow::Error) -> ExitCode {
     let usage = error.is::<UsageError>() || error.is::<ConfigError>();
     if usage { ExitCode::from(2) } else { ExitCode::FAILURE }

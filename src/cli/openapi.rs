@@ -6,7 +6,7 @@ use clap::Args;
 
 use crate::http;
 
-/// Print the OpenAPI document of the API.
+/// Print the OpenAPI document of the API
 #[derive(Args)]
 pub(super) struct OpenApi;
 

@@ -9,17 +9,17 @@ use super::output::{Output, table};
 use crate::db::organisation;
 use crate::domain::ProfileText;
 
-/// Organisations: the owners of keys and customers.
+/// Manage organisations, which own keys and customers
 #[derive(Subcommand)]
 pub(super) enum Organisation {
     Create(Create),
     List(List),
 }
 
-/// Create an organisation.
+/// Create an organisation
 #[derive(Args)]
 pub(super) struct Create {
-    /// A name for people, unique on this server.
+    /// Name of the organisation; unique
     name: ProfileText,
     #[command(flatten)]
     database: DatabaseArgs,
@@ -27,7 +27,7 @@ pub(super) struct Create {
     output: Output,
 }
 
-/// List all organisations.
+/// List all organisations
 #[derive(Args)]
 pub(super) struct List {
     #[command(flatten)]

@@ -1,4 +1,4 @@
-//! What subcommands print: for people by default, one JSON document for machines.
+//! The result of a subcommand: text by default, or one JSON document.
 
 use std::io::{Write, stdout};
 
@@ -10,7 +10,7 @@ use serde::Serialize;
 
 #[derive(Args)]
 pub(super) struct Output {
-    /// How to print the result.
+    /// Format of the result
     #[arg(long, value_enum, default_value_t = Format::Text, env = "CUSTOMER_MATCH_FORMAT")]
     format: Format,
 }
@@ -22,18 +22,17 @@ enum Format {
 }
 
 impl Output {
-    /// Prints `value` as JSON, or `text` for people.
     pub(super) fn print(&self, value: &impl Serialize, text: impl FnOnce() -> String) -> anyhow::Result<()> {
         let text = match self.format {
             Format::Json => serde_json::to_string(value)?,
             Format::Text => text(),
         };
-        // Not `println!`, which panics where nobody reads.
+        // Not `println!`, which panics if stdout is closed.
         writeln!(stdout(), "{text}").context("done, but the result could not be printed")
     }
 }
 
-/// Columns under a header, aligned.
+/// Formats aligned columns under a header.
 pub(super) fn table<const N: usize>(
     header: [&str; N],
     rows: impl IntoIterator<Item = [String; N]>,

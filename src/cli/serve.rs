@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::database::Database;
 use crate::app::App;
-use crate::config::{Address, Config, Tls};
+use crate::config::{Config, ListenAddress, Tls};
 use crate::demo;
 use crate::domain::ApiKey;
 use crate::server::{self, Certificate};
@@ -75,7 +75,7 @@ impl Serve {
     }
 }
 
-async fn listen(address: &Address, flag: &str) -> anyhow::Result<TcpListener> {
+async fn listen(address: &ListenAddress, flag: &str) -> anyhow::Result<TcpListener> {
     TcpListener::bind((address.host.as_str(), address.port))
         .await
         .with_context(|| format!("cannot listen on {address}; {flag} chooses another address"))

@@ -1,4 +1,4 @@
-//! Which web front ends may call.
+//! The origins of web front ends that may call the API.
 
 use std::str::FromStr;
 
@@ -6,10 +6,9 @@ use axum::http::HeaderValue;
 use axum::http::uri::Authority;
 use clap::Args;
 
-/// See the fields.
 #[derive(Args, Debug, Clone)]
 pub struct Cors {
-    /// Origin of a web front end that may call, such as https://app.example; repeat it for more. [default: any]
+    /// Origin of a web front end that may call, such as https://app.example; repeat for more [default: any]
     #[arg(
         id = "cors-origin",
         long,
@@ -21,14 +20,14 @@ pub struct Cors {
 }
 
 impl Cors {
-    /// Those that may call, none of them twice as a browser would send it; `None` for any.
+    /// The allowed origins; `None` for any.
     pub fn origins(&self) -> Option<Vec<HeaderValue>> {
         let given = || self.origins.iter().map(|Origin(origin)| origin.clone()).collect();
         (!self.origins.is_empty()).then(given)
     }
 }
 
-/// Scheme, host and port as browsers write them (RFC 6454, 6.2), for they are compared as text.
+/// An origin as browsers serialise it (RFC 6454, 6.2), because it is compared with their header as text.
 #[derive(Debug, Clone)]
 struct Origin(HeaderValue);
 
@@ -90,7 +89,7 @@ mod tests {
     #[case("https://app.example:99999")]
     #[case("https://app.example:08443")]
     #[case("https://*.example, https://a b")]
-    fn refuses(#[case] text: &str) {
+    fn rejects(#[case] text: &str) {
         assert!(text.parse::<Origin>().is_err());
     }
 }

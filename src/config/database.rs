@@ -1,4 +1,4 @@
-//! Which Postgres is used.
+//! The database: a Postgres by its URL, or the private one.
 
 use std::convert::Infallible;
 use std::path::PathBuf;
@@ -10,24 +10,22 @@ use sqlx::postgres::PgConnectOptions;
 
 use super::{ConfigError, require, variable};
 
-/// How the URL of a Postgres begins; the driver takes any scheme.
+/// Checked here, as the driver accepts any scheme.
 const SCHEMES: [&str; 2] = ["postgres://", "postgresql://"];
 
-/// See the fields.
 #[derive(Args, Debug, Clone)]
 pub struct Database {
-    /// Postgres to use, as postgres://USER:PASSWORD@HOST/DATABASE; also read from DATABASE_URL. Without it a private
-    /// Postgres is used.
+    /// Database URL, as postgres://USER:PASSWORD@HOST/DATABASE; also read from DATABASE_URL [default: a private Postgres]
     #[arg(long = "database-url", value_name = "URL", env = "CUSTOMER_MATCH_DATABASE_URL", hide_env_values = true,
           value_parser = secret)]
     url: Option<SecretString>,
-    /// File with the database URL in it.
+    /// File that contains the database URL
     #[arg(long = "database-url-file", value_name = "FILE", env = "CUSTOMER_MATCH_DATABASE_URL_FILE")]
     url_file: Option<PathBuf>,
-    /// Folder of the private Postgres [default: the platform's data folder].
+    /// Directory of the private Postgres [default: the data directory of the platform]
     #[arg(long, value_name = "DIR", env = "CUSTOMER_MATCH_DATA_DIR")]
     pub data_dir: Option<PathBuf>,
-    /// Folder with the programs of Postgres, initdb among them, for the private one [default: searched for].
+    /// Directory of the binaries of the private Postgres, such as initdb [default: searched for]
     #[arg(long, value_name = "DIR", env = "CUSTOMER_MATCH_POSTGRES_BIN_DIR")]
     pub postgres_bin_dir: Option<PathBuf>,
 }
@@ -37,16 +35,16 @@ fn secret(text: &str) -> Result<SecretString, Infallible> {
 }
 
 impl Database {
-    /// How to connect to the Postgres that is named; `None` for the private one.
+    /// The options of the database URL; `None` for the private Postgres.
     pub fn connect_options(&self) -> Result<Option<PgConnectOptions>, ConfigError> {
         let Some(url) = self.url()? else { return Ok(None) };
         require(self.data_dir.is_none(), || {
-            "--data-dir is for the private Postgres, and a database URL names another: leave out one of them"
+            "--data-dir is for the private Postgres, and a database URL names another one: give one of them"
                 .into()
         })?;
         let url = url.expose_secret();
         let is_postgres = SCHEMES.iter().any(|scheme| url.starts_with(scheme));
-        // The cause is left out: it may quote the URL, which holds a password.
+        // Without the cause, which may quote the URL and so a password.
         let options = PgConnectOptions::from_str(url).ok().filter(|_| is_postgres);
         let form = "the database URL is not of the form postgres://USER:PASSWORD@HOST/DATABASE";
         options.map(Some).ok_or_else(|| ConfigError::new(form))

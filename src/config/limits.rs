@@ -1,45 +1,43 @@
-//! How much of the server clients may take at the same time.
+//! Limits of concurrency: connections and requests in flight.
 
 use clap::Args;
 
 use super::{ConfigError, require};
 
-/// Some 30 KB each while idle: 300 MB.
+/// An idle connection takes about 30 KB: 300 MB in all.
 const CONNECTIONS: u32 = 10_000;
-/// A tenth of all; far more than a browser, an office behind one address or a pool of a back end opens.
-const CONNECTIONS_PER_ADDRESS: u32 = 1_000;
-/// Sixty for each connection to the database; more would only wait longer.
+/// A tenth of all, and far more than a browser, an office behind one IP address or a back end's pool opens.
+const CONNECTIONS_PER_CLIENT_IP: u32 = 1_000;
+/// About sixty for each database connection of the pool: more would only wait longer.
 const REQUESTS: u32 = 1_024;
 
-/// See the fields.
 #[derive(Args, Debug, Clone, Copy)]
 pub struct Limits {
-    /// Connections of clients; one more is closed at once.
+    /// Most client connections; further ones are closed at once
     #[arg(id = "max-connections", long, value_name = "N", default_value_t = CONNECTIONS,
           env = "CUSTOMER_MATCH_MAX_CONNECTIONS", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub connections: u32,
-    /// Connections from one client address (of IPv6: from one /64), trusted proxies excepted; one more is closed at once.
-    /// [default: 1000, or all there may be]
-    #[arg(id = "max-connections-per-address", long, value_name = "N",
-          env = "CUSTOMER_MATCH_MAX_CONNECTIONS_PER_ADDRESS", value_parser = clap::value_parser!(u32).range(1..))]
-    connections_per_address: Option<u32>,
-    /// Requests that are worked on at the same time, once all of them has been received; one more is answered 503.
+    /// Most connections from one client IP address (IPv6: from one /64), except trusted proxies; further ones are closed at
+    /// once [default: 1000, or --max-connections if that is less]
+    #[arg(id = "max-connections-per-client-ip", long, value_name = "N",
+          env = "CUSTOMER_MATCH_MAX_CONNECTIONS_PER_CLIENT_IP", value_parser = clap::value_parser!(u32).range(1..))]
+    connections_per_client_ip: Option<u32>,
+    /// Most requests in flight, from the end of their body on; further ones are answered 503
     #[arg(id = "max-concurrent-requests", long, value_name = "N", default_value_t = REQUESTS,
           env = "CUSTOMER_MATCH_MAX_CONCURRENT_REQUESTS", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub requests: u32,
 }
 
 impl Limits {
-    /// Connections from one client address.
-    pub fn connections_per_address(&self) -> u32 {
-        self.connections_per_address.unwrap_or(CONNECTIONS_PER_ADDRESS.min(self.connections))
+    pub fn connections_per_client_ip(&self) -> u32 {
+        self.connections_per_client_ip.unwrap_or(CONNECTIONS_PER_CLIENT_IP.min(self.connections))
     }
 
     pub(super) fn check(&self) -> Result<(), ConfigError> {
-        let [all, of_one] = [self.connections, self.connections_per_address()];
-        require(of_one <= all, || {
+        let [total, per_client_ip] = [self.connections, self.connections_per_client_ip()];
+        require(per_client_ip <= total, || {
             format!(
-                "--max-connections-per-address ({of_one}) must not be more than --max-connections ({all})"
+                "--max-connections-per-client-ip ({per_client_ip}) must not be more than --max-connections ({total})"
             )
         })
     }

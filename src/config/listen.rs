@@ -1,45 +1,44 @@
-//! Where the server listens.
+//! Listen addresses.
 
 use std::fmt;
 use std::str::FromStr;
 
 use clap::Args;
 
-/// Where the server listens unless told otherwise: this machine only.
-const ADDRESS: &str = "127.0.0.1:8080";
+/// Reachable from this machine only, as it serves without TLS by default.
+const DEFAULT_LISTEN_ADDRESS: &str = "127.0.0.1:8080";
 
-/// See the fields.
 #[derive(Args, Debug, Clone)]
 pub struct Listen {
-    /// Address or host name, and port; port 0 takes a free one.
-    #[arg(long = "listen", value_name = "ADDRESS", default_value = ADDRESS, env = "CUSTOMER_MATCH_LISTEN")]
-    pub address: Address,
+    /// Listen address: IP address or host name, and port; port 0 chooses a free one
+    #[arg(long = "listen", value_name = "ADDRESS", default_value = DEFAULT_LISTEN_ADDRESS, env = "CUSTOMER_MATCH_LISTEN")]
+    pub address: ListenAddress,
 }
 
-/// A host, by name or number, and a port. Names are looked up when it is used.
+/// A host, by name or IP address, and a port. A name is resolved when the listener is opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Address {
-    /// Without the brackets that an IPv6 address has before a port.
+pub struct ListenAddress {
+    /// An IPv6 address is without brackets.
     pub host: String,
-    /// 0 for a free one.
+    /// 0: a free one.
     pub port: u16,
 }
 
-impl Address {
-    /// Whether listeners on both would be on the same port of the same host.
-    pub(super) fn is_that_of(&self, other: &Self) -> bool {
+impl ListenAddress {
+    /// Whether two listeners cannot use both.
+    pub(super) fn collides_with(&self, other: &Self) -> bool {
         self.port != 0 && self.port == other.port && self.host.eq_ignore_ascii_case(&other.host)
     }
 }
 
-impl FromStr for Address {
+impl FromStr for ListenAddress {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         const FORM: &str = "must be HOST:PORT, such as 127.0.0.1:8080, [::1]:8080 or localhost:8080";
         let (host, port) = text.rsplit_once(':').ok_or(FORM)?;
         let host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
-            Some(number) => number.parse::<std::net::Ipv6Addr>().map_err(|_| FORM)?.to_string(),
+            Some(ip) => ip.parse::<std::net::Ipv6Addr>().map_err(|_| FORM)?.to_string(),
             None if host.contains([':', '[', ']', '/', '@']) || host.trim() != host || host.is_empty() => {
                 return Err(FORM);
             }
@@ -49,7 +48,7 @@ impl FromStr for Address {
     }
 }
 
-impl fmt::Display for Address {
+impl fmt::Display for ListenAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.host.contains(':') {
             write!(f, "[{}]:{}", self.host, self.port)
@@ -71,7 +70,7 @@ mod tests {
     #[case("localhost:65535")]
     #[case("db-1.example:80")]
     fn accepts(#[case] text: &str) {
-        assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
+        assert_eq!(text.parse::<ListenAddress>().unwrap().to_string(), text);
     }
 
     #[rstest]
@@ -83,7 +82,7 @@ mod tests {
     #[case("::1:8080")]
     #[case("[localhost]:80")]
     #[case("http://localhost:80")]
-    fn refuses(#[case] text: &str) {
-        assert!(text.parse::<Address>().is_err());
+    fn rejects(#[case] text: &str) {
+        assert!(text.parse::<ListenAddress>().is_err());
     }
 }

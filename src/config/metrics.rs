@@ -1,13 +1,12 @@
-//! Where the server is measured.
+//! The listener for Prometheus.
 
 use clap::Args;
 
-use super::Address;
+use super::ListenAddress;
 
-/// See the fields.
 #[derive(Args, Debug, Clone)]
 pub struct Metrics {
-    /// Address or host name, and port, where Prometheus reads /metrics. Nothing is served there unless given.
+    /// Listen address of /metrics, for Prometheus [default: none]
     #[arg(id = "metrics-listen", long, value_name = "ADDRESS", env = "CUSTOMER_MATCH_METRICS_LISTEN")]
-    pub address: Option<Address>,
+    pub address: Option<ListenAddress>,
 }

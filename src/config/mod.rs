@@ -1,5 +1,5 @@
-//! What an operator may set. Each setting is a flag and a variable of the environment, `--request-timeout` and
-//! `CUSTOMER_MATCH_REQUEST_TIMEOUT`; a flag wins. Secrets have a twin that names a file, `…-file` and `…_FILE`.
+//! The settings of the server. Each is a flag and an environment variable, `--request-timeout` and
+//! `CUSTOMER_MATCH_REQUEST_TIMEOUT`; the flag takes precedence. Secrets can also be read from a file, `…-file` and `…_FILE`.
 //!
 //! | concern | settings |
 //! |---|---|
@@ -8,16 +8,16 @@
 //! | [`Start`] | `--migrate`, `--demo`, `--no-demo`, `--wait-for-database` |
 //! | [`Database`] | `--database-url` (also `DATABASE_URL`), `--database-url-file`, `--data-dir`, `--postgres-bin-dir` |
 //! | [`Pool`] | `--database-max-connections` |
-//! | [`RateLimits`] | `--prod-limit-per-minute`, `--dev-limit-per-minute`, `--unknown-key-limit-per-minute` |
+//! | [`RateLimits`] | `--prod-limit-per-minute`, `--dev-limit-per-minute`, `--invalid-key-limit-per-minute` |
 //! | [`TrustedProxies`] | `--trusted-proxy` (`CUSTOMER_MATCH_TRUSTED_PROXIES`) |
-//! | [`Log`], of every subcommand | `--log-format`, `--log-level` (also `RUST_LOG`) |
+//! | [`Log`], for every subcommand | `--log-format`, `--log-level` (also `RUST_LOG`) |
 //! | [`Cors`] | `--cors-origin` (`CUSTOMER_MATCH_CORS_ORIGINS`) |
 //! | [`Metrics`] | `--metrics-listen` |
-//! | [`Limits`] | `--max-connections`, `--max-connections-per-address`, `--max-concurrent-requests` |
+//! | [`Limits`] | `--max-connections`, `--max-connections-per-client-ip`, `--max-concurrent-requests` |
 //! | [`Timeouts`] | `--header-timeout`, `--idle-timeout`, `--body-timeout`, `--request-timeout`, `--shutdown-timeout` |
 //!
-//! A file is one concern: its flags, and why a default is what it is. What settings have to do with each other is checked
-//! here, before anything is started ([`Config::check`]).
+//! Each file holds one concern: its flags, and the reasons of their defaults. [`Config::check`] rejects settings that contradict
+//! each other before anything is started. A new setting also goes into the table of docs/operations.md, which a test compares.
 
 mod cors;
 mod database;
@@ -35,11 +35,11 @@ mod trusted_proxies;
 pub use cors::Cors;
 pub use database::Database;
 pub use limits::Limits;
-pub use listen::{Address, Listen};
+pub use listen::{Listen, ListenAddress};
 pub use log::{Log, LogFormat};
 pub use metrics::Metrics;
 pub use pool::Pool;
-pub use rate_limits::{RateLimits, limit};
+pub use rate_limits::{RateLimits, limit_per_minute};
 pub use start::Start;
 pub use timeouts::Timeouts;
 pub use tls::Tls;
@@ -47,9 +47,8 @@ pub use trusted_proxies::TrustedProxies;
 
 use clap::{Args, Command, FromArgMatches};
 
-/// Everything that `customer-match serve` takes.
+/// The settings of `customer-match serve`.
 #[derive(Args, Debug, Clone)]
-#[expect(missing_docs, reason = "each concern says what it is")]
 pub struct Config {
     #[command(flatten)]
     pub listen: Listen,
@@ -75,7 +74,7 @@ pub struct Config {
     pub timeouts: Timeouts,
 }
 
-/// Settings that cannot be meant, in one line that names them. Nothing was started.
+/// Invalid or contradictory settings, in one line that names them.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct ConfigError(String);
@@ -86,34 +85,35 @@ impl ConfigError {
     }
 }
 
-/// Refuses unless the settings make sense.
-fn require(sense: bool, otherwise: impl FnOnce() -> String) -> Result<(), ConfigError> {
-    if sense { Ok(()) } else { Err(ConfigError(otherwise())) }
+fn require(valid: bool, message: impl FnOnce() -> String) -> Result<(), ConfigError> {
+    if valid { Ok(()) } else { Err(ConfigError(message())) }
 }
 
-/// A variable that other programs know too; an empty one is not there. One that is no text is wrong, and not absent.
+/// An environment variable without our prefix. An empty one counts as unset; one that is not UTF-8 is an invalid value, not
+/// an absent one.
 fn variable(name: &str) -> Option<String> {
     let value = std::env::var_os(name)?;
     Some(value.to_string_lossy().into_owned()).filter(|text| !text.trim().is_empty())
 }
 
 impl Config {
-    /// These flags and the defaults of all others, whatever the environment says.
+    /// Parses flags without the environment, for tests.
     pub fn from_flags(flags: &[&str]) -> Result<Self, clap::Error> {
         let command = Self::augment_args(Command::new("serve").no_binary_name(true));
         let matches = command.mut_args(|arg| arg.env(None::<&str>)).try_get_matches_from(flags)?;
         Self::from_arg_matches(&matches)
     }
 
-    /// Refuses settings that contradict each other or that name what is not there.
+    /// Rejects settings that contradict each other, and files that cannot be used.
     pub fn check(&self) -> Result<(), ConfigError> {
         let private = self.database.connect_options()?.is_none();
         require(private || !self.start.demo(private), || {
-            "--demo is for the private Postgres: it would register a key that everybody knows in your database".into()
+            "--demo is for the private Postgres: it would register a publicly known key in your database"
+                .into()
         })?;
         let listen = &self.listen.address;
-        require(self.metrics.address.as_ref().is_none_or(|metrics| !metrics.is_that_of(listen)), || {
-            format!("--listen and --metrics-listen are both {listen}: metrics need a listener of their own")
+        require(self.metrics.address.as_ref().is_none_or(|metrics| !metrics.collides_with(listen)), || {
+            format!("--listen and --metrics-listen are both {listen}: metrics need a separate listen address")
         })?;
         self.limits.check()?;
         self.tls.server_config()?;

@@ -1,4 +1,4 @@
-//! The certificate that the server speaks HTTPS with.
+//! The certificate and the private key for HTTPS.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,37 +11,33 @@ use tokio_rustls::rustls::{Error, ServerConfig};
 
 use super::{ConfigError, require};
 
-/// What a client is offered, the best first.
+/// The ALPN protocols, in the order of preference.
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
-/// See the fields.
 #[derive(Args, Debug, Clone)]
 pub struct Tls {
-    /// Speak HTTPS: a PEM file with the server's certificate, then those that lead to a root. Without it a proxy in
-    /// front may.
+    /// PEM file with the certificate of the server and its chain, to serve HTTPS [default: plain HTTP]
     #[arg(id = "tls-certificate", long, value_name = "FILE", env = "CUSTOMER_MATCH_TLS_CERTIFICATE")]
     certificate: Option<PathBuf>,
-    /// PEM file with the certificate's private key.
+    /// PEM file with the private key of the certificate, unencrypted
     #[arg(id = "tls-key", long, value_name = "FILE", env = "CUSTOMER_MATCH_TLS_KEY")]
     key: Option<PathBuf>,
 }
 
 impl Tls {
-    /// Whether the server speaks HTTPS.
     pub fn is_on(&self) -> bool {
         self.certificate.is_some()
     }
 
-    /// Of the server's URL.
     pub fn scheme(&self) -> &'static str {
         if self.is_on() { "https" } else { "http" }
     }
 
-    /// The certificate as it is now in its files, read at each call; `None` for plain HTTP.
+    /// Reads the files, at each call; `None` for plain HTTP.
     pub fn server_config(&self) -> Result<Option<Arc<ServerConfig>>, ConfigError> {
         let (Some(certificate), Some(key)) = (&self.certificate, &self.key) else {
             require(self.certificate.is_none() && self.key.is_none(), || {
-                "--tls-certificate and --tls-key go together: give both or neither".into()
+                "--tls-certificate and --tls-key need each other: give both or neither".into()
             })?;
             return Ok(None);
         };
@@ -71,7 +67,7 @@ impl Tls {
     }
 }
 
-/// Of what is in the file nothing is repeated: it may be a key.
+/// Quotes nothing of the file, which may contain a private key.
 fn unreadable(flag: &str, file: &Path, kind: &str, error: &pem::Error) -> ConfigError {
     let file = file.display();
     ConfigError::new(match error {

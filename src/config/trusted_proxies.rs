@@ -1,4 +1,4 @@
-//! Whose word is taken for where a request comes from.
+//! The proxies whose `X-Forwarded-For` names the client IP address.
 
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -6,22 +6,21 @@ use std::str::FromStr;
 use clap::Args;
 use ipnet::IpNet;
 
-/// See the fields. None is trusted unless told so.
 #[derive(Args, Debug, Clone)]
 pub struct TrustedProxies {
-    /// Address or network, such as 10.0.0.0/8, of proxies whose header X-Forwarded-For is believed; repeat it for more.
+    /// IP address or network of a proxy, such as 10.0.0.0/8, whose header X-Forwarded-For is trusted; repeat for more [default:
+    /// none]
     #[arg(long = "trusted-proxy", value_name = "NETWORK", env = "CUSTOMER_MATCH_TRUSTED_PROXIES")]
     trusted: Vec<Networks>,
 }
 
 impl TrustedProxies {
-    /// Whether this is the address of one.
-    pub fn contain(&self, address: IpAddr) -> bool {
-        self.trusted.iter().flat_map(|Networks(networks)| networks).any(|network| network.contains(&address))
+    pub fn contain(&self, ip: IpAddr) -> bool {
+        self.trusted.iter().flat_map(|Networks(networks)| networks).any(|network| network.contains(&ip))
     }
 }
 
-/// Networks between commas, as a variable has them.
+/// Networks separated by commas, as in the environment variable.
 #[derive(Debug, Clone)]
 struct Networks(Vec<IpNet>);
 
@@ -30,10 +29,10 @@ impl FromStr for Networks {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let network = |text: &str| {
-            let address = || text.parse::<IpAddr>().map(IpNet::from);
+            let ip = || text.parse::<IpAddr>().map(IpNet::from);
             text.parse()
-                .or_else(|_| address())
-                .map_err(|_| "must be an address or a network such as 10.0.0.0/8")
+                .or_else(|_| ip())
+                .map_err(|_| "must be an IP address or a network such as 10.0.0.0/8")
         };
         text.split(',')
             .map(str::trim)

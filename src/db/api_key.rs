@@ -5,86 +5,85 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 use sqlx::{Connection, PgConnection, PgExecutor, PgPool};
 
-use crate::domain::{ApiKey, SecretHash};
+use crate::domain::{ApiKey, KeyStatus, SecretHash};
 
-/// What a server needs to know of a key to decide on a request.
+/// The part of a key that decides whether a request is authenticated.
 #[derive(Debug, Clone)]
 pub struct KeyState {
-    /// Given by the database.
     pub id: i64,
-    /// Whose data the key opens.
     pub organisation_id: i64,
-    /// What may be shown of the key.
     pub mask: String,
     /// Empty: every scope.
     pub scopes: Vec<String>,
-    /// Switched off for the time being when false.
+    /// False: switched off, perhaps temporarily.
     pub active: bool,
     /// `None`: never.
     pub expires_at: Option<DateTime<Utc>>,
-    /// Set once, for ever.
+    /// Set once and never cleared.
     pub deleted_at: Option<DateTime<Utc>>,
     limit_per_minute: Option<i64>,
 }
 
 impl KeyState {
-    /// `None`: that of its kind.
+    /// The key's own limit; `None`: that of its kind.
     pub fn limit_per_minute(&self) -> Option<u32> {
         self.limit_per_minute.and_then(|limit| limit.try_into().ok())
     }
+
+    pub fn status(&self, now: DateTime<Utc>) -> KeyStatus {
+        KeyStatus::of(self.deleted_at, self.active, self.expires_at, now)
+    }
 }
 
-/// A key as lists show it.
+/// A key as `key list` shows it.
 #[derive(Debug)]
 pub struct KeyRow {
-    /// Given by the database.
     pub id: i64,
     /// `prod`, `dev` or `root`.
     pub kind: String,
-    /// What may be shown of the key.
     pub mask: String,
-    /// The words of whoever created it.
     pub description: String,
     /// Empty: every scope.
     pub scopes: Vec<String>,
-    /// Calls a minute; `None`: as many as its kind may.
+    /// `None`: the limit of its kind.
     pub limit_per_minute: Option<i64>,
-    /// Switched off for the time being when false.
     pub active: bool,
     /// To the minute; `None`: never.
     pub last_used_at: Option<DateTime<Utc>>,
-    /// When it was created.
     pub created_at: DateTime<Utc>,
     /// `None`: never.
     pub expires_at: Option<DateTime<Utc>>,
-    /// Set once, for ever.
     pub deleted_at: Option<DateTime<Utc>>,
 }
 
-/// Everything about a new key but the key.
+impl KeyRow {
+    pub fn status(&self, now: DateTime<Utc>) -> KeyStatus {
+        KeyStatus::of(self.deleted_at, self.active, self.expires_at, now)
+    }
+}
+
+/// The columns of a new key that are not derived from the key itself.
 #[derive(Debug, Default)]
 pub struct NewKey<'a> {
-    /// Free text.
     pub description: &'a str,
     /// Empty: every scope.
     pub scopes: &'a [String],
     /// `None`: never.
     pub expires_at: Option<DateTime<Utc>>,
-    /// Calls a minute; `None`: as many as its kind may. Not for keys of the kind root.
+    /// `None`: the limit of its kind. Must be `None` for the kind root.
     pub limit_per_minute: Option<u32>,
 }
 
-/// The foreign key to the organisation, broken by a key for one that does not exist.
+/// Violated by a key for an organisation that does not exist.
 pub const ORGANISATION_FKEY: &str = "api_key_organisation_id_fkey";
 
-/// Broken by a limit for a key of the kind root.
+/// Violated by a limit for a key of the kind root.
 pub const ROOT_IS_UNLIMITED: &str = "api_key_root_is_unlimited";
 
-/// Where servers hear of keys that have changed: the payload is the id of one. They find out by themselves, too, so one
-/// that does not hear anything is less than a second late.
-pub const CHANGES: &str = "customer_match_key";
+/// The notification channel for changes of keys; the payload is a key's id. Servers also poll, so a lost notification
+/// delays a change by less than a second.
+pub const CHANGE_CHANNEL: &str = "customer_match_key";
 
-/// The state of a key, found by its hash.
 pub async fn find(db: impl PgExecutor<'_>, hash: &SecretHash) -> sqlx::Result<Option<KeyState>> {
     sqlx::query_as!(
         KeyState,
@@ -96,7 +95,7 @@ pub async fn find(db: impl PgExecutor<'_>, hash: &SecretHash) -> sqlx::Result<Op
     .await
 }
 
-/// The states of many keys, by their ids.
+/// The states of the keys that exist, by id.
 pub async fn find_many(connection: &mut PgConnection, ids: &[i64]) -> sqlx::Result<HashMap<i64, KeyState>> {
     let states = sqlx::query_as!(
         KeyState,
@@ -109,7 +108,7 @@ pub async fn find_many(connection: &mut PgConnection, ids: &[i64]) -> sqlx::Resu
     Ok(states.into_iter().map(|state| (state.id, state)).collect())
 }
 
-/// Registers a key and returns its id; `None` when it is registered already.
+/// Inserts a key and returns its id; `None` if the key exists already.
 pub async fn create(
     db: impl PgExecutor<'_>,
     organisation_id: i64,
@@ -147,7 +146,7 @@ pub async fn list(db: impl PgExecutor<'_>, organisation_id: i64) -> sqlx::Result
     .await
 }
 
-/// Marks a key as deleted, for ever. False when there is no such key.
+/// Marks a key as deleted, permanently. False if the key does not exist.
 pub async fn revoke(pool: &PgPool, id: i64) -> sqlx::Result<bool> {
     let revoked = sqlx::query_scalar!(
         "update api_key set deleted_at = coalesce(deleted_at, now()) where id = $1 returning id",
@@ -155,11 +154,11 @@ pub async fn revoke(pool: &PgPool, id: i64) -> sqlx::Result<bool> {
     )
     .fetch_optional(pool)
     .await?;
-    announce(pool, id).await;
+    notify_change(pool, id).await;
     Ok(revoked.is_some())
 }
 
-/// Sets the calls that a key may make in a minute; `None`: as many as its kind. False when there is no such key.
+/// Sets a key's own limit; `None`: the limit of its kind. False if the key does not exist.
 pub async fn set_limit(pool: &PgPool, id: i64, limit_per_minute: Option<u32>) -> sqlx::Result<bool> {
     let changed = sqlx::query_scalar!(
         "update api_key set limit_per_minute = $2 where id = $1 returning id",
@@ -168,17 +167,17 @@ pub async fn set_limit(pool: &PgPool, id: i64, limit_per_minute: Option<u32>) ->
     )
     .fetch_optional(pool)
     .await?;
-    announce(pool, id).await;
+    notify_change(pool, id).await;
     Ok(changed.is_some())
 }
 
-/// Notes that these keys are in use, where that has not been noted within a minute. False while another server does the
-/// same: two that took rows in different orders would wait for each other.
-pub async fn note_use(connection: &mut PgConnection, ids: &[i64]) -> sqlx::Result<bool> {
+/// Records that these keys are in use, unless that was recorded within the last minute. Returns false without waiting while
+/// another server does it: two servers that update rows in different orders would deadlock.
+pub async fn record_last_used(connection: &mut PgConnection, ids: &[i64]) -> sqlx::Result<bool> {
     let mut transaction = connection.begin().await?;
-    let turn = "select pg_try_advisory_xact_lock(hashtext('customer-match: last use of keys'))";
-    let turn = sqlx::query_scalar(turn).fetch_one(&mut *transaction).await?;
-    if turn {
+    let lock = "select pg_try_advisory_xact_lock(hashtext('customer-match: last use of keys'))";
+    let locked = sqlx::query_scalar(lock).fetch_one(&mut *transaction).await?;
+    if locked {
         sqlx::query!(
             "update api_key set last_used_at = now()
              where id = any($1) and (last_used_at is null or last_used_at < now() - interval '1 minute')",
@@ -188,14 +187,14 @@ pub async fn note_use(connection: &mut PgConnection, ids: &[i64]) -> sqlx::Resul
         .await?;
     }
     transaction.commit().await?;
-    Ok(turn)
+    Ok(locked)
 }
 
-/// Not with the change itself: a database that knows no notifications can change a key all the same.
-async fn announce(pool: &PgPool, id: i64) {
+/// A statement of its own, so that a database without notifications can change a key all the same.
+async fn notify_change(pool: &PgPool, id: i64) {
     let notified =
-        sqlx::query("select pg_notify($1, $2)").bind(CHANGES).bind(id.to_string()).execute(pool).await;
+        sqlx::query("select pg_notify($1, $2)").bind(CHANGE_CHANNEL).bind(id.to_string()).execute(pool).await;
     if let Err(error) = notified {
-        tracing::debug!(%error, "servers find out by themselves what has changed");
+        tracing::debug!(%error, "cannot notify servers of a changed key; they poll");
     }
 }

@@ -4,7 +4,7 @@
 //! has `organisation_id = $n` with one scalar parameter, and nothing joins across organisations.
 
 pub mod api_key;
-pub mod api_key_share;
+pub mod api_key_quota_lease;
 pub(crate) mod connect;
 mod connections;
 pub mod customer;
@@ -32,19 +32,9 @@ use sqlx::{PgConnection, PgPool};
 pub(crate) const LOCK_TIMEOUT: Duration = Duration::from_secs(3);
 /// Postgres' code for a lock that was not to be had in time.
 const LOCK_NOT_AVAILABLE: &str = "55P03";
-/// For the writers' connections beside the pool, which are configured after connecting.
-pub fn writer_options(pool: &PgPool) -> PgConnectOptions {
+/// How to connect to the database of the pool, for connections beside it (see [`connect`]).
+pub fn connect_options(pool: &PgPool) -> PgConnectOptions {
     PgConnectOptions::clone(&pool.connect_options())
-}
-
-/// For the connection that keeps keys up to date, beside the pool's.
-pub fn keys_options(pool: &PgPool) -> PgConnectOptions {
-    PgConnectOptions::clone(&pool.connect_options()).application_name("customer-match keys")
-}
-
-/// For the connection that hears of keys that have changed.
-pub fn listener_options(pool: &PgPool) -> PgConnectOptions {
-    PgConnectOptions::clone(&pool.connect_options()).application_name("customer-match listener")
 }
 
 /// A connection for transactions, taken out of the pool: whoever is cancelled closes it, and none goes back to the pool
@@ -93,6 +83,11 @@ pub(crate) fn is_about_one_row(error: &sqlx::Error) -> bool {
     code.is_some_and(|code| {
         code.starts_with("22") || code.starts_with("23") || matches!(&*code, "40P01" | LOCK_NOT_AVAILABLE)
     })
+}
+
+/// Whether the statement waited for a lock for as long as it was allowed to.
+pub(crate) fn is_lock_timeout(error: &sqlx::Error) -> bool {
+    error.as_database_error().and_then(|error| error.code()).as_deref() == Some(LOCK_NOT_AVAILABLE)
 }
 
 /// Whether the transaction met another and was certainly undone: a deadlock, a serialisation failure, a lock that was not

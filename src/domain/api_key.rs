@@ -1,52 +1,49 @@
-//! API keys (contract §3).
+//! API keys: their format, kinds and statuses (contract §3).
 
 use std::fmt;
 use std::str::FromStr;
 use std::sync::LazyLock;
 
+use chrono::{DateTime, Utc};
 use regex::Regex;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::SecretHash;
 
-/// What a key that has scopes needs for this family of endpoints, the only one there is.
+/// The scope of all endpoints. A key without scopes has every scope.
 pub const CUSTOMER_MATCH_SCOPE: &str = "customer.match";
 
 static FORMAT: LazyLock<Regex> = LazyLock::new(|| {
-    #[expect(clippy::expect_used, reason = "a constant, compiled by every test")]
+    #[expect(clippy::expect_used, reason = "a constant pattern that every test compiles")]
     Regex::new(ApiKey::PATTERN).expect("the pattern is valid")
 });
 
-/// A key in the documented format. It can be hashed and masked; no way of printing it shows the whole.
+/// A key in the documented format. Only [`expose`](Self::expose) gives its text; `Debug` prints the mask.
 pub struct ApiKey(SecretString);
 
-/// The text is not 32 characters of `^(PROD|DEV_|ROOT)[A-Za-z0-9]{28}$`.
 #[derive(Debug, thiserror::Error)]
 #[error("must be PROD, DEV_ or ROOT followed by 28 letters or digits")]
 pub struct ApiKeyFormatError;
 
 impl ApiKey {
-    /// The documented format.
     pub const PATTERN: &str = "^(PROD|DEV_|ROOT)[A-Za-z0-9]{28}$";
-    /// The key that is printed all over the documentation (contract §3).
+    /// The key in the examples of the documentation. Only demo mode accepts it.
     pub const SAMPLE: &str = "PRODPGrFxpGEtrOZfuWhnoJohUYBXuOE";
 
-    /// Takes a key apart from anything else by its format alone.
     pub fn parse(text: &str) -> Result<Self, ApiKeyFormatError> {
         if FORMAT.is_match(text) { Ok(Self(text.into())) } else { Err(ApiKeyFormatError) }
     }
 
-    /// A new key from a cryptographically secure source.
+    /// A random key, from a cryptographically secure generator.
     pub fn generate(kind: KeyKind) -> Self {
         Self(format!("{}{}", kind.prefix(), super::random_alphanumeric(28)).into())
     }
 
-    /// What is stored and looked up.
+    /// The form in which a key is stored and looked up.
     pub fn hash(&self) -> SecretHash {
         SecretHash::of(&self.0)
     }
 
-    /// The kind that the prefix names.
     pub fn kind(&self) -> KeyKind {
         match &self.0.expose_secret()[..4] {
             "PROD" => KeyKind::Prod,
@@ -55,18 +52,17 @@ impl ApiKey {
         }
     }
 
-    /// The form for lists and logs: the prefix and the last four characters.
+    /// The prefix and the last four characters, for lists and logs.
     pub fn mask(&self) -> String {
         let key = self.0.expose_secret();
         format!("{}…{}", &key[..4], &key[28..])
     }
 
-    /// Whether this is [`ApiKey::SAMPLE`].
     pub fn is_sample(&self) -> bool {
         self.0.expose_secret() == Self::SAMPLE
     }
 
-    /// The whole key, for the one moment when it is shown to whoever created it.
+    /// The whole key, to be shown once, when it is created.
     pub fn expose(&self) -> &str {
         self.0.expose_secret()
     }
@@ -78,22 +74,19 @@ impl fmt::Debug for ApiKey {
     }
 }
 
-/// The documented kinds of key.
+/// The documented kinds, each with its default limit (contract §3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyKind {
-    /// 500,000 requests a minute.
     Prod,
-    /// 1,000 requests a minute.
     Dev,
-    /// Unlimited.
+    /// Has no limit.
     Root,
 }
 
 impl KeyKind {
-    /// All of them.
     pub const ALL: [Self; 3] = [Self::Prod, Self::Dev, Self::Root];
 
-    /// The four characters that keys of this kind begin with.
+    /// The first four characters of a key.
     pub const fn prefix(self) -> &'static str {
         match self {
             Self::Prod => "PROD",
@@ -102,7 +95,7 @@ impl KeyKind {
         }
     }
 
-    /// The word for it in the database and on the command line.
+    /// The name in the database and on the command line.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Prod => "prod",
@@ -112,7 +105,6 @@ impl KeyKind {
     }
 }
 
-/// The word names no documented kind.
 #[derive(Debug, thiserror::Error)]
 #[error("must be prod, dev or root")]
 pub struct KeyKindError;
@@ -122,6 +114,45 @@ impl FromStr for KeyKind {
 
     fn from_str(text: &str) -> Result<Self, KeyKindError> {
         Self::ALL.into_iter().find(|kind| kind.as_str() == text).ok_or(KeyKindError)
+    }
+}
+
+/// Whether a registered key authenticates requests. Each status but [`Active`](Self::Active) has a documented error code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyStatus {
+    Revoked,
+    Inactive,
+    Expired,
+    Active,
+}
+
+impl KeyStatus {
+    /// Checks in the documented order (contract §3), which decides the error of a key that is several of these.
+    pub fn of(
+        deleted_at: Option<DateTime<Utc>>,
+        active: bool,
+        expires_at: Option<DateTime<Utc>>,
+        now: DateTime<Utc>,
+    ) -> Self {
+        if deleted_at.is_some() {
+            Self::Revoked
+        } else if !active {
+            Self::Inactive
+        } else if expires_at.is_some_and(|at| at <= now) {
+            Self::Expired
+        } else {
+            Self::Active
+        }
+    }
+
+    /// The name in `key list`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Revoked => "revoked",
+            Self::Inactive => "inactive",
+            Self::Expired => "expired",
+            Self::Active => "active",
+        }
     }
 }
 
@@ -151,7 +182,7 @@ mod tests {
     #[case::not_ascii("PROD0123456789abcdefghijABCDEFGé")]
     #[case::line_feed_at_the_end("PROD0123456789abcdefghijABCDEFG\n")]
     #[case::line_feed_after("PROD0123456789abcdefghijABCDEFGH\n")]
-    fn refuses(#[case] text: &str) {
+    fn rejects(#[case] text: &str) {
         assert!(ApiKey::parse(text).is_err());
     }
 
@@ -166,16 +197,16 @@ mod tests {
     }
 
     proptest! {
-        /// The documented format, read without a regular expression, for keys and for what nearly is one.
+        /// Against the documented format, implemented without a regular expression, for keys and near misses.
         #[test]
-        fn accepts_the_documented_format_alone(
+        fn accepts_only_the_documented_format(
             prefix in "PROD|DEV_|ROOT|prod|[A-Z_]{4}",
             rest in prop_oneof![3 => "[A-Za-z0-9]{28}", 1 => "[A-Za-z0-9]{26,30}", 1 => "[A-Za-z0-9]{27}\\PC", 1 => "\\PC*"],
         ) {
             let text = prefix.clone() + &rest;
             let documented = ["PROD", "DEV_", "ROOT"].contains(&prefix.as_str())
                 && rest.len() == 28
-                && rest.bytes().all(|octet| octet.is_ascii_alphanumeric());
+                && rest.bytes().all(|byte| byte.is_ascii_alphanumeric());
             let key = ApiKey::parse(&text);
             prop_assert_eq!(key.is_ok(), documented);
             if let Ok(key) = key {
@@ -201,7 +232,7 @@ mod tests {
             .hash()
             .as_bytes()
             .iter()
-            .map(|octet| format!("{octet:02x}"))
+            .map(|byte| format!("{byte:02x}"))
             .collect();
         // printf PRODPGrFxpGEtrOZfuWhnoJohUYBXuOE | sha256sum
         insta::assert_snapshot!(hex, @"cc70e0de4aa483c46aaea019c97fcd599451d1572f8fac9ee795b93f6a169bff");

@@ -8,7 +8,7 @@ use regex::Regex;
 use serde::{Deserialize, Serialize};
 
 static FORMAT: LazyLock<Regex> = LazyLock::new(|| {
-    #[expect(clippy::expect_used, reason = "a constant, compiled by every test")]
+    #[expect(clippy::expect_used, reason = "a constant pattern that every test compiles")]
     Regex::new(CuRefNo::PATTERN).expect("the pattern is valid")
 });
 
@@ -17,29 +17,25 @@ static FORMAT: LazyLock<Regex> = LazyLock::new(|| {
 #[serde(try_from = "String")]
 pub struct CuRefNo(String);
 
-/// The text is not 16 letters or digits.
 #[derive(Debug, thiserror::Error)]
 #[error("must be exactly 16 letters or digits (A-Z, a-z, 0-9)")]
 pub struct CuRefNoError;
 
 impl CuRefNo {
-    /// The documented format.
     pub const PATTERN: &str = "^[A-Za-z0-9]{16}$";
-    /// In characters, as [`CuRefNo::PATTERN`] has it.
     pub const LENGTH: usize = 16;
 
-    /// Accepts the documented format and nothing around it.
+    /// Does not trim: white space around a reference is an error.
     pub fn parse(text: impl Into<String>) -> Result<Self, CuRefNoError> {
         let text = text.into();
         if FORMAT.is_match(&text) { Ok(Self(text)) } else { Err(CuRefNoError) }
     }
 
-    /// A new reference; 62¹⁶ of them make a collision a matter for the unique constraint alone.
+    /// A random reference. There are 62¹⁶, so a collision is left to the unique constraint.
     pub fn generate() -> Self {
         Self(super::random_alphanumeric(Self::LENGTH))
     }
 
-    /// The 16 characters.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -89,7 +85,7 @@ mod tests {
     #[case::not_ascii("1cGIHvFoQDGLAbcé")]
     #[case::digits_of_another_script("1cGIHvFoQDGLAbc٣")]
     #[case::nul("1cGIHvFoQDGLAbc\0")]
-    fn refuses(#[case] text: &str) {
+    fn rejects(#[case] text: &str) {
         assert!(CuRefNo::parse(text).is_err());
     }
 

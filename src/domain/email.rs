@@ -12,64 +12,60 @@ use serde::{Deserialize, Serialize};
 use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::is_combining_mark;
 
-/// What no part of an address may hold: controls, formats (zero-width, bidirectional, soft hyphen), unassigned, white
-/// space, and whatever else is drawn as nothing. UTS 46 would silently drop some of these from a domain.
+/// Characters that no part of an e-mail address may contain: control, format (zero-width, bidirectional, soft hyphen),
+/// unassigned, white space, and others without a glyph. UTS 46 would silently drop some of them from a domain.
 static INVISIBLE: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"[\p{C}\p{Z}\p{Default_Ignorable_Code_Point}]"));
 
-/// A combining mark with no letter of its own to stand on.
+/// A combining mark without a base character.
 static LEADING_MARK: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?:^|\.)\p{M}"));
 
 fn pattern(text: &str) -> Regex {
-    #[expect(clippy::expect_used, reason = "constants, compiled by every test")]
+    #[expect(clippy::expect_used, reason = "constant patterns that every test compiles")]
     Regex::new(text).expect("the pattern is valid")
 }
 
-/// An e-mail address in the normal form that an organisation's customers are unique by.
+/// An e-mail address in its normal form, which is unique within an organisation.
 ///
-/// The strictest reading that never joins two people: trimmed, Unicode NFC, the domain as lower-case A-labels (UTS 46),
-/// the local part in lower case, and no rule of any one provider.
+/// The normal form is trimmed, in Unicode NFC, with the domain as lower-case A-labels (UTS 46) and the local part in lower
+/// case. It applies no rules of providers, such as dots or `+tag`, because a wrong merge of two people cannot be undone.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Email(String);
 
-/// Why a text is no address.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EmailError {
-    /// Nothing but white space.
     #[error("must not be empty")]
     Empty,
-    /// No `@`.
     #[error("must be an e-mail address with an @")]
     NoAt,
     /// See [`INVISIBLE`].
     #[error("must be an e-mail address without white space, control or invisible characters")]
     Invisible,
-    /// More than 64 octets before the `@` (RFC 5321, 4.5.3.1.1).
-    #[error("must be an e-mail address with at most 64 octets before the @")]
+    /// RFC 5321, 4.5.3.1.1.
+    #[error("must be an e-mail address with at most 64 bytes before the @")]
     LocalPartTooLong,
-    /// More than 254 octets in all (RFC 3696, erratum 1690).
-    #[error("must be an e-mail address of at most 254 octets")]
+    /// RFC 3696, erratum 1690.
+    #[error("must be an e-mail address of at most 254 bytes")]
     TooLong,
     /// Not a dot-atom (RFC 5322, 3.2.3, with RFC 6531): quotes, comments, brackets, dots at the ends or in a row.
     #[error(
         "must be an e-mail address with a plain name before the @: no quotes, comments, brackets or stray dots"
     )]
     LocalPart,
-    /// Not a registrable kind of domain name.
+    /// Not a domain name of several labels by UTS 46, or one with a numeric top level.
     #[error("must be an e-mail address with a valid domain name after the @")]
     Domain,
 }
 
 impl Email {
-    /// The longest normal form, in octets.
-    pub const MAX_OCTETS: usize = 254;
-    const MAX_LOCAL_PART_OCTETS: usize = 64;
-    /// More than any spelling of an address takes: each of its octets stands for a character at most, and a character that
-    /// is composed of several takes a dozen octets.
-    const MAX_SPELLING_OCTETS: usize = 4096;
+    /// Length of the normal form.
+    pub const MAX_BYTES: usize = 254;
+    const MAX_LOCAL_PART_BYTES: usize = 64;
+    /// Longer than any input with a valid normal form: each byte of that comes from at most one character, and a decomposed
+    /// character takes a dozen bytes.
+    const MAX_INPUT_BYTES: usize = 4096;
 
-    /// Brings an address into its normal form.
     pub fn parse(text: &str) -> Result<Self, EmailError> {
         let text = text.trim();
         if text.is_empty() {
@@ -78,8 +74,8 @@ impl Email {
         if INVISIBLE.is_match(text) {
             return Err(EmailError::Invisible);
         }
-        // Before any costly step.
-        if text.len() > Self::MAX_SPELLING_OCTETS {
+        // Before the steps whose cost grows with the input.
+        if text.len() > Self::MAX_INPUT_BYTES {
             return Err(EmailError::TooLong);
         }
         let text: String = text.nfc().collect();
@@ -87,11 +83,11 @@ impl Email {
         let local_part = normal_local_part(local_part)?;
         let domain = normal_domain(domain)?;
         let normal = format!("{local_part}@{domain}");
-        if normal.len() > Self::MAX_OCTETS {
+        if normal.len() > Self::MAX_BYTES {
             return Err(EmailError::TooLong);
         }
-        // `email_address` knows letters and digits of every script but no marks, which Indic scripts cannot be written
-        // without. Each stands on a letter here, so the structure is the same without them.
+        // `email_address` accepts letters and digits of every script but no combining marks, which Indic scripts need. Each
+        // mark here follows a base character, so the structure is the same without them.
         let skeleton: String = normal.chars().filter(|&c| !is_combining_mark(c)).collect();
         let structure =
             Options::default().without_display_text().without_domain_literal().with_required_tld();
@@ -99,20 +95,19 @@ impl Email {
         Ok(Self(normal))
     }
 
-    /// The normal form.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// Lower case letter by letter, so that the same letter always becomes the same one, then NFC once more, which lower
-/// case can break.
+/// Lower-cases character by character, as `str::to_lowercase` depends on the context (final sigma), then applies NFC again,
+/// which lower-casing can undo.
 fn normal_local_part(text: &str) -> Result<String, EmailError> {
     let normal: String = text.chars().flat_map(char::to_lowercase).nfc().collect();
-    if normal.len() > Email::MAX_LOCAL_PART_OCTETS {
+    if normal.len() > Email::MAX_LOCAL_PART_BYTES {
         return Err(EmailError::LocalPartTooLong);
     }
-    // `email_address` lets quoted strings pass.
+    // `email_address` accepts quoted strings.
     if normal.contains('"') || LEADING_MARK.is_match(&normal) {
         return Err(EmailError::LocalPart);
     }
@@ -124,7 +119,7 @@ fn normal_domain(text: &str) -> Result<String, EmailError> {
         .to_ascii(text.as_bytes(), AsciiDenyList::STD3, Hyphens::CheckFirstLast, DnsLength::Verify)
         .map_err(|_| EmailError::Domain)?;
     let (_, top_level) = domain.rsplit_once('.').ok_or(EmailError::Domain)?;
-    if top_level.bytes().all(|octet| octet.is_ascii_digit()) {
+    if top_level.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(EmailError::Domain);
     }
     Ok(domain.into_owned())
@@ -234,12 +229,12 @@ mod tests {
     #[case::leading_combining_mark_in_domain("a@\u{301}b.co", EmailError::Domain)]
     #[case::broken_punycode("a@xn--zzzzzz---.co", EmailError::Domain)]
     #[case::empty_punycode("a@xn--.co", EmailError::Domain)]
-    fn refuses(#[case] text: &str, #[case] reason: EmailError) {
+    fn rejects(#[case] text: &str, #[case] reason: EmailError) {
         assert_eq!(Email::parse(text), Err(reason));
     }
 
-    /// Texts made of what addresses are made of, and of what has tricked others: marks, case that grows or shrinks, other
-    /// widths and scripts, signs that are drawn as nothing.
+    /// Texts of usual parts of e-mail addresses and of known troublemakers: marks, case mappings that change the length, other
+    /// widths and scripts, invisible characters.
     fn text() -> impl Strategy<Value = String> {
         let piece = prop_oneof![
             6 => "[a-zA-Z0-9.@+_'-]",
@@ -253,20 +248,20 @@ mod tests {
         vec(piece, 0..24).prop_map(|pieces| pieces.concat())
     }
 
-    /// A plain name and a plain domain.
+    /// A plain local part and a plain domain.
     fn plain() -> impl Strategy<Value = (String, String)> {
         (
             "[a-z0-9é'+_-]{1,9}([.][a-z0-9]{1,9}){0,2}",
             "([a-z0-9]([a-z0-9é-]{0,9}[a-z0-9])?[.]){1,3}[a-z]{2,6}",
         )
-            // Not what looks like an A-label and is none.
+            // Such a label may look like an A-label without being one.
             .prop_filter("hyphens in the third and fourth place", |(_, domain)| !domain.contains("--"))
     }
 
     proptest! {
-        /// What the normal form promises, for whatever text has one.
+        /// The properties of the normal form.
         #[test]
-        fn the_normal_form_keeps_its_promises(name in text(), domain in text(), tail in select(vec![".com", ".例子", ""])) {
+        fn the_normal_form_has_its_properties(name in text(), domain in text(), tail in select(vec![".com", ".例子", ""])) {
             let text = format!("{name}@{domain}{tail}");
             if let Ok(email) = Email::parse(&text) {
                 let normal = email.as_str();
@@ -274,7 +269,7 @@ mod tests {
                 let (local_part, domain) = normal.split_once('@').unwrap();
                 prop_assert!(normal.len() <= 254 && (1..=64).contains(&local_part.len()));
                 prop_assert!(!local_part.contains(|c: char| c.is_control() || c.is_whitespace() || "\"(),:;<>@[\\]".contains(c)));
-                prop_assert!(domain.bytes().all(|octet| matches!(octet, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.')));
+                prop_assert!(domain.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.')));
                 prop_assert!(domain.contains('.') && domain.split('.').all(|label| (1..=63).contains(&label.len())));
                 for spelling in [text.nfd().collect(), text.nfc().collect(), format!(" {text}\n"), normal.to_ascii_uppercase()] {
                     prop_assert_eq!(Email::parse(&spelling), Ok(email.clone()), "another spelling: {:?}", spelling);
@@ -282,18 +277,18 @@ mod tests {
             }
         }
 
-        /// Plain addresses are accepted, and nothing about them is changed but case and composition.
+        /// Plain e-mail addresses are accepted, and only case and composition change.
         #[test]
-        fn plain_addresses_are_accepted((name, domain) in plain()) {
+        fn accepts_plain_addresses((name, domain) in plain()) {
             let email = Email::parse(&format!("{name}@{domain}").to_uppercase()).unwrap();
             let (local_part, a_labels) = email.as_str().split_once('@').unwrap();
             prop_assert_eq!(local_part, name);
             prop_assert_eq!(idna::domain_to_unicode(a_labels).0, domain);
         }
 
-        /// What is refused is refused wherever it stands (engineering notes §6): here in the middle of either part.
+        /// Invalid characters and sequences are rejected at any position: here within either part.
         #[test]
-        fn what_is_refused_is_so_anywhere(
+        fn rejects_invalid_sequences_anywhere(
             (name, domain) in plain(),
             intruder in select(vec![
                 "\0", "\r\nBcc:", "\t", " ", "\u{a0}", "\u{200b}", "\u{200d}", "\u{feff}", "\u{ad}", "\u{202e}", "\u{fe0f}",
@@ -306,16 +301,16 @@ mod tests {
             prop_assert!(Email::parse(&text).is_err(), "{text:?}");
         }
 
-        /// Nor is there room for what only a domain may not have.
+        /// Characters that are valid in the local part only.
         #[test]
-        fn broken_domains_are_refused(
+        fn rejects_invalid_domains(
             (name, domain) in plain(),
-            address in any::<std::net::IpAddr>(),
+            ip in any::<std::net::IpAddr>(),
             intruder in select(vec!["_", "!", "%", "+", "-.", ".-", "'"]),
         ) {
             for broken in [
                 format!("a{intruder}{domain}"), format!("-{domain}"), format!("{domain}-"), format!(".{domain}"),
-                format!("{domain}."), domain.replace('.', ""), format!("{domain}.1"), address.to_string(), format!("[{address}]"),
+                format!("{domain}."), domain.replace('.', ""), format!("{domain}.1"), ip.to_string(), format!("[{ip}]"),
             ] {
                 prop_assert_eq!(Email::parse(&format!("{name}@{broken}")), Err(EmailError::Domain), "{}", broken);
             }
@@ -323,11 +318,11 @@ mod tests {
     }
 
     #[test]
-    fn knows_its_limits() {
+    fn enforces_length_limits() {
         let local_part = "a".repeat(64);
-        let domain = |octets: usize| {
+        let domain = |bytes: usize| {
             let label = "b".repeat(63);
-            format!("{label}.{label}.{}.co", "c".repeat(octets - 2 * 64 - 3))
+            format!("{label}.{label}.{}.co", "c".repeat(bytes - 2 * 64 - 3))
         };
         let longest = format!("{local_part}@{}", domain(254 - 65));
         assert_eq!(longest.len(), 254);
@@ -336,7 +331,7 @@ mod tests {
         assert_eq!(Email::parse(&format!("a{local_part}@c.co")), Err(EmailError::LocalPartTooLong));
         assert_eq!(Email::parse(&format!("{}@c.co", "é".repeat(33))), Err(EmailError::LocalPartTooLong));
         assert_eq!(Email::parse(&"a".repeat(1_000_000)), Err(EmailError::TooLong));
-        // Few octets as A-labels, many as they are typed: three jamo a syllable, mathematical letters.
+        // Short as A-labels, long as input: three jamo a syllable, mathematical letters.
         let syllables = ["각"; 3].map(|syllable| syllable.repeat(40)).join(".");
         let composed = Email::parse(&format!("a@{syllables}.kr")).unwrap();
         assert_eq!(Email::parse(&format!("a@{}.kr", syllables.nfd())), Ok(composed));

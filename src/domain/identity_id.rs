@@ -1,4 +1,4 @@
-//! Identity ids: what a customer that is logged in shows (contract §2).
+//! Identity ids, the session tokens of logged-in customers (contract §2).
 
 use std::fmt;
 use std::sync::LazyLock;
@@ -9,41 +9,37 @@ use secrecy::{ExposeSecret, SecretString};
 use super::SecretHash;
 
 static FORMAT: LazyLock<Regex> = LazyLock::new(|| {
-    #[expect(clippy::expect_used, reason = "a constant, compiled by every test")]
+    #[expect(clippy::expect_used, reason = "a constant pattern that every test compiles")]
     Regex::new(IdentityId::PATTERN).expect("the pattern is valid")
 });
 
-/// 32 letters or digits that stand for one customer until they expire or are revoked. A secret: it can be hashed, and
-/// no way of printing it shows any of it.
+/// A secret that identifies a customer until it expires or is revoked. Only [`expose`](Self::expose) gives its text; `Debug`
+/// prints none of it.
 pub struct IdentityId(SecretString);
 
-/// The text is not 32 letters or digits.
 #[derive(Debug, thiserror::Error)]
 #[error("must be exactly 32 letters or digits (A-Z, a-z, 0-9)")]
 pub struct IdentityIdError;
 
 impl IdentityId {
-    /// 32 letters or digits.
     pub const PATTERN: &str = "^[A-Za-z0-9]{32}$";
-    /// In characters, as [`IdentityId::PATTERN`] has it.
     pub const LENGTH: usize = 32;
 
-    /// Takes an identity id apart from anything else by its format alone.
     pub fn parse(text: &str) -> Result<Self, IdentityIdError> {
         if FORMAT.is_match(text) { Ok(Self(text.into())) } else { Err(IdentityIdError) }
     }
 
-    /// A new one from a cryptographically secure source.
+    /// A random id, from a cryptographically secure generator.
     pub fn generate() -> Self {
         Self(super::random_alphanumeric(Self::LENGTH).into())
     }
 
-    /// What is stored and looked up.
+    /// The form in which an id is stored and looked up.
     pub fn hash(&self) -> SecretHash {
         SecretHash::of(&self.0)
     }
 
-    /// The whole id, for the one moment when it is given to whoever logged in.
+    /// The whole id, for the response to a login.
     pub fn expose(&self) -> &str {
         self.0.expose_secret()
     }
@@ -68,7 +64,7 @@ mod tests {
     #[case::hyphen("0123456789abcdefghijABCDEFGHIJ-L")]
     #[case::not_ascii("0123456789abcdefghijABCDEFGHIJKé")]
     #[case::line_feed("0123456789abcdefghijABCDEFGHIJKL\n")]
-    fn refuses(#[case] text: &str) {
+    fn rejects(#[case] text: &str) {
         assert!(IdentityId::parse(text).is_err());
     }
 

@@ -1,19 +1,16 @@
-//! The public note of a relation (contract §1).
+//! The notice of a relation, which both customers see (contract §1).
 
 use serde::Deserialize;
 
-/// A notice as given: text for both customers to see, or the empty text, which clears the one that is there.
+/// A notice in its normal form: outer white space is trimmed, `\r\n` and `\r` become `\n`, inner text is unchanged.
 ///
-/// Outer white space is trimmed, `\r\n` and `\r` become `\n`, inner text is untouched. A notice that was not given at
-/// all is no `Notice`: `Option<Notice>` keeps the difference.
+/// The empty text clears the stored notice. A request without a notice keeps it: that is `None` of `Option<Notice>`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Notice(String);
 
-/// Why a text cannot be a notice.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoticeError {
-    /// More than [`Notice::MAX_CHARACTERS`] in the normal form.
     #[error("must have at most 10,000 characters")]
     TooLong,
     /// Postgres text cannot hold U+0000.
@@ -22,10 +19,9 @@ pub enum NoticeError {
 }
 
 impl Notice {
-    /// The longest notice, in Unicode characters.
+    /// In the normal form, in Unicode characters.
     pub const MAX_CHARACTERS: usize = 10_000;
 
-    /// Brings the text into its normal form.
     pub fn parse(text: &str) -> Result<Self, NoticeError> {
         if text.contains('\0') {
             return Err(NoticeError::Nul);
@@ -39,7 +35,6 @@ impl Notice {
         Ok(Self(text))
     }
 
-    /// The normal form; empty if it clears.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -73,9 +68,9 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is written: the same lines, none with a carriage return, nothing around them, and once is enough.
+        /// The normal form has the same lines, no carriage returns, no outer white space, and is its own normal form.
         #[test]
-        fn normalises_whatever_is_written(text in "[a \\r\\n\\t\\x00\\u{a0}\\u{200b}é😀]{0,24}") {
+        fn normalises_any_text(text in "[a \\r\\n\\t\\x00\\u{a0}\\u{200b}é😀]{0,24}") {
             match Notice::parse(&text) {
                 Err(error) => {
                     prop_assert_eq!(error, NoticeError::Nul);
@@ -90,7 +85,7 @@ mod tests {
             }
         }
 
-        /// The limit is on characters of the normal form, whatever they take as octets and whatever is around them.
+        /// The limit counts characters of the normal form, not bytes, and not the trimmed white space.
         #[test]
         fn is_limited_in_its_normal_form(character in "[^\\s\\x00]", over in 0..3_usize, around in "[ \\r\\n]{0,9}") {
             let text = character.repeat(Notice::MAX_CHARACTERS - 1 + over);
@@ -108,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_nul_anywhere() {
+    fn rejects_nul_anywhere() {
         assert_eq!(Notice::parse("a\0b"), Err(NoticeError::Nul));
         assert_eq!(Notice::parse("\0"), Err(NoticeError::Nul));
     }

@@ -1,4 +1,4 @@
-//! Walking a long list page by page.
+//! Keyset pagination: page sizes and cursors.
 
 use std::ops::RangeInclusive;
 use std::str::FromStr;
@@ -8,20 +8,17 @@ use chrono::{DateTime, Utc};
 
 use super::CuRefNo;
 
-/// How many items a page has at most.
+/// The most items of a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PageLimit(u16);
 
-/// The text is not a number from 1 to 500.
 #[derive(Debug, thiserror::Error)]
 #[error("must be a whole number from 1 to 500")]
 pub struct PageLimitError;
 
 impl PageLimit {
-    /// What a client may ask for.
     pub const RANGE: RangeInclusive<u16> = 1..=500;
 
-    /// The number.
     pub fn get(self) -> u16 {
         self.0
     }
@@ -42,32 +39,30 @@ impl FromStr for PageLimit {
     }
 }
 
-/// The place behind the last item of a page in a list of matched customers, newest first.
+/// The sort key of the last item of a page, in a list of matched customers with the newest first.
 ///
-/// Opaque to clients, and made of what the item showed anyway: when it was matched, to the microsecond, and its public
-/// reference. Unlike a number of rows it stays in its place when relations are added.
+/// Clients treat it as opaque. It reveals only what the item shows: the time of the match, to the microsecond, and the
+/// reference number. Unlike an offset it stays correct when relations are added.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cursor {
-    /// Of the last item.
     pub matched_at: DateTime<Utc>,
-    /// Of the last item; two may have been matched in the same microsecond.
+    /// The tie-breaker for matches of the same microsecond.
     pub cu_ref_no: CuRefNo,
 }
 
-/// The text is no cursor of ours.
 #[derive(Debug, thiserror::Error)]
 #[error("must be the \"nextCursor\" of an earlier page")]
 pub struct CursorError;
 
 impl Cursor {
-    /// What Postgres can hold and a server's clock can have said: 1970 to 9999.
+    /// 1970 to 9999, which Postgres can store.
     const MICROSECONDS: RangeInclusive<i64> = 0..=253_402_300_799_999_999;
 
-    /// The cursor behind this item.
-    pub fn behind(matched_at: DateTime<Utc>, cu_ref_no: &str) -> String {
-        let mut octets = matched_at.timestamp_micros().to_be_bytes().to_vec();
-        octets.extend_from_slice(cu_ref_no.as_bytes());
-        BASE64_URL_SAFE_NO_PAD.encode(octets)
+    /// The cursor of the page that begins after this item.
+    pub fn after(matched_at: DateTime<Utc>, cu_ref_no: &str) -> String {
+        let mut bytes = matched_at.timestamp_micros().to_be_bytes().to_vec();
+        bytes.extend_from_slice(cu_ref_no.as_bytes());
+        BASE64_URL_SAFE_NO_PAD.encode(bytes)
     }
 }
 
@@ -76,8 +71,8 @@ impl FromStr for Cursor {
 
     fn from_str(text: &str) -> Result<Self, CursorError> {
         let decode = || {
-            let octets = BASE64_URL_SAFE_NO_PAD.decode(text).ok()?;
-            let (microseconds, cu_ref_no) = octets.split_first_chunk()?;
+            let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).ok()?;
+            let (microseconds, cu_ref_no) = bytes.split_first_chunk()?;
             let microseconds = i64::from_be_bytes(*microseconds);
             let cu_ref_no = CuRefNo::parse(std::str::from_utf8(cu_ref_no).ok()?).ok()?;
             let in_range = Self::MICROSECONDS.contains(&microseconds);
@@ -112,16 +107,16 @@ mod tests {
     const REFERENCE: &str = "5CmsaVNgAQqRqoen";
 
     fn cursor(microseconds: i64) -> String {
-        Cursor::behind(DateTime::from_timestamp_micros(microseconds).unwrap(), REFERENCE)
+        Cursor::after(DateTime::from_timestamp_micros(microseconds).unwrap(), REFERENCE)
     }
 
     #[rstest]
     #[case(0)]
     #[case(1_736_525_981_675_999)]
     #[case(253_402_300_799_999_999)]
-    fn a_cursor_survives_the_way_out_and_back(#[case] microseconds: i64) {
+    fn a_cursor_round_trips(#[case] microseconds: i64) {
         let text = cursor(microseconds);
-        assert!(text.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"-_".contains(&octet)), "{text}");
+        assert!(text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)), "{text}");
         let cursor: Cursor = text.parse().unwrap();
         assert_eq!(
             (cursor.matched_at.timestamp_micros(), cursor.cu_ref_no.as_str()),
@@ -131,19 +126,19 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_cursor_survives(
+        fn every_cursor_round_trips(
             microseconds in Cursor::MICROSECONDS,
             nanoseconds in 0..1000_i64,
             reference in "[A-Za-z0-9]{16}",
         ) {
             let at = DateTime::from_timestamp_micros(microseconds).unwrap();
-            let cursor: Cursor = Cursor::behind(at + TimeDelta::nanoseconds(nanoseconds), &reference).parse().unwrap();
+            let cursor: Cursor = Cursor::after(at + TimeDelta::nanoseconds(nanoseconds), &reference).parse().unwrap();
             prop_assert_eq!((cursor.matched_at, cursor.cu_ref_no.as_str()), (at, reference.as_str()));
         }
 
-        /// There is one text for a place, and no text that a place does not have.
+        /// Each cursor has exactly one text.
         #[test]
-        fn what_is_accepted_is_a_cursor_of_ours(
+        fn accepted_texts_round_trip(
             text in prop_oneof![
                 "[A-Za-z0-9_-]{32}",
                 "AA[A-D][A-Za-z0-9_-]{8}[A-Za-z0-9_-]{21}",
@@ -154,7 +149,7 @@ mod tests {
             ],
         ) {
             if let Ok(cursor) = text.parse::<Cursor>() {
-                prop_assert_eq!(Cursor::behind(cursor.matched_at, cursor.cu_ref_no.as_str()), text);
+                prop_assert_eq!(Cursor::after(cursor.matched_at, cursor.cu_ref_no.as_str()), text);
                 prop_assert!(Cursor::MICROSECONDS.contains(&cursor.matched_at.timestamp_micros()));
             }
         }
@@ -169,7 +164,7 @@ mod tests {
     #[case::before_1970(cursor(-1))]
     #[case::after_9999(cursor(253_402_300_800_000_000))]
     #[case::no_reference(BASE64_URL_SAFE_NO_PAD.encode([0; 24]))]
-    fn anything_else_is_refused(#[case] text: String) {
+    fn rejects_other_texts(#[case] text: String) {
         assert!(text.parse::<Cursor>().is_err());
     }
 }

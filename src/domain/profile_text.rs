@@ -1,4 +1,4 @@
-//! The free-text fields of a customer's profile: names, company, phone.
+//! The text fields of a customer's profile: names, company, phone.
 
 use std::str::FromStr;
 
@@ -9,25 +9,21 @@ use serde::{Deserialize, Serialize};
 #[serde(try_from = "String")]
 pub struct ProfileText(String);
 
-/// Why a text cannot be a profile field.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProfileTextError {
-    /// Nothing but white space.
     #[error("must not be empty")]
     Empty,
-    /// More than [`ProfileText::MAX_CHARACTERS`].
     #[error("must have at most 200 characters")]
     TooLong,
-    /// A line break, a NUL or another control character.
+    /// Line breaks and NUL included.
     #[error("must not contain control characters")]
     ControlCharacter,
 }
 
 impl ProfileText {
-    /// The longest field, in Unicode characters.
     pub const MAX_CHARACTERS: usize = 200;
 
-    /// Trims and checks.
+    /// Trims the text.
     pub fn parse(text: &str) -> Result<Self, ProfileTextError> {
         let text = text.trim();
         if text.is_empty() {
@@ -42,7 +38,6 @@ impl ProfileText {
         Ok(Self(text.into()))
     }
 
-    /// The text in its stored form.
     pub fn as_str(&self) -> &str {
         &self.0
     }

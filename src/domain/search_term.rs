@@ -1,30 +1,27 @@
-//! What somebody searches for.
+//! The filter of a list.
 
 use std::str::FromStr;
 
 use super::Email;
 
-/// A part of a name, a company or an address. The database folds case and diacritics of both sides, so they are left
-/// here as they came.
+/// Part of a name, a company or an e-mail address. Case and diacritics stay: the database folds them on both sides.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SearchTerm(String);
 
-/// Why a text cannot be searched for.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SearchTermError {
-    /// More than [`SearchTerm::MAX_CHARACTERS`].
     #[error("must have at most 254 characters")]
     TooLong,
-    /// A line break, a NUL or another control character: no field that is searched holds one.
+    /// No searched field contains one.
     #[error("must not contain control characters")]
     ControlCharacter,
 }
 
 impl SearchTerm {
-    /// The longest term: the longest text that is searched is an address.
-    pub const MAX_CHARACTERS: usize = Email::MAX_OCTETS;
+    /// As long as the longest searched field, an e-mail address.
+    pub const MAX_CHARACTERS: usize = Email::MAX_BYTES;
 
-    /// Trims and checks.
+    /// Trims the text.
     pub fn parse(text: &str) -> Result<Self, SearchTermError> {
         let text = text.trim();
         if text.chars().any(char::is_control) {
@@ -36,7 +33,6 @@ impl SearchTerm {
         Ok(Self(text.into()))
     }
 
-    /// The trimmed text.
     pub fn as_str(&self) -> &str {
         &self.0
     }

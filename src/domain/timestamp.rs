@@ -1,4 +1,4 @@
-//! Points in time, as everybody outside sees them.
+//! Times as responses and the command line show them.
 
 use std::fmt;
 

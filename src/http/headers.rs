@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::error::whole_seconds;
-use crate::rate_limit::Allowance;
+use crate::rate_limit::Decision;
 
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub(crate) const RATE_LIMIT_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
@@ -17,10 +17,10 @@ pub(crate) const PREFER: HeaderName = HeaderName::from_static("prefer");
 pub(crate) const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
 /// On every answer to a known key that has a limit, errors and timeouts included.
-pub(crate) fn insert_rate_limit(headers: &mut HeaderMap, allowance: Allowance) {
-    headers.insert(RATE_LIMIT_LIMIT, allowance.limit.into());
-    headers.insert(RATE_LIMIT_REMAINING, allowance.remaining.into());
-    headers.insert(RATE_LIMIT_RESET, unix_seconds_in(allowance.reset));
+pub(crate) fn insert_rate_limit(headers: &mut HeaderMap, decision: Decision) {
+    headers.insert(RATE_LIMIT_LIMIT, decision.limit.into());
+    headers.insert(RATE_LIMIT_REMAINING, decision.remaining.into());
+    headers.insert(RATE_LIMIT_RESET, unix_seconds_in(decision.reset));
 }
 
 /// Rounded up, so that a client which waits until then is not early.

@@ -6,7 +6,7 @@ use axum::http::Extensions;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::db::api_key::KeyState;
-use crate::rate_limit::Allowance;
+use crate::rate_limit::Decision;
 
 /// An extension of every request; the middleware that made it keeps a clone.
 #[derive(Default)]
@@ -15,7 +15,7 @@ pub(crate) struct RequestContext {
     pub(crate) permit: OnceLock<OwnedSemaphorePermit>,
     /// Also set if the key was rejected for its state.
     pub(crate) api_key: OnceLock<Arc<KeyState>>,
-    pub(crate) rate_limit: OnceLock<Allowance>,
+    pub(crate) rate_limit: OnceLock<Decision>,
     /// The body was not read to its end, so its connection cannot be used for another request.
     pub(crate) body_unread: OnceLock<()>,
 }

@@ -1,4 +1,4 @@
-//! Starts the cluster under its supervisor, `supervisor.sh`, and keeps its log.
+//! Starts a cluster under `watchdog.sh`, waits until it is ready, and manages its log file.
 
 use std::env;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -8,138 +8,128 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use backon::{ConstantBuilder, Retryable};
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sqlx::{Connection, PgConnection};
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
 
-use super::folder::{self, Account};
+use super::data_dir::{self, Account};
 use super::{Error, NAME, POLL};
 
-/// Ready by then, or something is wrong. Long enough for the recovery after a crash on a slow disk.
-const START_DEADLINE: Duration = Duration::from_secs(180);
-/// A fast shutdown writes a checkpoint, which may take a while; after it every process of the cluster is gone.
-pub(super) const END_DEADLINE: Duration = Duration::from_secs(60);
-/// Postgres takes the number in the postmaster.pid of one that was killed for a postmaster: as long as init has not
-/// reaped that, or when it is now the number of another process, as happens in a container that has been started anew,
-/// where it may be one of ours, which the next attempt gets other numbers for.
-const STALE: &str = "lock file \"postmaster.pid\" already exists";
-const STALE_DEADLINE: Duration = Duration::from_secs(10);
-const STALE_DELAY: Duration = Duration::from_millis(100);
-/// Beyond this the log goes to `postgres.log.1`, in the place of the last one.
-const LONGEST_LOG: u64 = 8 << 20;
+/// Long enough for crash recovery on a slow disk.
+const START_TIMEOUT: Duration = Duration::from_secs(180);
+/// A fast shutdown writes a checkpoint, which may take long.
+pub(super) const STOP_TIMEOUT: Duration = Duration::from_secs(60);
+/// Postgres does not start while the id in the postmaster.pid of a killed postmaster is that of a live process: the
+/// postmaster until init reaps it, or another process that got its id, as in a restarted container. That may be one of our
+/// own children, whose ids differ in the next attempt.
+const STALE_PID: &str = "lock file \"postmaster.pid\" already exists";
+const STALE_PID_DELAY: Duration = Duration::from_millis(100);
+const STALE_PID_RETRIES: usize = 100;
+/// A longer log is moved to `postgres.log.1`.
+const MAX_LOG_BYTES: u64 = 8 << 20;
 
-/// For data that must survive a power failure; the defaults, said so that no postgresql.conf says otherwise.
+/// Survives a power failure. These are defaults, set here so that postgresql.conf cannot weaken them.
 const DURABLE: &[&str] = &["fsync=on", "synchronous_commit=on", "full_page_writes=on", "max_connections=100"];
-/// For data that are thrown away.
+/// For throw-away clusters.
 const THROW_AWAY: &[&str] =
     &["fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_connections=300"];
 const SETTINGS: &[&str] = &[
-    // The socket alone; who may enter its folder may connect.
+    // Only the Unix socket; its directory decides who may connect.
     "listen_addresses=",
     "port=5432",
     "unix_socket_permissions=0700",
-    // Within the cluster's folder: a postmaster that is killed leaves nothing in /dev/shm, which is small in containers.
+    // In the data directory: /dev/shm is small in containers, and a killed postmaster would leave segments there.
     "dynamic_shared_memory_type=mmap",
-    // Short statements: compiling them costs more than it gains.
+    // Statements are short: compiling them costs more than it saves.
     "jit=off",
-    // The same everywhere, whatever the machine's zone.
+    // Independent of the zone of the machine.
     "timezone=UTC",
     "log_timezone=UTC",
-    // Failed statements are reported to the client, and would put customers' data into the log.
+    // The client logs failed statements without their values; Postgres would log customers' data.
     "log_min_messages=log",
     "log_min_error_statement=panic",
     "log_checkpoints=off",
-    // The log file is our standard error, see `Cluster::open_log`.
+    // The log file is the standard error of Postgres, see `Cluster::open_log`.
     "log_destination=stderr",
     "logging_collector=off",
     "cluster_name=customer-match",
 ];
 
-/// A cluster, running or not.
 #[derive(Clone)]
 pub(super) struct Cluster {
-    /// The folder of the server programs.
-    pub(super) programs: PathBuf,
-    /// Whom to run it as, when not as ourselves.
+    /// Directory of the server binaries.
+    pub(super) binaries: PathBuf,
+    /// User that runs Postgres; `None`: the user of this process.
     pub(super) account: Option<Account>,
-    /// The data folder.
-    pub(super) folder: PathBuf,
-    /// The folder of the socket.
+    pub(super) data_dir: PathBuf,
+    /// Directory of the socket.
     pub(super) sockets: PathBuf,
-    /// The supervisor makes this folder and removes it at the end: that of the socket when it is one of its own, the
-    /// data folder of a throw-away cluster.
+    /// A directory that the watchdog creates, and removes at the end: a separate directory for the socket, or the data
+    /// directory of a throw-away cluster.
     pub(super) transient: Option<PathBuf>,
-    /// Not durable, and gone at the end.
+    /// Not durable, and deleted at the end.
     pub(super) throw_away: bool,
 }
 
-/// A cluster that runs, for as long as this lives.
+/// A running cluster. Dropping it stops Postgres, without waiting.
 pub(super) struct Running {
-    supervisor: Child,
-    /// The supervisor holds the other end, and stops Postgres when this one is closed.
+    watchdog: Child,
+    /// The watchdog holds the other end of this pipe and stops Postgres when this end is closed.
     lifeline: PipeWriter,
 }
 
 impl Running {
-    /// Waits until Postgres has ended by itself.
     pub(super) async fn ended(&mut self) {
-        // The status says nothing: the supervisor's last act is to kill its whole group.
-        let _ = self.supervisor.wait().await;
+        // The status is meaningless: at its end the watchdog kills its process group, itself included.
+        let _ = self.watchdog.wait().await;
     }
 
-    /// Stops Postgres, and waits until it has ended.
     pub(super) async fn stop(mut self) {
         drop(self.lifeline);
-        let _ = self.supervisor.wait().await;
+        let _ = self.watchdog.wait().await;
     }
 }
 
 impl Cluster {
-    /// Makes the cluster if there is none, starts it and waits until it is ready.
+    /// Creates the cluster if there is none, starts it and waits until it is ready.
     pub(super) async fn launch(&self) -> Result<Running, Error> {
-        let deadline = Instant::now() + STALE_DEADLINE;
-        loop {
-            match self.attempt().await {
-                Err(Error::Failed { log_end, .. })
-                    if log_end.contains(STALE) && Instant::now() < deadline =>
-                {
-                    sleep(STALE_DELAY).await;
-                }
-                result => return result,
-            }
-        }
+        (|| self.launch_once())
+            .retry(ConstantBuilder::new().with_delay(STALE_PID_DELAY).with_max_times(STALE_PID_RETRIES))
+            .when(|error| matches!(error, Error::Failed { log_end, .. } if log_end.contains(STALE_PID)))
+            .await
     }
 
-    async fn attempt(&self) -> Result<Running, Error> {
-        let data = folder::home(&self.folder).join("data");
+    async fn launch_once(&self) -> Result<Running, Error> {
+        let data = data_dir::home(&self.data_dir).join("data");
         let new = !data.exists();
         let log = if self.throw_away { None } else { Some(self.open_log().await?) };
         let log_start = log.as_ref().map_or(Ok(0), |log| log.metadata().map(|log| log.len()));
         let log_start = log_start.map_err(Error::io("read", &self.log()))?;
-        // Postgres alone may remove what it left there when it was killed.
+        // Left by a killed postmaster; only Postgres can tell whether it may be removed.
         let pid_file = data.join("postmaster.pid");
         let stale = fs::read(&pid_file).ok();
 
         let mut running = self.spawn(log).map_err(Error::io("run", Path::new("/bin/sh")))?;
-        let deadline = Instant::now() + START_DEADLINE;
+        let deadline = Instant::now() + START_TIMEOUT;
         loop {
             if fs::read(&pid_file).is_ok_and(|text| is_ready(&text) && Some(text) != stale) {
                 break;
             }
-            let over = running.supervisor.try_wait().map_err(Error::io("wait for", Path::new("/bin/sh")))?;
-            if over.is_some() {
+            let exited = running.watchdog.try_wait().map_err(Error::io("wait for", Path::new("/bin/sh")))?;
+            if exited.is_some() {
                 return Err(Error::Failed { log: self.log(), log_end: self.log_end(log_start) });
             }
             if Instant::now() > deadline {
                 let (log, log_end) = (self.log(), self.log_end(log_start));
-                return Err(Error::NotReady { log, log_end, seconds: START_DEADLINE.as_secs() });
+                return Err(Error::NotReady { log, log_end, seconds: START_TIMEOUT.as_secs() });
             }
             sleep(POLL).await;
         }
         if new && !self.throw_away {
-            // initdb has written all that is in the cluster to the disk, but not its new name.
-            let home = folder::home(&self.folder);
+            // initdb has synced the files of the cluster, but not the rename of its directory.
+            let home = data_dir::home(&self.data_dir);
             File::open(&home).and_then(|home| home.sync_all()).map_err(Error::io("write", &home))?;
         }
         Ok(running)
@@ -149,17 +139,17 @@ impl Cluster {
         let (reader, lifeline) = io::pipe()?;
         let mut command = Command::new("/bin/sh");
         command
-            .args(["-c", include_str!("supervisor.sh"), "supervisor"])
-            .arg(&self.programs)
-            .arg(folder::home(&self.folder))
+            .args(["-c", include_str!("watchdog.sh"), "watchdog"])
+            .arg(&self.binaries)
+            .arg(data_dir::home(&self.data_dir))
             .arg(self.transient.as_deref().unwrap_or(Path::new("")))
             .arg(if self.throw_away { "throw-away" } else { "" });
         for setting in SETTINGS.iter().chain(if self.throw_away { THROW_AWAY } else { DURABLE }) {
             command.args(["-c", setting]);
         }
-        // Relative to the cluster, so that no path needs quoting.
+        // A relative path needs no quoting.
         let sockets =
-            if self.sockets == folder::home(&self.folder) { Path::new("..") } else { &self.sockets };
+            if self.sockets == data_dir::home(&self.data_dir) { Path::new("..") } else { &self.sockets };
         command.arg("-k").arg(sockets);
 
         command.env_clear().env("LC_ALL", "C").current_dir("/");
@@ -169,32 +159,32 @@ impl Cluster {
         command.stdin(reader);
         match log {
             Some(log) => command.stdout(log.try_clone()?).stderr(log),
-            // The supervisor opens the log, in the folder that it makes.
+            // The watchdog opens the log, in the directory that it creates.
             None => command.stdout(Stdio::null()),
         };
-        // Ctrl-C in the terminal is ours: we stop Postgres when we are done with it.
+        // Ctrl-C in the terminal must only reach this process, which stops Postgres after its own shutdown.
         command.process_group(0);
         if let Some(account) = &self.account {
             command.uid(account.uid).gid(account.gid);
         }
-        Ok(Running { supervisor: command.spawn()?, lifeline })
+        Ok(Running { watchdog: command.spawn()?, lifeline })
     }
 
-    /// Waits until every process of the cluster has ended, also of one that somebody else had started.
+    /// Waits until every process of the cluster has ended, including one that another process started.
     pub(super) async fn ended(&self) -> Result<(), Error> {
         if !self.throw_away {
             return self.open_log().await.map(drop);
         }
-        let deadline = Instant::now() + END_DEADLINE;
-        while self.folder.exists() {
+        let deadline = Instant::now() + STOP_TIMEOUT;
+        while self.data_dir.exists() {
             self.check(deadline)?;
             sleep(POLL).await;
         }
         Ok(())
     }
 
-    /// The log file, locked. Every process of a cluster inherits it as its standard error and holds the lock with it,
-    /// so that we get it when the last of them is gone, be it a server process that outlived its postmaster.
+    /// Opens and locks the log file. Every process of a cluster inherits it as standard error and with it the lock, so the lock
+    /// is free when the last of them has ended, even a backend that outlived its postmaster.
     async fn open_log(&self) -> Result<File, Error> {
         let path = self.log();
         let log = OpenOptions::new()
@@ -203,7 +193,7 @@ impl Cluster {
             .mode(0o600)
             .open(&path)
             .map_err(Error::io("open", &path))?;
-        let deadline = Instant::now() + END_DEADLINE;
+        let deadline = Instant::now() + STOP_TIMEOUT;
         loop {
             match log.try_lock() {
                 Ok(()) => return Ok(log),
@@ -218,14 +208,14 @@ impl Cluster {
         if Instant::now() < deadline {
             return Ok(());
         }
-        Err(Error::StillRunning { folder: self.folder.clone(), seconds: END_DEADLINE.as_secs() })
+        Err(Error::StillRunning { data_dir: self.data_dir.clone(), seconds: STOP_TIMEOUT.as_secs() })
     }
 
     pub(super) fn log(&self) -> PathBuf {
-        self.folder.join("postgres.log")
+        self.data_dir.join("postgres.log")
     }
 
-    /// The last lines of the log since `start`, in one.
+    /// The last lines of the log after `start`, joined to one.
     pub(super) fn log_end(&self, start: u64) -> String {
         let read = || {
             let mut log = File::open(self.log())?;
@@ -240,22 +230,22 @@ impl Cluster {
         lines[lines.len().saturating_sub(4)..].join(" | ")
     }
 
-    /// Keeps the log from growing without bound. Postgres writes at its end, wherever that is.
-    pub(super) fn shorten_log(&self) -> io::Result<()> {
+    /// Bounds the size of the log. Postgres appends, so it continues in the truncated file.
+    pub(super) fn rotate_log(&self) -> io::Result<()> {
         let log = OpenOptions::new().write(true).open(self.log())?;
-        if log.metadata()?.len() > LONGEST_LOG {
-            fs::copy(self.log(), self.folder.join("postgres.log.1"))?;
+        if log.metadata()?.len() > MAX_LOG_BYTES {
+            fs::copy(self.log(), self.data_dir.join("postgres.log.1"))?;
             log.set_len(0)?;
         }
         Ok(())
     }
 
-    /// Makes the database if it is not there yet.
-    pub(super) async fn make_database(&self) -> Result<(), sqlx::Error> {
+    /// Creates the database unless it exists.
+    pub(super) async fn ensure_database(&self) -> Result<(), sqlx::Error> {
         let options = connect_options(&self.sockets);
         match PgConnection::connect_with(&options).await {
             Ok(connection) => return connection.close().await,
-            // invalid_catalog_name: no such database
+            // invalid_catalog_name: the database does not exist
             Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("3D000") => {}
             Err(error) => return Err(error),
         }
@@ -265,7 +255,7 @@ impl Cluster {
     }
 }
 
-/// Options that say everything themselves, whatever `PGHOST` and its like hold.
+/// Sets every option, so that variables such as `PGHOST` have no effect.
 pub(super) fn connect_options(sockets: &Path) -> PgConnectOptions {
     PgConnectOptions::new_without_pgpass()
         .socket(sockets)
@@ -275,7 +265,7 @@ pub(super) fn connect_options(sockets: &Path) -> PgConnectOptions {
         .ssl_mode(PgSslMode::Disable)
 }
 
-/// Line 8 of postmaster.pid is the state.
+/// Line 8 of postmaster.pid is the state of the postmaster.
 fn is_ready(pid_file: &[u8]) -> bool {
     pid_file.split(|byte| *byte == b'\n').nth(7).is_some_and(|state| state.trim_ascii() == b"ready")
 }
@@ -287,19 +277,19 @@ mod tests {
 
     use super::*;
 
-    fn cluster(folder: &TempDir) -> Cluster {
+    fn cluster(data_dir: &TempDir) -> Cluster {
         Cluster {
-            programs: PathBuf::new(),
+            binaries: PathBuf::new(),
             account: None,
-            folder: folder.path().to_owned(),
-            sockets: folder.path().to_owned(),
+            data_dir: data_dir.path().to_owned(),
+            sockets: data_dir.path().to_owned(),
             transient: None,
             throw_away: false,
         }
     }
 
     #[test]
-    fn line_eight_says_ready() {
+    fn reads_the_state_from_line_eight() {
         let file = |state: &str| format!("31\n/data\n1700000000\n5432\n/sockets\n\n  1 2\n{state}\n");
         assert!(is_ready(file("ready   ").as_bytes()));
         assert!(!is_ready(file("starting").as_bytes()));
@@ -308,8 +298,8 @@ mod tests {
 
     #[test]
     fn the_end_of_the_log_is_one_line() {
-        let folder = TempDir::new().unwrap();
-        let cluster = cluster(&folder);
+        let data_dir = TempDir::new().unwrap();
+        let cluster = cluster(&data_dir);
         assert_eq!(cluster.log_end(0), "");
         fs::write(cluster.log(), "of yesterday\n1\n2\n\n3\n4\n5\n").unwrap();
         assert_eq!(cluster.log_end(0), "2 | 3 | 4 | 5");
@@ -317,14 +307,14 @@ mod tests {
     }
 
     #[test]
-    fn a_long_log_is_put_aside_while_it_is_written() {
-        let folder = TempDir::new().unwrap();
-        let cluster = cluster(&folder);
+    fn a_long_log_is_rotated_while_it_is_written() {
+        let data_dir = TempDir::new().unwrap();
+        let cluster = cluster(&data_dir);
         let mut writer = OpenOptions::new().create(true).append(true).open(cluster.log()).unwrap();
-        writer.set_len(LONGEST_LOG + 1).unwrap();
-        cluster.shorten_log().unwrap();
+        writer.set_len(MAX_LOG_BYTES + 1).unwrap();
+        cluster.rotate_log().unwrap();
         io::Write::write_all(&mut writer, b"on it goes").unwrap();
         assert_eq!(fs::read(cluster.log()).unwrap(), b"on it goes");
-        assert_eq!(fs::metadata(folder.path().join("postgres.log.1")).unwrap().len(), LONGEST_LOG + 1);
+        assert_eq!(fs::metadata(data_dir.path().join("postgres.log.1")).unwrap().len(), MAX_LOG_BYTES + 1);
     }
 }

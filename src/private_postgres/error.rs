@@ -1,114 +1,64 @@
+//! The errors of the private Postgres. Each message tells the operator what to do.
+
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Why the private Postgres could not be started, joined or stopped.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// No server programs on this machine.
     #[error(
         "no Postgres server (15 or newer) found; install one (Debian: `apt install postgresql`, Fedora: `dnf install \
          postgresql-server postgresql-contrib`, Alpine: `apk add postgresql postgresql-contrib`, macOS: `brew install \
          postgresql@17`) or set DATABASE_URL"
     )]
-    NoPrograms,
-    /// The folder that the settings name holds no server programs.
-    #[error("the folder {} holds no Postgres server programs (`postgres` and `initdb`)", .0.display())]
-    NoProgramsIn(PathBuf),
-    /// The cluster was made by a major version that is not here.
+    NoBinaries,
+    #[error("the directory {} holds no Postgres server binaries (`postgres` and `initdb`)", .0.display())]
+    NoBinariesIn(PathBuf),
     #[error(
         "the database in {} is of Postgres {wanted}, but only version {found} is installed here; install Postgres \
-         {wanted}, or name another data folder with --data-dir",
-        .folder.display()
+         {wanted}, or name another data directory with --data-dir",
+        .data_dir.display()
     )]
-    NoProgramsOfVersion {
-        /// The cluster.
-        folder: PathBuf,
-        /// Its major version.
-        wanted: u32,
-        /// The major versions found.
-        found: String,
-    },
-    /// No place for the default data folder.
-    #[error("there is no home folder to keep the database in; name a data folder with --data-dir")]
+    NoBinariesOfVersion { data_dir: PathBuf, wanted: u32, found: String },
+    #[error("there is no home directory to keep the database in; name a data directory with --data-dir")]
     NoHome,
-    /// The folder belongs to something else.
-    #[error("the folder {} is not empty and holds no database of this server; name an empty or a new one with --data-dir", .0.display())]
+    #[error("the directory {} is not empty and holds no database of this server; name an empty or a new one with --data-dir", .0.display())]
     NotOurs(PathBuf),
-    /// Started as root, and nobody to run Postgres as.
     #[error(
-        "Postgres refuses to run as root, and this machine has neither a user `postgres` nor `nobody` to run it as; \
+        "Postgres does not run as root, and this machine has neither a user `postgres` nor `nobody` to run it as; \
          start this server as another user"
     )]
     NoAccount,
-    /// Started as root, and the user that runs Postgres cannot get at the data folder.
     #[error(
-        "Postgres runs as the user `{account}`, who may not enter {}, on the way to the data folder {}; run `chmod o+x \
-         {}`, or name a folder elsewhere with --data-dir",
-        .blocked.display(), .folder.display(), .blocked.display()
+        "Postgres runs as the user `{account}`, which may not enter {} on the path to the data directory {}; run `chmod o+x \
+         {}`, or name a directory elsewhere with --data-dir",
+        .blocked.display(), .data_dir.display(), .blocked.display()
     )]
     Unreachable {
-        /// The data folder.
-        folder: PathBuf,
-        /// The outermost folder above it that is closed.
+        data_dir: PathBuf,
+        /// The outermost directory of its path that the user may not enter.
         blocked: PathBuf,
-        /// The user.
         account: String,
     },
-    /// Another process owns the folder.
     #[error(
-        "{holder} already uses the data folder {}; wait for it to end, stop it, or name another data folder with --data-dir",
-        .folder.display()
+        "{holder} already uses the data directory {}; wait for it to end, stop it, or name another data directory with --data-dir",
+        .data_dir.display()
     )]
-    AlreadyRunning {
-        /// The data folder.
-        folder: PathBuf,
-        /// Who it is, in words.
-        holder: String,
-    },
-    /// Postgres ended before it was ready.
+    AlreadyRunning { data_dir: PathBuf, holder: String },
     #[error("Postgres does not start; its log {} ends: {log_end}", .log.display())]
-    Failed {
-        /// The log file.
-        log: PathBuf,
-        /// Its last lines.
-        log_end: String,
-    },
-    /// Postgres is alive, but not ready after all this time.
+    Failed { log: PathBuf, log_end: String },
     #[error("Postgres is still not ready after {seconds} s; its log {} ends: {log_end}", .log.display())]
-    NotReady {
-        /// The log file.
-        log: PathBuf,
-        /// Its last lines.
-        log_end: String,
-        /// How long was waited.
-        seconds: u64,
-    },
-    /// Processes of the cluster outlive their time.
-    #[error("processes of the Postgres in {} have still not ended after {seconds} s", .folder.display())]
-    StillRunning {
-        /// The data folder.
-        folder: PathBuf,
-        /// How long was waited.
-        seconds: u64,
-    },
-    /// Postgres is ready, but does not take a connection or make the database.
+    NotReady { log: PathBuf, log_end: String, seconds: u64 },
+    #[error("processes of the Postgres in {} have still not ended after {seconds} s", .data_dir.display())]
+    StillRunning { data_dir: PathBuf, seconds: u64 },
     #[error("the private Postgres cannot be used: {0}")]
     Database(#[from] sqlx::Error),
-    /// The file system or the operating system refused.
     #[error("cannot {action} {}", .path.display())]
-    Io {
-        /// What was tried.
-        action: &'static str,
-        /// On what.
-        path: PathBuf,
-        /// What came of it.
-        source: io::Error,
-    },
+    Io { action: &'static str, path: PathBuf, source: io::Error },
 }
 
 impl Error {
-    /// For `map_err`: says what was tried, and on what.
+    /// For `map_err`: adds the action and the path to an I/O error.
     pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
         let path = path.to_owned();
         move |source| Error::Io { action, path, source }

@@ -1,21 +1,21 @@
-//! A Postgres of our own, for those who bring none: for `serve` and the commands without `DATABASE_URL`, and for tests.
+//! A Postgres that the server runs itself, for `serve` and other subcommands without a database URL, and for tests.
 //!
-//! It listens on a Unix socket alone, runs under a small shell that stops it when our process ends, however it ends,
-//! and is started again when it ends by itself. One process owns a data folder; a command joins the cluster of the
-//! server or of another command that runs on it.
+//! It listens on a Unix socket only. A small shell, the watchdog, stops it when this process ends, even by `kill -9`; a task,
+//! the supervisor, restarts it when it ends by itself. One process at a time owns a data directory and runs its cluster;
+//! further subcommands share the cluster of the owner. Nothing here knows of customers.
 //!
-//! - `programs` finds `postgres` and `initdb`
-//! - `folder` knows where the data live and who runs Postgres
-//! - `ownership` lets one process at a time run the cluster, and others use it
-//! - `cluster` starts it under `supervisor.sh`
-//! - `keeper` starts it again
+//! - [`binaries`] finds `postgres` and `initdb`
+//! - [`data_dir`] creates the directories and chooses the user that runs Postgres
+//! - [`ownership`] locks the data directory
+//! - [`cluster`] starts Postgres under `watchdog.sh`, with the settings that durability needs
+//! - [`supervisor`] restarts it
 
+mod binaries;
 mod cluster;
+mod data_dir;
 mod error;
-mod folder;
-mod keeper;
 mod ownership;
-mod programs;
+mod supervisor;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -25,162 +25,158 @@ use sqlx::{Connection, PgConnection};
 use tokio::time::{Instant, sleep};
 
 use self::cluster::{Cluster, Running};
+use self::data_dir::Account;
 pub use self::error::Error;
-use self::folder::Account;
-use self::keeper::Keeper;
-use self::ownership::{Claim, Guest, Ownership, Role};
+use self::ownership::{Claim, Ownership, Role, SharedUser};
+use self::supervisor::Supervisor;
 
-/// The name of the role, a superuser, and of the database.
+/// Name of the role, a superuser, and of the database.
 const NAME: &str = "customer_match";
-/// How often a condition is looked at that nobody reports.
+/// Interval of polling for conditions that raise no event: files, locks, processes.
 const POLL: Duration = Duration::from_millis(10);
-/// How long a command waits until it gets at the cluster of a process that starts, stops or recovers.
-const COMMAND_WAITS: Duration = Duration::from_secs(60);
+/// How long a subcommand waits for a cluster whose owner starts, stops or recovers.
+const ATTACH_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Where the data live, and which Postgres serves them.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
-    /// The data folder; `None` for the platform's.
+    /// `None`: the default of the platform.
     pub data_dir: Option<PathBuf>,
-    /// The folder of the server programs, before all others that may be found.
+    /// Directory of the server binaries; preferred to those that [`binaries`] finds.
     pub bin_dir: Option<PathBuf>,
 }
 
-/// A Postgres that runs, at least for as long as this lives.
+/// A running Postgres, which ends no earlier than this value.
 ///
-/// Dropping it stops Postgres too, but does not wait for that, nor for commands that have joined.
+/// Dropping it stops Postgres as [`stop`](Self::stop) does, but waits neither for that nor for shared users.
 pub struct PrivatePostgres {
-    folder: PathBuf,
+    data_dir: PathBuf,
     sockets: PathBuf,
-    hold: Hold,
+    handle: Handle,
 }
 
-/// What keeps the cluster running. An owner lets go of it before the folder.
-enum Hold {
-    Owner(Keeper, Ownership),
-    Guest(Guest),
+/// What keeps the cluster running. The order in `Owner` stops the cluster before it unlocks the directory.
+enum Handle {
+    Owner(Supervisor, Ownership),
+    SharedUser(SharedUser),
     ThrowAway(Cluster, Running),
 }
 
 impl PrivatePostgres {
-    /// For `serve`: as the only owner of the data folder. A command that has it is waited for.
+    /// For `serve`: becomes the owner of the data directory. Waits for a subcommand that owns it, but not for a server.
     pub async fn start(settings: &Settings) -> Result<PrivatePostgres, Error> {
-        let folder = folder::data_folder(settings.data_dir.as_deref())?;
+        let data_dir = data_dir::open(settings.data_dir.as_deref())?;
         let begin = Instant::now();
         loop {
-            match Ownership::claim(&folder, Role::Server)? {
-                Claim::Owner(ownership) => return PrivatePostgres::own(settings, folder, ownership).await,
-                Claim::Taken(Some(holder)) if begin.elapsed() > holder.patience() => {
-                    return Err(Error::AlreadyRunning { folder, holder: holder.to_string() });
+            match Ownership::claim(&data_dir, Role::Server)? {
+                Claim::Owner(ownership) => return PrivatePostgres::own(settings, data_dir, ownership).await,
+                Claim::Taken(Some(holder)) if begin.elapsed() > holder.release_timeout() => {
+                    return Err(Error::AlreadyRunning { data_dir, holder: holder.to_string() });
                 }
-                Claim::Taken(None) if begin.elapsed() > COMMAND_WAITS => {
-                    return Err(Error::AlreadyRunning { folder, holder: "another process".to_owned() });
+                Claim::Taken(None) if begin.elapsed() > ATTACH_TIMEOUT => {
+                    return Err(Error::AlreadyRunning { data_dir, holder: "another process".to_owned() });
                 }
                 Claim::Taken(_) => sleep(POLL).await,
             }
         }
     }
 
-    /// For commands: joins the cluster of the process that owns the data folder, or else starts it for as long as this
-    /// lives.
+    /// For subcommands: shares the cluster of the owner of the data directory, or becomes the owner if there is none.
     pub async fn attach_or_start(settings: &Settings) -> Result<PrivatePostgres, Error> {
-        let folder = folder::data_folder(settings.data_dir.as_deref())?;
+        let data_dir = data_dir::open(settings.data_dir.as_deref())?;
         let begin = Instant::now();
         loop {
-            let holder = match Ownership::claim(&folder, Role::Command)? {
-                Claim::Owner(ownership) => return PrivatePostgres::own(settings, folder, ownership).await,
+            let holder = match Ownership::claim(&data_dir, Role::Command)? {
+                Claim::Owner(ownership) => return PrivatePostgres::own(settings, data_dir, ownership).await,
                 Claim::Taken(holder) => holder,
             };
-            // No connection: the owner was killed, or Postgres is being started again.
-            if let Some(guest) = Guest::join(&folder)?
+            // Without a connection the owner was killed or Postgres is restarting: try again.
+            if let Some(user) = SharedUser::join(&data_dir)?
                 && let Ok(connection) =
-                    PgConnection::connect_with(&cluster::connect_options(&guest.sockets)).await
+                    PgConnection::connect_with(&cluster::connect_options(&user.sockets)).await
             {
                 connection.close().await?;
                 return Ok(PrivatePostgres {
-                    folder,
-                    sockets: guest.sockets.clone(),
-                    hold: Hold::Guest(guest),
+                    data_dir,
+                    sockets: user.sockets.clone(),
+                    handle: Handle::SharedUser(user),
                 });
             }
-            if begin.elapsed() > COMMAND_WAITS {
+            if begin.elapsed() > ATTACH_TIMEOUT {
                 let holder = holder.map_or_else(|| "another process".to_owned(), |holder| holder.to_string());
-                return Err(Error::AlreadyRunning { folder, holder });
+                return Err(Error::AlreadyRunning { data_dir, holder });
             }
             sleep(POLL).await;
         }
     }
 
-    /// For tests: a cluster in memory where there is enough, that is not durable and is gone with our process.
+    /// For tests: a cluster without durability, in memory if there is enough, deleted when this process ends.
     pub async fn start_throw_away() -> Result<PrivatePostgres, Error> {
         let account = Account::to_run(None)?;
-        let folder = folder::throw_away_folder(account.as_ref());
-        let sockets = folder::home(&folder);
-        let programs = programs::find(None, &sockets.join("data"))?;
-        let transient = Some(folder.clone());
+        let data_dir = data_dir::throw_away(account.as_ref());
+        let sockets = data_dir::home(&data_dir);
+        let binaries = binaries::find(None, &sockets.join("data"))?;
+        let transient = Some(data_dir.clone());
         let cluster = Cluster {
-            programs,
+            binaries,
             account,
-            folder: folder.clone(),
+            data_dir: data_dir.clone(),
             sockets: sockets.clone(),
             transient,
             throw_away: true,
         };
         let running = cluster.launch().await?;
-        cluster.make_database().await?;
-        Ok(PrivatePostgres { folder, sockets, hold: Hold::ThrowAway(cluster, running) })
+        cluster.ensure_database().await?;
+        Ok(PrivatePostgres { data_dir, sockets, handle: Handle::ThrowAway(cluster, running) })
     }
 
     async fn own(
         settings: &Settings,
-        folder: PathBuf,
+        data_dir: PathBuf,
         ownership: Ownership,
     ) -> Result<PrivatePostgres, Error> {
-        let home = folder::home(&folder);
-        let programs = programs::find(settings.bin_dir.as_deref(), &home.join("data"))?;
+        let home = data_dir::home(&data_dir);
+        let binaries = binaries::find(settings.bin_dir.as_deref(), &home.join("data"))?;
         let account = Account::to_run(Some(&home))?;
-        folder::make_home(&folder, account.as_ref())?;
-        let (sockets, own_folder) = folder::sockets(&home);
-        let transient = own_folder.then(|| sockets.clone());
+        data_dir::create_home(&data_dir, account.as_ref())?;
+        let (sockets, separate) = data_dir::sockets(&home);
+        let transient = separate.then(|| sockets.clone());
         let cluster = Cluster {
-            programs,
+            binaries,
             account,
-            folder: folder.clone(),
+            data_dir: data_dir.clone(),
             sockets: sockets.clone(),
             transient,
             throw_away: false,
         };
         let running = cluster.launch().await?;
-        cluster.make_database().await?;
-        let keeper = Keeper::new(cluster, running);
+        cluster.ensure_database().await?;
+        let supervisor = Supervisor::new(cluster, running);
         ownership.ready(&sockets)?;
-        tracing::debug!("a private Postgres runs in {}", folder.display());
-        Ok(PrivatePostgres { folder, sockets, hold: Hold::Owner(keeper, ownership) })
+        tracing::debug!("private Postgres started in {}", data_dir.display());
+        Ok(PrivatePostgres { data_dir, sockets, handle: Handle::Owner(supervisor, ownership) })
     }
 
-    /// How to connect: the socket, the role and the database.
     pub fn connect_options(&self) -> PgConnectOptions {
         cluster::connect_options(&self.sockets)
     }
 
-    /// The data folder.
     pub fn data_dir(&self) -> &Path {
-        &self.folder
+        &self.data_dir
     }
 
-    /// Stops Postgres and waits until it has ended. Commands that use it are waited for: by a command until they are
-    /// done, by a server for a few seconds. One that has only joined leaves.
+    /// An owner stops Postgres and waits until it has ended. Before that it waits for shared users: a subcommand until they
+    /// have finished, a server for a few seconds. A shared user only releases its lock.
     pub async fn stop(self) -> Result<(), Error> {
-        match self.hold {
-            Hold::Owner(keeper, ownership) => {
-                ownership.dismiss_guests().await?;
-                keeper.stop().await
+        match self.handle {
+            Handle::Owner(supervisor, ownership) => {
+                ownership.drain_shared_users().await?;
+                supervisor.stop().await
             }
-            Hold::Guest(guest) => {
-                drop(guest);
+            Handle::SharedUser(user) => {
+                drop(user);
                 Ok(())
             }
-            Hold::ThrowAway(cluster, running) => {
+            Handle::ThrowAway(cluster, running) => {
                 running.stop().await;
                 cluster.ended().await
             }

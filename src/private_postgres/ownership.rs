@@ -1,8 +1,9 @@
-//! One process owns a data folder and runs its cluster; others may use it.
+//! File locks that let one process own a data directory and run its cluster, and others share the cluster.
 //!
-//! The owner holds `lock` exclusively and says in it who it is and how far it has come. A guest, a command that has
-//! joined the owner's cluster, holds `users` in common with other guests. An owner that stops says so, so that no more
-//! guests come, and waits until it gets `users` for itself. All of it ends with the process, however it ends.
+//! The owner holds an exclusive lock on the file `lock` and writes its role, process id and state into it. A shared user, a
+//! subcommand on the owner's cluster, holds a shared lock on the file `users`. An owner that stops writes that state, so that
+//! no shared user joins any more, and waits for an exclusive lock on `users`. The kernel releases the locks of a process when
+//! it ends, even by `kill -9`, so none is ever stale.
 
 use std::ffi::OsStr;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -19,10 +20,9 @@ use super::{Error, POLL};
 pub(super) const LOCK: &str = "lock";
 const USERS: &str = "users";
 
-/// A server that is stopped does not wait longer than this for commands that use its cluster.
-const SERVER_WAITS_FOR_GUESTS: Duration = Duration::from_secs(5);
+/// How long a stopping server waits for shared users. A subcommand waits without limit, as nothing waits for it.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What kind of process owns the folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
     Server,
@@ -36,7 +36,7 @@ enum State {
     Stopping,
 }
 
-/// What the owner says of itself in the lock file.
+/// The owner as its lock file describes it.
 #[derive(Debug)]
 pub(super) struct Holder {
     role: Role,
@@ -45,9 +45,9 @@ pub(super) struct Holder {
 }
 
 impl Holder {
-    /// How long it is worth to wait until this process lets go of the folder. Even for a server that runs that is not
-    /// nothing: the words may be those of one that was killed, and the lock that of a command which has yet to write.
-    pub(super) fn patience(&self) -> Duration {
+    /// How long to wait until this process releases the directory. Even for a running server that is not zero: the text may be
+    /// that of a killed server, while the lock is that of a subcommand that has not written its own yet.
+    pub(super) fn release_timeout(&self) -> Duration {
         match (self.role, &self.state) {
             (Role::Server, State::Starting | State::Ready { .. }) => Duration::from_millis(300),
             (Role::Server, State::Stopping) | (Role::Command, _) => Duration::from_secs(15),
@@ -95,30 +95,27 @@ impl fmt::Display for Holder {
     }
 }
 
-/// What came of knocking at a data folder.
 pub(super) enum Claim {
-    /// The folder is ours.
     Owner(Ownership),
-    /// Somebody else's; nothing is known of an owner that is just coming or going.
+    /// Another process is the owner; `None` while that starts or ends.
     Taken(Option<Holder>),
 }
 
-/// The folder is ours as long as this lives.
+/// The exclusive lock; dropping it releases the directory.
 pub(super) struct Ownership {
     lock: File,
-    folder: PathBuf,
+    data_dir: PathBuf,
     role: Role,
 }
 
 impl Ownership {
-    /// Tries once to become the owner.
-    pub(super) fn claim(folder: &Path, role: Role) -> Result<Claim, Error> {
-        let path = folder.join(LOCK);
+    pub(super) fn claim(data_dir: &Path, role: Role) -> Result<Claim, Error> {
+        let path = data_dir.join(LOCK);
         let lock = open(&path)?;
         match lock.try_lock() {
             Ok(()) => {
-                let ownership = Ownership { lock, folder: folder.to_owned(), role };
-                ownership.say(State::Starting)?;
+                let ownership = Ownership { lock, data_dir: data_dir.to_owned(), role };
+                ownership.publish(State::Starting)?;
                 Ok(Claim::Owner(ownership))
             }
             Err(TryLockError::WouldBlock) => {
@@ -129,22 +126,22 @@ impl Ownership {
         }
     }
 
-    /// Lets commands join the cluster.
+    /// Lets shared users join.
     pub(super) fn ready(&self, sockets: &Path) -> Result<(), Error> {
-        self.say(State::Ready { sockets: sockets.to_owned() })
+        self.publish(State::Ready { sockets: sockets.to_owned() })
     }
 
-    /// No more guests; waits for those who are there. A server leaves in the end whoever is there.
-    pub(super) async fn dismiss_guests(&self) -> Result<(), Error> {
-        self.say(State::Stopping)?;
-        let path = self.folder.join(USERS);
+    /// Lets no more shared users join, and waits until those that joined have left; a server for [`DRAIN_TIMEOUT`] at most.
+    pub(super) async fn drain_shared_users(&self) -> Result<(), Error> {
+        self.publish(State::Stopping)?;
+        let path = self.data_dir.join(USERS);
         let users = open(&path)?;
-        let patience = Instant::now() + SERVER_WAITS_FOR_GUESTS;
+        let deadline = Instant::now() + DRAIN_TIMEOUT;
         loop {
             match users.try_lock() {
                 Ok(()) => return Ok(()),
-                Err(TryLockError::WouldBlock) if self.role == Role::Server && Instant::now() > patience => {
-                    tracing::warn!("a command still uses the private Postgres, which stops now");
+                Err(TryLockError::WouldBlock) if self.role == Role::Server && Instant::now() > deadline => {
+                    tracing::warn!("stopping the private Postgres although a subcommand still uses it");
                     return Ok(());
                 }
                 Err(TryLockError::WouldBlock) => sleep(POLL).await,
@@ -153,54 +150,54 @@ impl Ownership {
         }
     }
 
-    fn say(&self, state: State) -> Result<(), Error> {
+    fn publish(&self, state: State) -> Result<(), Error> {
         let holder = Holder { role: self.role, pid: process::id(), state };
         self.lock
             .set_len(0)
             .and_then(|()| self.lock.write_all_at(&holder.encode(), 0))
-            .map_err(Error::io("write", &self.folder.join(LOCK)))
+            .map_err(Error::io("write", &self.data_dir.join(LOCK)))
     }
 }
 
 impl Drop for Ownership {
-    /// Closing the file would not do while a child that is just being started holds a copy of it.
+    /// Unlocks explicitly: closing the file is not enough while a child process that is being spawned holds a copy of it.
     fn drop(&mut self) {
         if let Err(error) = self.lock.unlock() {
-            tracing::warn!("cannot unlock {}: {error}", self.folder.display());
+            tracing::warn!("cannot unlock {}: {error}", self.data_dir.display());
         }
     }
 }
 
-/// The owner's cluster stays as long as this lives.
-pub(super) struct Guest {
+/// A shared lock on the owner's cluster, which runs at least until this is dropped.
+pub(super) struct SharedUser {
     users: File,
     pub(super) sockets: PathBuf,
 }
 
-impl Guest {
-    /// Joins the cluster of the owner that said to be ready, unless it has changed its mind.
-    pub(super) fn join(folder: &Path) -> Result<Option<Guest>, Error> {
-        let path = folder.join(USERS);
+impl SharedUser {
+    /// Locks `users` if the owner is ready; `None` if it is not, or not any more.
+    pub(super) fn join(data_dir: &Path) -> Result<Option<SharedUser>, Error> {
+        let path = data_dir.join(USERS);
         let users = open(&path)?;
         match users.try_lock_shared() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Ok(None),
             Err(TryLockError::Error(error)) => return Err(Error::io("lock", &path)(error)),
         }
-        // Read only now: an owner that says `stopping` after this waits for us.
-        let path = folder.join(LOCK);
+        // Read after locking: an owner that becomes `stopping` from here on waits for this lock.
+        let path = data_dir.join(LOCK);
         let text = fs::read(&path).map_err(Error::io("read", &path))?;
         match Holder::decode(&text) {
-            Some(Holder { state: State::Ready { sockets }, .. }) => Ok(Some(Guest { users, sockets })),
+            Some(Holder { state: State::Ready { sockets }, .. }) => Ok(Some(SharedUser { users, sockets })),
             _ => Ok(None),
         }
     }
 }
 
-impl Drop for Guest {
+impl Drop for SharedUser {
     fn drop(&mut self) {
         if let Err(error) = self.users.unlock() {
-            tracing::warn!("cannot unlock the data folder: {error}");
+            tracing::warn!("cannot unlock the data directory: {error}");
         }
     }
 }
@@ -222,7 +219,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_words_in_the_lock_file_are_read_back() {
+    fn the_lock_file_round_trips() {
         for state in [State::Starting, State::Ready { sockets: "/a path".into() }, State::Stopping] {
             for role in [Role::Server, Role::Command] {
                 let read = Holder::decode(&Holder { role, pid: 7, state: state.clone() }.encode()).unwrap();

@@ -1,25 +1,27 @@
-//! How many calls are let in: never more than a limit within any [`WINDOW`].
+//! Rate limiting: at most a limit of calls within any [`WINDOW`], by one server or by several together.
 //!
-//! Only calls that were let in count, so whoever waits as long as it is told gets in. Nothing here knows what is counted,
-//! where from, or what time it is.
+//! [`sliding_window`] counts the calls of one server. [`quota_lease`] computes how servers divide a limit among them. Only
+//! admitted calls count, so a client that waits for the time it is told is admitted. The room is pure: it takes the time as
+//! an argument and knows neither keys nor the database, so that property tests cover it.
 
-mod share;
-mod window;
+mod client_network;
+mod quota_lease;
+mod sliding_window;
 
-pub use share::{Holding, share};
-pub use window::{WINDOW, Window};
+pub(crate) use client_network::client_network;
+pub use quota_lease::{QuotaLease, quota};
+pub use sliding_window::{SlidingWindow, WINDOW};
 
 use std::time::Duration;
 
-/// What a caller is told about its limit.
+/// Whether a call is admitted, and what a client may be told about its limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Allowance {
+pub struct Decision {
     /// Calls within any [`WINDOW`].
     pub limit: u32,
-    /// How many more would be let in now.
+    /// Calls that would still be admitted now.
     pub remaining: u32,
-    /// Until a call that counts leaves the window and there is room for one more than now.
+    /// Time until `remaining` grows, because a counted call leaves the window.
     pub reset: Duration,
-    /// Whether this call was let in.
     pub admitted: bool,
 }

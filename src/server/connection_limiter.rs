@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use prometheus_client::metrics::gauge::Gauge;
 
 use crate::config::{Config, Limits, TrustedProxies};
-use crate::keys::network;
 use crate::metrics::ConnectionLimit;
+use crate::rate_limit::client_network;
 
 pub(super) struct ConnectionLimiter {
     limits: Limits,
@@ -42,14 +42,14 @@ impl ConnectionLimiter {
     ///
     /// The limit that is reached.
     pub(super) fn acquire(self: &Arc<Self>, peer: IpAddr) -> Result<ConnectionPermit, ConnectionLimit> {
-        let client = network(peer);
+        let client = client_network(peer);
         let mut open = self.lock();
         if open.all >= self.limits.connections {
-            return Err(ConnectionLimit::All);
+            return Err(ConnectionLimit::Total);
         }
         let of_client = open.by_client.get(&client).copied().unwrap_or_default();
-        if of_client >= self.limits.connections_per_address() && !self.proxies.contain(peer) {
-            return Err(ConnectionLimit::Address);
+        if of_client >= self.limits.connections_per_client_ip() && !self.proxies.contain(peer) {
+            return Err(ConnectionLimit::PerClientIp);
         }
         open.all += 1;
         open.by_client.insert(client, of_client + 1);

@@ -33,7 +33,7 @@ use self::connection::ConnectionDriver;
 use self::connection_limiter::ConnectionLimiter;
 use self::log_throttle::LogThrottle;
 use crate::config::Config;
-use crate::metrics::Connections;
+use crate::metrics::ConnectionMetrics;
 
 /// The pause after a failed accept. The usual cause is a lack of file descriptors, which lasts until a connection ends.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
@@ -45,7 +45,7 @@ pub async fn serve(
     certificate: Option<Certificate>,
     router: Router,
     config: &Config,
-    counters: Connections,
+    counters: ConnectionMetrics,
     shutdown: CancellationToken,
 ) {
     let limiter = ConnectionLimiter::new(config, counters.open.clone());
@@ -62,7 +62,7 @@ pub async fn serve(
         let (stream, ip) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                counters.failed.inc();
+                counters.accept_errors.inc();
                 if let Some(times) = failure_log.record(Instant::now()) {
                     tracing::warn!(%error, times, "connections cannot be accepted");
                 }
@@ -73,7 +73,7 @@ pub async fn serve(
         let permit = match limiter.acquire(ip) {
             Ok(permit) => permit,
             Err(limit) => {
-                counters.refuse(limit);
+                counters.rejected(limit);
                 if let Some(times) = limit_log.record(Instant::now()) {
                     tracing::warn!(limit = limit.flag(), client = %ip, times, "connection limit reached");
                 }

@@ -14,25 +14,25 @@ fn serve_on(database: &TestDatabase, arguments: &[&str]) -> std::process::Comman
     on(database, &[&["serve", "--listen", "127.0.0.1:0"], arguments].concat())
 }
 
-/// A folder that an unprivileged Postgres can reach.
+/// A directory that an unprivileged Postgres can reach.
 fn data_dir() -> TempDir {
     use std::os::unix::fs::PermissionsExt;
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-    folder
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    dir
 }
 
 #[tokio::test]
 async fn from_nothing_to_the_printed_call_and_its_row() {
-    let folder = data_dir();
-    let data = folder.path().join("data");
+    let dir = data_dir();
+    let data = dir.path().join("data");
     let mut server = Server::start_on(&data);
     let printed = server.printed_curl();
     assert!(printed.starts_with(&format!("curl -X POST \"{}{MATCH}?apiKey=PROD", server.url)), "{printed}");
     let answer = std::process::Command::new("sh").args(["-c", &printed]).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&answer.stdout), r#"{"success":true}"#);
 
-    // What was acknowledged is there after kill -9, on the same folder.
+    // What was acknowledged is there after kill -9, in the same directory.
     server.signal(Signal::KILL);
     server.wait();
     let mut server = Server::start_on(&data);
@@ -54,9 +54,9 @@ async fn from_nothing_to_the_printed_call_and_its_row() {
 }
 
 #[tokio::test]
-async fn no_demo_refuses_the_sample_key() {
-    let folder = data_dir();
-    let data = folder.path().join("data");
+async fn no_demo_rejects_the_sample_key() {
+    let dir = data_dir();
+    let data = dir.path().join("data");
     let arguments = ["--listen", "127.0.0.1:0", "--no-demo", "--data-dir", data.to_str().unwrap()];
     let mut command = command(&arguments);
     command.env("DATABASE_URL", "");
@@ -138,7 +138,7 @@ async fn an_operator_creates_what_a_call_needs() {
 }
 
 #[tokio::test]
-async fn keys_are_listed_with_what_they_are_good_for() {
+async fn keys_are_listed_with_their_state() {
     let service = Service::start().await;
     let create = |more: &[&str]| {
         let arguments = ["key", "create", "--organisation", "1", "--kind", "dev"];
@@ -148,7 +148,7 @@ async fn keys_are_listed_with_what_they_are_good_for() {
     assert!(shown.starts_with("DEV_") && shown.contains("Key 2, never expires."), "{shown}");
     assert!(run(create(&["--expires-in-days", "2"])).contains("Key 3, expires 20"));
     let refused = run_refused(create(&["--never-expires", "--expires-in-days", "2"]));
-    assert!(refused.contains("give one or the other"), "{refused}");
+    assert!(refused.contains("contradict each other"), "{refused}");
     let refused = run_refused(create(&["--scope", "Customer.*"]));
     assert!(refused.contains("--scope"), "{refused}");
 
@@ -162,9 +162,9 @@ async fn keys_are_listed_with_what_they_are_good_for() {
     assert_eq!(states, ["revoked", "inactive", "expired", "active"]);
 }
 
-/// The name would be taken for the demo's, and the key that everybody knows would open its data.
+/// The name would be taken for the demo's, and the publicly known key would open its data.
 #[tokio::test]
-async fn somebodys_own_demo_is_left_alone() {
+async fn an_organisation_named_demo_is_not_changed() {
     let service = Service::start().await;
     service.add_organisation("Demo").await;
     let error = demo::set_up(&service.pool).await.unwrap_err();
@@ -173,7 +173,7 @@ async fn somebodys_own_demo_is_left_alone() {
 }
 
 #[tokio::test]
-async fn mistakes_are_told_in_one_line() {
+async fn errors_are_one_line() {
     let database = TestDatabase::create().await;
     run(on(&database, &["organisation", "create", "Acme"]));
     run(on(
@@ -185,7 +185,7 @@ async fn mistakes_are_told_in_one_line() {
         &["key", "create", "--organisation", "99", "--kind", "prod"],
         &["key", "list", "--organisation", "99"],
         &["key", "revoke", "99"],
-        &["key", "limit", "99"],
+        &["key", "set-limit", "99"],
         &["customer", "create", "--organisation", "99"],
         &["customer", "create", "--organisation", "1", "--cu-ref-no", CUSTOMER],
         &["customer", "create", "--organisation", "1", "--email", "A@b.co"],
@@ -201,14 +201,14 @@ async fn mistakes_are_told_in_one_line() {
       "error: there is no key 99\n",
       "error: there is no organisation 99\n",
       "error: organisation 1 has a customer 5CmsaVNgAQqRqoen already\n",
-      "error: organisation 1 has a customer with the address a@b.co already\n",
+      "error: organisation 1 has a customer with the e-mail address a@b.co already\n",
       "error: the database URL is not of the form postgres://USER:PASSWORD@HOST/DATABASE\n"
     ]
     "#);
 }
 
 #[test]
-fn a_scope_that_is_none_is_refused_with_those_there_are() {
+fn an_unknown_scope_is_an_error_that_lists_the_scopes() {
     let create = ["key", "create", "--organisation", "1", "--kind", "prod", "--scope", "bogus"];
     let refused = run_refused(command(&create));
     assert!(
@@ -229,16 +229,16 @@ async fn an_idle_connection_does_not_hold_up_the_shutdown() {
     server.signal(Signal::TERM);
     assert!(server.wait().success());
     drop(client);
-    assert!(run_refused(command(&["healthcheck", "--listen", &address])).contains("no answer"));
+    assert!(run_refused(command(&["healthcheck", "--listen", &address])).contains("no response"));
 }
 
-/// The end of a pipe that nobody reads any more.
+/// A pipe whose reader is closed.
 fn broken_pipe() -> std::io::PipeWriter {
     std::io::pipe().unwrap().1
 }
 
 #[tokio::test]
-async fn a_log_that_nobody_reads_costs_nothing_but_itself() {
+async fn a_closed_stderr_does_not_stop_the_server() {
     let database = TestDatabase::create().await;
     let mut command = serve_on(&database, &[]);
     command.stderr(broken_pipe());
@@ -252,7 +252,7 @@ async fn a_log_that_nobody_reads_costs_nothing_but_itself() {
 }
 
 #[tokio::test]
-async fn a_result_that_nobody_reads_is_an_error() {
+async fn a_result_that_cannot_be_printed_is_an_error() {
     let database = TestDatabase::create().await;
     let mut command = on(&database, &["organisation", "create", "Acme"]);
     command.stdout(broken_pipe());
@@ -261,7 +261,7 @@ async fn a_result_that_nobody_reads_is_an_error() {
 }
 
 #[tokio::test]
-async fn a_signal_ends_a_start_that_waits() {
+async fn a_signal_ends_a_waiting_start() {
     let database = TestDatabase::create_empty().await;
     let mut other = PgConnection::connect_with(&database.options()).await.unwrap();
     // The lock of a server that migrates.

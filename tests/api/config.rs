@@ -1,4 +1,4 @@
-//! Settings: what may be set, where it is documented, and what is refused before anything starts.
+//! Settings: their variables, their documentation, and which values are rejected before anything starts.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -32,14 +32,42 @@ fn variable(option: &Arg) -> String {
     option.get_env().map(|name| name.to_str().unwrap().to_owned()).unwrap_or_default()
 }
 
+/// A value that is left in the environment must not decide what a one-shot command does, so only settings, the organisation
+/// and the output format have variables.
 #[test]
-fn every_option_is_a_variable_too() {
-    let without: BTreeSet<_> = options()
-        .iter()
-        .filter(|option| !variable(option).starts_with("CUSTOMER_MATCH_"))
-        .map(|option| option.get_long().unwrap().to_owned())
-        .collect();
-    assert_eq!(without, BTreeSet::new());
+fn settings_have_variables_and_one_shot_arguments_have_none() {
+    let mut command = Cli::command();
+    command.build();
+    let serve = command.find_subcommand("serve").unwrap();
+    let long = |option: &Arg| option.get_long().map(str::to_owned);
+    let settings: BTreeSet<_> =
+        serve.get_arguments().filter_map(long).chain(named(["organisation", "format"])).collect();
+    let (with, without): (Vec<_>, Vec<_>) =
+        options().into_iter().partition(|option| variable(option).starts_with("CUSTOMER_MATCH_"));
+    let names = |options: Vec<Arg>| options.iter().filter_map(long).collect::<BTreeSet<_>>();
+    assert_eq!(names(with), &settings - &named(["help"]).collect());
+    let one_shot = [
+        "company-name",
+        "cu-ref-no",
+        "description",
+        "dry-run",
+        "email",
+        "expires-in-days",
+        "first-name",
+        "kind",
+        "last-name",
+        "limit-per-minute",
+        "never-expires",
+        "phone",
+        "reason",
+        "scope",
+        "yes",
+    ];
+    assert_eq!(names(without), named(one_shot).collect());
+}
+
+fn named<const N: usize>(names: [&str; N]) -> impl Iterator<Item = String> {
+    names.map(str::to_owned).into_iter()
 }
 
 #[test]
@@ -88,8 +116,8 @@ fn help_prints_no_value_of_a_secret() {
 #[case(&["--listen", "LOCALHOST:80", "--metrics-listen", "localhost:80"])]
 #[case(&["--max-connections", "0"])]
 #[case(&["--max-connections", "10000000"])]
-#[case(&["--max-connections-per-address", "0"])]
-#[case(&["--max-connections", "10", "--max-connections-per-address", "11"])]
+#[case(&["--max-connections-per-client-ip", "0"])]
+#[case(&["--max-connections", "10", "--max-connections-per-client-ip", "11"])]
 #[case(&["--demo=flase"])]
 #[case(&["--wait-for-database", "2days"])]
 #[case(&["--database-max-connections", "0"])]
@@ -101,11 +129,11 @@ fn help_prints_no_value_of_a_secret() {
 #[case(&["--log-level", "loud"])]
 #[case(&["--log-level", "sqlx=loud"])]
 #[case(&["--log-format", "xml"])]
-fn what_cannot_be_meant_is_refused_in_one_line(#[case] flags: &[&str]) {
+fn an_invalid_setting_is_an_error_of_one_line(#[case] flags: &[&str]) {
     let said = ["serve", "config check"].map(|subcommand| {
         let arguments: Vec<_> = subcommand.split(' ').chain(flags.iter().copied()).collect();
         let mut command = command(&arguments);
-        // Nothing is there: a server that is not refused ends all the same.
+        // No database listens there, so a server that starts by mistake ends all the same.
         command.env("DATABASE_URL", "postgres://127.0.0.1:1/nothing");
         let output = command.output().unwrap();
         assert_eq!(output.status.code(), Some(2));
@@ -124,7 +152,7 @@ fn what_cannot_be_meant_is_refused_in_one_line(#[case] flags: &[&str]) {
 #[case("CUSTOMER_MATCH_LISTEN", "nowhere")]
 #[case("CUSTOMER_MATCH_CORS_ORIGINS", "https://app.example,*")]
 #[case("CUSTOMER_MATCH_TRUSTED_PROXIES", "10.0.0.1,proxy.example")]
-fn what_cannot_be_meant_is_refused_in_a_variable_too(#[case] name: &str, #[case] value: &str) {
+fn an_invalid_variable_is_an_error(#[case] name: &str, #[case] value: &str) {
     let mut check = command(&["config", "check"]);
     check.env(name, value);
     let refused = run_refused(check);
@@ -136,15 +164,15 @@ fn what_cannot_be_meant_is_refused_in_a_variable_too(#[case] name: &str, #[case]
 #[case("FALSE")]
 #[case("1")]
 #[case("yes")]
-fn what_can_be_switched_takes_these_words(#[case] value: &str) {
+fn switches_take_these_words(#[case] value: &str) {
     let mut check = command(&["config", "check"]);
     check.env("CUSTOMER_MATCH_MIGRATE", value);
     run(check);
 }
 
-/// As many tools unset one.
+/// Many tools unset a variable by emptying it.
 #[test]
-fn an_empty_variable_is_not_there() {
+fn an_empty_variable_counts_as_unset() {
     let mut check = command(&["config", "check"]);
     check.envs(options().iter().map(variable).filter(|name| !name.is_empty()).map(|name| (name, "")));
     check.env("DATABASE_URL", "").env("RUST_LOG", "");
@@ -152,7 +180,7 @@ fn an_empty_variable_is_not_there() {
 }
 
 #[test]
-fn settings_that_make_sense_are_told_so() {
+fn valid_settings_pass_the_check() {
     let check = ["config", "check", "--request-timeout", "15s", "--listen", "localhost:0"];
     assert_eq!(run(command(&check)), "The settings are valid.\n");
     run(command(&["config", "check", "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0"]));
@@ -163,8 +191,8 @@ fn settings_that_make_sense_are_told_so() {
 
 #[test]
 fn a_database_url_may_come_from_a_file() {
-    let folder = TempDir::new().unwrap();
-    let file = folder.path().join("url");
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("url");
     std::fs::write(&file, "postgres://user:hunter2@host:port/database\n").unwrap();
     let mut check = command(&["config", "check"]);
     check.env("CUSTOMER_MATCH_DATABASE_URL_FILE", &file).env("DATABASE_URL", "postgres://host/database");
@@ -175,7 +203,7 @@ fn a_database_url_may_come_from_a_file() {
 }
 
 #[tokio::test]
-async fn a_request_that_the_server_is_late_with_is_503() {
+async fn a_request_over_its_timeout_is_503() {
     let service = Service::start_configured(&["--request-timeout", "200ms", "--body-timeout", "100ms"]).await;
     let mut other = service.pool.begin().await.unwrap();
     sqlx::query("lock table customer").execute(&mut *other).await.unwrap();
@@ -193,7 +221,7 @@ fn a_misspelt_parameter_of_the_database_url_is_not_quoted() {
 }
 
 #[test]
-fn a_database_url_that_is_no_text_is_refused() {
+fn a_database_url_that_is_not_utf_8_is_an_error() {
     let mut check = command(&["config", "check"]);
     check.env("DATABASE_URL", OsStr::from_bytes(b"postgre\xff://user@localhost/database"));
     assert!(run_refused(check).contains("the database URL is not of the form"));

@@ -108,7 +108,7 @@ async fn pipelined_requests_are_answered_in_order() {
 
 #[tokio::test]
 async fn connections_of_one_client_are_limited() {
-    let listening = Listening::start(&["--max-connections-per-address", "2"]).await;
+    let listening = Listening::start(&["--max-connections-per-client-ip", "2"]).await;
     let request = b"GET /livez HTTP/1.1\r\nHost: h\r\n\r\n";
     let mut served = Vec::new();
     for _ in 0..2 {
@@ -118,18 +118,17 @@ async fn connections_of_one_client_are_limited() {
         served.push(stream);
     }
     assert_eq!(listening.exchange(request).await, "", "closed at once");
-    let counted = || listening.service.samples(&["connections"]);
-    insta::assert_snapshot!(counted().await.join("\n"), @r#"
-    customer_match_connections 2
-    customer_match_connections_failed_total 0
-    customer_match_connections_refused_total{limit="address"} 1
+    insta::assert_snapshot!(listening.service.samples(&["connection"]).await.join("\n"), @r#"
+    customer_match_connection_accept_errors_total 0
+    customer_match_connections_open 2
+    customer_match_connections_rejected_total{limit="client_ip"} 1
     "#);
     served.pop();
     // As soon as the server has noticed that one was closed.
     let closing = b"GET /livez HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
     while listening.exchange(closing).await.is_empty() {}
     drop(served);
-    while counted().await[0] != "customer_match_connections 0" {
+    while listening.service.samples(&["connections_open"]).await != ["customer_match_connections_open 0"] {
         tokio::task::yield_now().await;
     }
 }
@@ -139,8 +138,8 @@ async fn connections_are_limited() {
     let listening = Listening::start(&["--max-connections", "1", "--trusted-proxy", "127.0.0.0/8"]).await;
     let _idle = listening.connect().await;
     assert_eq!(listening.exchange(b"GET /livez HTTP/1.1\r\nHost: h\r\n\r\n").await, "");
-    let refused = listening.service.samples(&["connections_refused"]).await;
-    assert_eq!(refused, [r#"customer_match_connections_refused_total{limit="all"} 1"#]);
+    let refused = listening.service.samples(&["connections_rejected"]).await;
+    assert_eq!(refused, [r#"customer_match_connections_rejected_total{limit="total"} 1"#]);
 }
 
 /// The real binary with fewer file descriptors than clients: one log line, not twenty a second.
@@ -169,7 +168,7 @@ async fn failed_accepts_are_logged_once() {
 
 #[tokio::test]
 async fn a_trusted_proxy_has_no_limit_of_its_own() {
-    let flags = ["--max-connections-per-address", "1", "--trusted-proxy", "127.0.0.0/8"];
+    let flags = ["--max-connections-per-client-ip", "1", "--trusted-proxy", "127.0.0.0/8"];
     let listening = Listening::start(&flags).await;
     let _idle = listening.connect().await;
     let _idle = listening.connect().await;

@@ -101,8 +101,20 @@ async fn what_cannot_be_deleted_is_told_in_one_line() {
     );
     assert_eq!(
         delete(CUSTOMER, "1", &[]),
-        "error: this cannot be undone and there is no terminal to ask on: say --yes to do it\n"
+        "error: this cannot be undone, and there is no terminal for a confirmation: pass --yes to confirm\n"
     );
+    assert_eq!(living(&service).await, 2);
+}
+
+/// A `YES` that is left in the environment of a service must not confirm deletions.
+#[tokio::test]
+async fn the_environment_confirms_nothing() {
+    let service = Service::start().await;
+    let mut delete =
+        on(&service.database, &["customer", "delete", CUSTOMER, "--organisation", "1", "--reason", "test"]);
+    delete.env("CUSTOMER_MATCH_YES", "1");
+    let error = run_refused(delete);
+    assert!(error.contains("pass --yes to confirm"), "{error}");
     assert_eq!(living(&service).await, 2);
 }
 

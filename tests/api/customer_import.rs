@@ -179,7 +179,7 @@ async fn a_quote_that_is_never_closed_stops_the_import_where_it_opens() {
     assert_eq!((done.code, counts(&done)), (1, [1, 1, 0, 0, 0]), "what was before it is in");
     assert!(
         done.said[0].ends_with(
-            "the import stopped after 1 row(s), which are in: run again, mended if need be, it goes on behind them: \
+            "the import stopped after 1 row(s), which are stored: correct the file if necessary and run the import again, it continues after them: \
              the quote that opens in the row of line 3 is never closed"
         ),
         "{done:?}"

@@ -149,9 +149,9 @@ async fn everything_moves_and_the_relation_with_itself_goes() {
     let would = run(on(&service.database, &merge(&["--dry-run"])));
     insta::assert_snapshot!(would, @"
     Customer legacyCustomer01 would be merged into survivingCust001:
-      3 relation(s) move, 1 of them join one that is there
-        joined with otherCustomer001
-      their relation with each other goes
+      3 relation(s) move, 1 of them into an existing one
+        merged into the relation with otherCustomer001
+      their relation with each other is removed
       filled in: email, phone
     ");
     assert_eq!(service.relations().await, before);
@@ -227,7 +227,7 @@ async fn what_cannot_be_merged_is_told_in_one_line() {
     errors.push(attempt(LEGACY, FINAL, "1", &["--yes"]));
     insta::assert_json_snapshot!(errors, @r#"
     [
-      "error: this cannot be undone and there is no terminal to ask on: say --yes to do it\n",
+      "error: this cannot be undone, and there is no terminal for a confirmation: pass --yes to confirm\n",
       "error: a customer cannot be merged with itself\n",
       "error: organisation 1 has no customer nobodyHasThisOne\n",
       "error: organisation 2 has no customer legacyCustomer01\n",

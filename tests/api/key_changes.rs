@@ -1,29 +1,30 @@
-//! What happens to a key while a server knows it: how the server learns of it, and what it notes itself.
+//! Changes of a cached key: how they reach a server, and the recorded last use.
 
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
+use customer_match::api_keys::{ApiKeyCache, LookupError, RefreshPolicy};
 use customer_match::config::{Config, RateLimits};
 use customer_match::db::api_key::{self, KeyState, NewKey};
 use customer_match::db::{self, organisation};
 use customer_match::domain::{ApiKey, KeyKind};
-use customer_match::keys::{FindError, KeyRegistry, Pace};
 use serde_json::Value;
 use sqlx::{Connection, PgConnection, PgPool};
 
 use crate::support::binary::{on, run, run_json, run_refused};
 use crate::support::{Service, TestDatabase};
 
-/// Asks the database only when it is told to.
-const NEVER: Pace = Pace { pause: Duration::from_secs(3600), max_age: Duration::from_secs(3600) };
+/// Refreshes only on demand.
+const NEVER: RefreshPolicy =
+    RefreshPolicy { interval: Duration::from_secs(3600), max_staleness: Duration::from_secs(3600) };
 
 fn limits() -> RateLimits {
     Config::from_flags(&[]).unwrap().rate_limits
 }
 
-/// A database with a key, and a registry that knows neither.
+/// A database with a key, and an empty cache.
 struct Keys {
-    registry: KeyRegistry,
+    cache: ApiKeyCache,
     key: ApiKey,
     id: i64,
     pool: PgPool,
@@ -31,19 +32,19 @@ struct Keys {
 }
 
 impl Keys {
-    async fn start(pace: Pace) -> Self {
+    async fn start(policy: RefreshPolicy) -> Self {
         let database = TestDatabase::create().await;
         let pool = db::pool(database.options(), 4);
         organisation::create(&pool, "Acme").await.unwrap();
         let key = ApiKey::generate(KeyKind::Prod);
         let id = api_key::create(&pool, 1, &key, &NewKey::default()).await.unwrap().unwrap();
-        Self { registry: KeyRegistry::start(pool.clone(), limits(), pace), key, id, pool, database }
+        Self { cache: ApiKeyCache::start(pool.clone(), limits(), policy), key, id, pool, database }
     }
 
     async fn state(&self) -> KeyState {
-        // The registry answers from memory; what it hears of has its turn here.
+        // A cached key is found without yielding, so let the tasks of the cache run.
         tokio::task::yield_now().await;
-        let (_, state) = self.registry.find(&self.key, || None).await.unwrap().unwrap();
+        let (_, state) = self.cache.find(&self.key, || None).await.unwrap().unwrap();
         KeyState::clone(&state)
     }
 
@@ -52,7 +53,7 @@ impl Keys {
         sqlx::query_scalar(sql).bind(self.id).fetch_one(&self.pool).await.unwrap()
     }
 
-    /// Comes back when the registry listens on a connection other than this one, with its process id.
+    /// Waits until the cache listens on another connection than `other_than`, and returns the process id.
     async fn listens(&self, other_than: Option<i32>) -> i32 {
         let sql = "select pid from pg_stat_activity
                    where datname = current_database() and application_name = 'customer-match listener'
@@ -68,14 +69,14 @@ impl Keys {
 }
 
 #[tokio::test]
-async fn a_notification_is_enough() {
+async fn a_notification_suffices() {
     let keys = Keys::start(NEVER).await;
     assert_eq!(keys.state().await.limit_per_minute(), None);
     let pid = keys.listens(None).await;
     assert!(api_key::set_limit(&keys.pool, keys.id, Some(7)).await.unwrap());
     while keys.state().await.limit_per_minute() != Some(7) {}
 
-    // Also on the next connection, when one is lost.
+    // Also on the next connection after one is lost.
     sqlx::query("select pg_terminate_backend($1)").bind(pid).execute(&keys.pool).await.unwrap();
     keys.listens(Some(pid)).await;
     assert!(api_key::revoke(&keys.pool, keys.id).await.unwrap());
@@ -84,20 +85,21 @@ async fn a_notification_is_enough() {
 
 #[tokio::test]
 async fn a_notification_is_not_necessary() {
-    let keys = Keys::start(Pace::default()).await;
+    let keys = Keys::start(RefreshPolicy::default()).await;
     assert!(keys.state().await.active);
     sqlx::query("update api_key set active = false").execute(&keys.pool).await.unwrap();
     while keys.state().await.active {}
     sqlx::query("delete from api_key").execute(&keys.pool).await.unwrap();
-    while keys.registry.find(&keys.key, || None).await.unwrap().is_some() {
+    while keys.cache.find(&keys.key, || None).await.unwrap().is_some() {
         tokio::task::yield_now().await;
     }
 }
 
 #[tokio::test]
-async fn a_known_key_outlasts_the_database() {
-    let hasty = Pace { pause: Duration::from_millis(5), max_age: Duration::from_millis(20) };
-    let keys = Keys::start(hasty).await;
+async fn a_cached_key_stays_valid_without_the_database() {
+    let short =
+        RefreshPolicy { interval: Duration::from_millis(5), max_staleness: Duration::from_millis(20) };
+    let keys = Keys::start(short).await;
     keys.state().await;
     let name = keys.database.options().get_database().unwrap().to_owned();
     let mut other = PgConnection::connect_with(&keys.database.options().database("postgres")).await.unwrap();
@@ -105,10 +107,10 @@ async fn a_known_key_outlasts_the_database() {
 
     execute(format!("alter database {name} with allow_connections false")).await;
     execute(format!("select pg_terminate_backend(pid) from pg_stat_activity where datname = '{name}'")).await;
-    let unknown = keys.registry.find(&ApiKey::generate(KeyKind::Prod), || None).await;
-    assert!(matches!(unknown, Err(FindError::Database(_))));
-    let away = Instant::now();
-    while away.elapsed() < 10 * hasty.max_age {
+    let unknown = keys.cache.find(&ApiKey::generate(KeyKind::Prod), || None).await;
+    assert!(matches!(unknown, Err(LookupError::Database(_))));
+    let unavailable = Instant::now();
+    while unavailable.elapsed() < 10 * short.max_staleness {
         assert!(keys.state().await.deleted_at.is_none());
     }
 
@@ -118,8 +120,8 @@ async fn a_known_key_outlasts_the_database() {
 }
 
 #[tokio::test]
-async fn the_last_use_is_noted_and_listed() {
-    let keys = Keys::start(Pace::default()).await;
+async fn the_last_use_is_recorded_and_listed() {
+    let keys = Keys::start(RefreshPolicy::default()).await;
     let list = || run_json(on(&keys.database, &["key", "list", "--organisation", "1", "--format", "json"]));
     assert_eq!(list()[0]["lastUsedAt"], Value::Null);
     keys.state().await;
@@ -131,54 +133,54 @@ async fn the_last_use_is_noted_and_listed() {
 async fn the_last_use_is_written_once_a_minute_by_one_server_at_a_time() {
     let keys = Keys::start(NEVER).await;
     let mut connection = keys.pool.acquire().await.unwrap();
-    assert!(api_key::note_use(&mut connection, &[keys.id]).await.unwrap());
-    let noted = keys.last_used().await;
-    assert!(noted.is_some());
-    assert!(api_key::note_use(&mut connection, &[keys.id]).await.unwrap());
-    assert_eq!(keys.last_used().await, noted);
+    assert!(api_key::record_last_used(&mut connection, &[keys.id]).await.unwrap());
+    let recorded = keys.last_used().await;
+    assert!(recorded.is_some());
+    assert!(api_key::record_last_used(&mut connection, &[keys.id]).await.unwrap());
+    assert_eq!(keys.last_used().await, recorded);
     let earlier = "update api_key set last_used_at = last_used_at - interval '61 s'";
     sqlx::query(earlier).execute(&keys.pool).await.unwrap();
-    assert!(api_key::note_use(&mut connection, &[keys.id]).await.unwrap());
-    assert!(keys.last_used().await > noted);
+    assert!(api_key::record_last_used(&mut connection, &[keys.id]).await.unwrap());
+    assert!(keys.last_used().await > recorded);
 
     let mut busy = keys.pool.begin().await.unwrap();
     let lock = "select pg_advisory_xact_lock(hashtext('customer-match: last use of keys'))";
     sqlx::query(lock).execute(&mut *busy).await.unwrap();
-    assert!(!api_key::note_use(&mut connection, &[keys.id]).await.unwrap());
+    assert!(!api_key::record_last_used(&mut connection, &[keys.id]).await.unwrap());
 }
 
 #[tokio::test]
-async fn a_read_only_database_is_no_reason_to_refuse_a_key() {
+async fn a_read_only_database_does_not_invalidate_keys() {
     let service = Service::start().await;
     let name = service.database.options().get_database().unwrap().to_owned();
     service.execute(&format!("alter database {name} set default_transaction_read_only = on")).await;
     let pool = db::pool(service.database.options(), 4);
-    let registry = KeyRegistry::start(pool.clone(), limits(), Pace::default());
+    let cache = ApiKeyCache::start(pool.clone(), limits(), RefreshPolicy::default());
     let key = ApiKey::parse(&service.key).unwrap();
-    registry.find(&key, || None).await.unwrap().unwrap();
-    // A change is seen, so rounds have gone on behind the note that could not be written.
+    cache.find(&key, || None).await.unwrap().unwrap();
+    // The change is seen, so refreshes continue although the last use could not be recorded.
     service.execute("update api_key set active = false").await;
-    while registry.find(&key, || None).await.unwrap().unwrap().1.active {
+    while cache.find(&key, || None).await.unwrap().unwrap().1.active {
         tokio::task::yield_now().await;
     }
 }
 
-// The registry goes on while the command runs: else a transaction that it has begun would keep the key's row locked.
+// On another thread the cache keeps running beside the command; its open transaction would lock the row of the key otherwise.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_limit_is_changed_on_the_command_line() {
-    let keys = Keys::start(Pace::default()).await;
+    let keys = Keys::start(RefreshPolicy::default()).await;
     let id = keys.id.to_string();
     assert_eq!(keys.state().await.limit_per_minute(), None);
-    run(on(&keys.database, &["key", "limit", &id, "--limit-per-minute", "5"]));
+    run(on(&keys.database, &["key", "set-limit", &id, "--limit-per-minute", "5"]));
     while keys.state().await.limit_per_minute() != Some(5) {}
-    run(on(&keys.database, &["key", "limit", &id]));
+    run(on(&keys.database, &["key", "set-limit", &id]));
     while keys.state().await.limit_per_minute().is_some() {}
     sqlx::query("update api_key set kind = 'root'").execute(&keys.pool).await.unwrap();
-    let refused = run_refused(on(&keys.database, &["key", "limit", &id, "--limit-per-minute", "5"]));
-    assert!(refused.contains("not limited"), "{refused}");
+    let error = run_refused(on(&keys.database, &["key", "set-limit", &id, "--limit-per-minute", "5"]));
+    assert!(error.contains("has no limit"), "{error}");
     for (state, words) in [("expires_at = now()", "has expired"), ("deleted_at = now()", "was revoked")] {
         sqlx::query(&format!("update api_key set {state}")).execute(&keys.pool).await.unwrap();
-        let refused = run_refused(on(&keys.database, &["key", "limit", &id]));
-        assert!(refused.contains(words), "{refused}");
+        let error = run_refused(on(&keys.database, &["key", "set-limit", &id]));
+        assert!(error.contains(words), "{error}");
     }
 }

@@ -20,22 +20,23 @@ async fn requests_are_counted_and_nothing_that_a_client_made_up() {
         let request = Request::builder().method(made_up.clone()).uri(path).body(Body::empty()).unwrap();
         service.call(request).await;
     }
-    let names = ["build_info", "requests", "refusals", "matches", "request_duration_seconds_count"];
+    let names =
+        ["build_info", "http_requests", "http_errors", "matches", "http_request_duration_seconds_count"];
     insta::assert_snapshot!(service.samples(&names).await.join("\n"), @r#"
     customer_match_build_info{version="0.1.0"} 1
+    customer_match_http_errors_total{code="INTERNAL_METHOD_NOT_ALLOWED"} 1
+    customer_match_http_errors_total{code="INTERNAL_RESOURCE_NOT_FOUND"} 2
+    customer_match_http_errors_total{code="PUBLIC_API_KEY_IS_EMPTY"} 1
+    customer_match_http_request_duration_seconds_count{route="(none)"} 2
+    customer_match_http_request_duration_seconds_count{route="/api/v1/customer/customer-match-customer"} 3
+    customer_match_http_request_duration_seconds_count{route="/livez"} 1
+    customer_match_http_requests_in_flight 0
+    customer_match_http_requests_total{route="(none)",method="other",status="4xx"} 2
+    customer_match_http_requests_total{route="/api/v1/customer/customer-match-customer",method="POST",status="2xx"} 2
+    customer_match_http_requests_total{route="/api/v1/customer/customer-match-customer",method="POST",status="4xx"} 1
+    customer_match_http_requests_total{route="/livez",method="other",status="4xx"} 1
     customer_match_matches_total{outcome="created"} 1
     customer_match_matches_total{outcome="unchanged"} 1
-    customer_match_refusals_total{code="INTERNAL_METHOD_NOT_ALLOWED"} 1
-    customer_match_refusals_total{code="INTERNAL_RESOURCE_NOT_FOUND"} 2
-    customer_match_refusals_total{code="PUBLIC_API_KEY_IS_EMPTY"} 1
-    customer_match_request_duration_seconds_count{route="(none)"} 2
-    customer_match_request_duration_seconds_count{route="/api/v1/customer/customer-match-customer"} 3
-    customer_match_request_duration_seconds_count{route="/livez"} 1
-    customer_match_requests_total{route="(none)",method="other",status="4xx"} 2
-    customer_match_requests_total{route="/api/v1/customer/customer-match-customer",method="POST",status="2xx"} 2
-    customer_match_requests_total{route="/api/v1/customer/customer-match-customer",method="POST",status="4xx"} 1
-    customer_match_requests_total{route="/livez",method="other",status="4xx"} 1
-    customer_match_requests_under_way 0
     "#);
 }
 
@@ -45,9 +46,9 @@ async fn batches_are_measured() {
     let mut other = service.pool.begin().await.unwrap();
     sqlx::query("lock table customer_match").execute(&mut *other).await.unwrap();
     let body = json!({ "managerCuRefNo": MANAGER, "customerCuRefNo": CUSTOMER });
-    let depth = ["queue_depth"];
+    let depth = ["match_queue_depth"];
     let (answer, waiting) = tokio::join!(service.post_match(body), async {
-        while service.samples(&depth).await == ["customer_match_queue_depth 0"] {
+        while service.samples(&depth).await == ["customer_match_match_queue_depth 0"] {
             tokio::task::yield_now().await;
         }
         let waiting = service.samples(&depth).await;
@@ -55,12 +56,13 @@ async fn batches_are_measured() {
         waiting
     });
     answer.assert_success();
-    assert_eq!(waiting, ["customer_match_queue_depth 1"]);
-    let batches = service.samples(&["batch_size_sum", "batch_size_count", "batch_retries"]).await;
+    assert_eq!(waiting, ["customer_match_match_queue_depth 1"]);
+    let batches =
+        service.samples(&["match_batch_size_sum", "match_batch_size_count", "match_batch_retries"]).await;
     insta::assert_snapshot!(batches.join("\n"), @r"
-    customer_match_batch_retries_total 0
-    customer_match_batch_size_count 1
-    customer_match_batch_size_sum 1.0
+    customer_match_match_batch_retries_total 0
+    customer_match_match_batch_size_count 1
+    customer_match_match_batch_size_sum 1.0
     ");
 }
 
@@ -68,11 +70,11 @@ async fn batches_are_measured() {
 async fn the_state_of_the_pool_is_measured() {
     let service = Service::start_configured(&["--database-max-connections", "5"]).await;
     let held = service.pool.acquire().await.unwrap();
-    let pool = service.samples(&["pool_max_connections", "pool_idle"]).await;
-    assert!(pool.contains(&"customer_match_pool_max_connections 5".into()), "{pool:?}");
+    let pool = service.samples(&["db_pool_max_connections", "db_pool_idle"]).await;
+    assert!(pool.contains(&"customer_match_db_pool_max_connections 5".into()), "{pool:?}");
     drop(held);
     service.get(&format!("/ping/v1?apiKey={}", service.key)).await;
-    let waits = service.samples(&["pool_wait_seconds_bucket"]).await;
+    let waits = service.samples(&["db_pool_acquire_duration_seconds_bucket"]).await;
     assert!(waits.iter().any(|sample| !sample.ends_with(" 0")), "{waits:?}");
 }
 
@@ -88,7 +90,7 @@ async fn they_have_a_listener_of_their_own() {
     reqwest::get(format!("{url}/livez")).await.unwrap();
     let text = reqwest::get(metrics).await.unwrap().text().await.unwrap();
     assert!(
-        text.contains("customer_match_requests_total{route=\"/livez\",method=\"GET\",status=\"2xx\"} 1"),
+        text.contains("customer_match_http_requests_total{route=\"/livez\",method=\"GET\",status=\"2xx\"} 1"),
         "{text}"
     );
     assert_eq!(reqwest::get(metrics.replace("/metrics", "/livez")).await.unwrap().status(), 404);

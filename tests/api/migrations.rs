@@ -60,10 +60,10 @@ const ROWS: &[(i64, &str)] = &[
     ),
     (20261124000010, "update api_key set limit_per_minute = 5 where organisation_id = {n} and kind = 'dev'"),
     (20261124000011, "update api_key set last_used_at = now() where organisation_id = {n}"),
-    (20261124000012, "insert into running_server values ({n}, now())"),
+    (20261124000012, "insert into server_instance values ({n}, now())"),
     (
         20261124000012,
-        "insert into api_key_share (api_key_id, server_id, calls, share, demand)
+        "insert into api_key_quota_lease (api_key_id, server_id, calls, quota, demand)
          select id, {n}, 1, 2, 3 from api_key where organisation_id = {n}",
     ),
 ];

@@ -15,8 +15,8 @@ use tower::ServiceExt;
 
 use crate::support::binary::{Server, command, run_refused};
 use crate::support::{
-    Answer, CREATE, CUSTOMER, DETAIL, LIST, LOGOUT, MAGIC_AUTH, MANAGER, Mode, Proxy, Service,
-    Standby, TestDatabase, UNMATCH, json_request, kill,
+    Answer, CREATE, CUSTOMER, DETAIL, LIST, LOGOUT, MAGIC_AUTH, MANAGER, Mode, Proxy, Service, Standby,
+    TestDatabase, UNMATCH, json_request, kill,
 };
 
 /// No bound but those of the database keeps a request from waiting, and whatever is lost of two connections is missed.

@@ -1,4 +1,4 @@
-//! How many calls a key may make, and what its holder is told (contract §3).
+//! The rate limit of a key, and its headers (contract §3).
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::support::binary::{on, run, run_json, run_refused};
 use crate::support::{Answer, LIST, MATCH, Service, uri};
 
-/// Limit and what is left; `None` when the answer says nothing of a limit.
+/// Limit and remaining calls; `None` without headers.
 #[track_caller]
 fn told(answer: &Answer) -> Option<(u32, u32)> {
     let limit = number(&answer.headers, "x-ratelimit-limit")?;
@@ -27,14 +27,14 @@ fn number(headers: &HeaderMap, name: &str) -> Option<u64> {
 }
 
 #[tokio::test]
-async fn a_call_over_the_limit_is_refused_and_told_when_to_come_back() {
+async fn a_call_over_the_limit_is_429_with_retry_after() {
     let service = Service::start_configured(&["--prod-limit-per-minute", "2"]).await;
     service.get_from("/ping/v1", &[]).await.assert_success();
     service.get_from("/ping/v1", &[]).await.assert_success();
-    let refused = service.get_from("/ping/v1", &[]).await;
-    assert_eq!(told(&refused), Some((2, 0)));
-    assert!((1..=60).contains(&number(&refused.headers, "retry-after").unwrap()));
-    insta::assert_json_snapshot!(refused.snapshot(), @r#"
+    let rejected = service.get_from("/ping/v1", &[]).await;
+    assert_eq!(told(&rejected), Some((2, 0)));
+    assert!((1..=60).contains(&number(&rejected.headers, "retry-after").unwrap()));
+    insta::assert_json_snapshot!(rejected.snapshot(), @r#"
     {
       "body": {
         "error": {
@@ -71,7 +71,7 @@ async fn every_answer_to_a_known_key_says_what_is_left() {
     assert_eq!(told(&service.get_from("/ping/v1", &[]).await), Some((500_000, 499_996)), "503");
 }
 
-/// Where there is nothing to call a key has its limit all the same.
+/// Calls to unknown paths and methods count as well.
 #[tokio::test]
 async fn calls_that_reach_no_endpoint_count_too() {
     let service = Service::start_configured(&["--prod-limit-per-minute", "4"]).await;
@@ -87,9 +87,9 @@ async fn calls_that_reach_no_endpoint_count_too() {
     assert_eq!(told(&wrong_method), Some((4, 1)));
     service.get_from("/ping/v1", &[]).await.assert_success();
     for path in ["/nowhere", MATCH] {
-        let refused = service.get_from(path, &[]).await;
-        refused.assert_error(429, "PUBLIC_API_KEY_TOO_MANY_REQUEST");
-        assert_eq!(told(&refused), Some((4, 0)));
+        let rejected = service.get_from(path, &[]).await;
+        rejected.assert_error(429, "PUBLIC_API_KEY_TOO_MANY_REQUEST");
+        assert_eq!(told(&rejected), Some((4, 0)));
     }
     // Without a good key there is nothing to count.
     for key in ["", "YOUR_API_KEY", "PROD0000000000000000000000000000"] {
@@ -150,6 +150,6 @@ async fn a_key_gets_its_own_limit_on_the_command_line() {
     assert_eq!(told(&service.get(&uri("/ping/v1", &key, &[])).await), Some((7, 6)));
     let listed = run(on(&service.database, &["key", "list", "--organisation", "1"]));
     assert!(listed.lines().any(|line| line.contains("DEV_") && line.contains(" 7 ")), "{listed}");
-    assert!(run_refused(create("root", "7")).contains("not limited"));
+    assert!(run_refused(create("root", "7")).contains("has no limit"));
     assert!(run_refused(create("dev", "0")).contains("--limit-per-minute"));
 }

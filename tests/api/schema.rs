@@ -20,7 +20,7 @@ async fn populated() -> Service {
     for sql in [
         &relation("1, {a}, {b}, true, false, null"),
         &identity("1, sha256('x'), {a}"),
-        "insert into running_server values (1, now()); insert into api_key_share values (1, 1, 0, 5, 0)",
+        "insert into server_instance values (1, now()); insert into api_key_quota_lease values (1, 1, 0, 5, 0)",
     ] {
         service.execute(sql).await;
     }
@@ -106,11 +106,11 @@ const ILLEGAL: &[(&str, &str)] = &[
     ("update api_key set limit_per_minute = 0", "api_key_limit_is_positive"),
     ("update api_key set kind = 'root', limit_per_minute = 1", "api_key_root_is_unlimited"),
     ("insert into write_receipt values (1, 0), (1, 0)", "write_receipt_pkey"),
-    ("insert into running_server values (1, now())", "running_server_pkey"),
-    ("insert into api_key_share values (1, 1, 0, 1, 0)", "api_key_share_pkey"),
-    ("insert into api_key_share values (9, 1, 0, 1, 0)", "api_key_share_api_key_id_fkey"),
-    ("insert into api_key_share values (2, 9, 0, 1, 0)", "api_key_share_server_id_fkey"),
-    ("update api_key_share set calls = 6", "api_key_share_covers_calls"),
+    ("insert into server_instance values (1, now())", "server_instance_pkey"),
+    ("insert into api_key_quota_lease values (1, 1, 0, 1, 0)", "api_key_quota_lease_pkey"),
+    ("insert into api_key_quota_lease values (9, 1, 0, 1, 0)", "api_key_quota_lease_api_key_id_fkey"),
+    ("insert into api_key_quota_lease values (2, 9, 0, 1, 0)", "api_key_quota_lease_server_id_fkey"),
+    ("update api_key_quota_lease set calls = 6", "api_key_quota_lease_covers_calls"),
 ];
 
 /// All of them.

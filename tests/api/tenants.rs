@@ -61,7 +61,7 @@ impl Tenant {
             "email" | "customerEmail" => self.email.into(),
             "query" => self.name.into(),
             "identityId" => self.identity.clone(),
-            "cursor" => Cursor::behind(DateTime::UNIX_EPOCH, self.customer),
+            "cursor" => Cursor::after(DateTime::UNIX_EPOCH, self.customer),
             "notice"
             | "limit"
             | "firstName"

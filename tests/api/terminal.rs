@@ -24,10 +24,10 @@ async fn a_deletion_asks_first() {
         let (status, screen) = run_on_terminal(delete(), no);
         assert_eq!(status.code(), Some(1), "{screen}");
         assert!(
-            screen.contains(&format!("Delete customer {CUSTOMER} of organisation 1, for ever? [y/N]")),
+            screen.contains(&format!("Permanently delete customer {CUSTOMER} of organisation 1? [y/N]")),
             "{screen}"
         );
-        assert!(screen.contains("nothing was done"), "{screen}");
+        assert!(screen.contains("nothing was changed"), "{screen}");
         assert_eq!(living(&service).await, 2);
     }
     let (status, screen) = run_on_terminal(delete(), "y\n");

@@ -181,7 +181,7 @@ fn an_unusable_certificate_is_rejected_in_one_line() {
     let refused = |flags: &[&str]| run_refused(command(&[&["config", "check"], flags].concat()));
     let together =
         |certificate: &str, key: &str| refused(&["--tls-certificate", certificate, "--tls-key", key]);
-    let only = "error: --tls-certificate and --tls-key go together: give both or neither\n";
+    let only = "error: --tls-certificate and --tls-key need each other: give both or neither\n";
     assert_eq!(refused(&["--tls-certificate", &certificate]), only);
     assert_eq!(refused(&["--tls-key", &key]), only);
     assert_eq!(

@@ -29,7 +29,7 @@ fn by_email(email: &str) -> NamedCustomer {
 }
 
 fn group_commit(service: &Service) -> GroupCommit {
-    GroupCommit::start(&db::writer_options(&service.pool))
+    GroupCommit::start(&db::connect_options(&service.pool))
 }
 
 /// Keeps every writer of the service's database waiting until it is released.

@@ -10,26 +10,26 @@ use crate::db;
 use crate::db::customer;
 use crate::domain::{CuRefNo, Email, Profile, ProfileText};
 
-/// Create a customer.
+/// Create a customer
 #[derive(Args)]
 pub(in crate::cli) struct Create {
-    /// Whose customer.
+    /// Organisation of the customer
     #[arg(long, value_name = "ID", env = "CUSTOMER_MATCH_ORGANISATION")]
     organisation: i64,
-    /// Reference of 16 letters or digits [default: a random one].
-    #[arg(long, value_name = "CUREFNO", env = "CUSTOMER_MATCH_CU_REF_NO")]
+    /// Reference number of 16 letters or digits [default: a random one]
+    #[arg(long, value_name = "CUREFNO")]
     cu_ref_no: Option<CuRefNo>,
-    /// Stored in its normal form.
-    #[arg(long, env = "CUSTOMER_MATCH_EMAIL")]
+    /// E-mail address; stored in its normal form
+    #[arg(long)]
     email: Option<Email>,
-    #[arg(long, value_name = "NAME", env = "CUSTOMER_MATCH_FIRST_NAME")]
+    #[arg(long, value_name = "NAME")]
     first_name: Option<ProfileText>,
-    #[arg(long, value_name = "NAME", env = "CUSTOMER_MATCH_LAST_NAME")]
+    #[arg(long, value_name = "NAME")]
     last_name: Option<ProfileText>,
-    #[arg(long, value_name = "NAME", env = "CUSTOMER_MATCH_COMPANY_NAME")]
+    #[arg(long, value_name = "NAME")]
     company_name: Option<ProfileText>,
-    /// In any notation.
-    #[arg(long, env = "CUSTOMER_MATCH_PHONE")]
+    /// Phone number in any notation
+    #[arg(long)]
     phone: Option<ProfileText>,
     #[command(flatten)]
     database: DatabaseArgs,
@@ -60,14 +60,17 @@ impl Create {
                 bail!("organisation {} has a customer {cu_ref_no} already", self.organisation);
             }
             if let Some(email) = email.filter(|_| db::violates(&error, customer::EMAIL_KEY)) {
-                bail!("organisation {} has a customer with the address {email} already", self.organisation);
+                bail!(
+                    "organisation {} has a customer with the e-mail address {email} already",
+                    self.organisation
+                );
             }
             Err(error.into())
         })
         .await?;
         self.output.print(&json!({ "cuRefNo": cu_ref_no, "email": email }), || {
-            let address = email.map(|email| format!(" <{email}>")).unwrap_or_default();
-            format!("Customer {cu_ref_no}{address} created.")
+            let email = email.map(|email| format!(" <{email}>")).unwrap_or_default();
+            format!("Customer {cu_ref_no}{email} created.")
         })
     }
 }

@@ -9,17 +9,17 @@ use crate::cli::output::Output;
 use crate::db::customer_delete;
 use crate::domain::{CuRefNo, ProfileText};
 
-/// Delete a customer: hidden everywhere, its relations from the other side too, its sessions over.
+/// Delete a customer: hide it everywhere, deactivate its relations, end its sessions
 #[derive(Args)]
 pub(in crate::cli) struct Delete {
-    /// Whom to delete.
+    /// cuRefNo of the customer
     #[arg(value_name = "CUREFNO")]
     cu_ref_no: CuRefNo,
-    /// Whose customer.
+    /// Organisation of the customer
     #[arg(long, value_name = "ID", env = "CUSTOMER_MATCH_ORGANISATION")]
     organisation: i64,
-    /// Why, for whoever asks later.
-    #[arg(long, value_name = "TEXT", env = "CUSTOMER_MATCH_REASON")]
+    /// Reason, which is stored with the customer
+    #[arg(long, value_name = "TEXT")]
     reason: ProfileText,
     #[command(flatten)]
     confirm: Confirm,
@@ -34,14 +34,14 @@ impl Delete {
         let Self { cu_ref_no, organisation, .. } = &self;
         self.confirm.ensure_possible()?;
         self.confirm
-            .ask(&format!("Delete customer {cu_ref_no} of organisation {organisation}, for ever?"))?;
+            .prompt(&format!("Permanently delete customer {cu_ref_no} of organisation {organisation}?"))?;
         let relations = with_pool(&self.database, async |pool| {
             Ok(customer_delete::delete(pool, *organisation, cu_ref_no, &self.reason).await?)
         })
         .await?;
         let value = json!({ "cuRefNo": cu_ref_no, "deleted": true, "relationsDeactivated": relations });
         self.output.print(&value, || {
-            format!("Customer {cu_ref_no} is deleted; {relations} active relation(s) are deactivated.")
+            format!("Customer {cu_ref_no} is deleted; {relations} active relation(s) were deactivated.")
         })
     }
 }

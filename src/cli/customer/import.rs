@@ -6,11 +6,11 @@ use crate::cli::import::{Import as Work, ImportArgs};
 use crate::db::dry_run::DryRun;
 use crate::import::customers::{self, Target};
 
-/// Create customers from a CSV file, and fill in what existing ones lack.
+/// Create customers from a CSV file, and fill in missing values of existing ones
 ///
-/// Columns, in any order: email, cuRefNo, firstName, lastName, companyName, phone; email or cuRefNo must be there. A row is
-/// about the customer of its cuRefNo, or without one of its e-mail. Values that a customer has are not overwritten. A row
-/// that cannot be taken is reported with its line and does not hinder the others; the exit status is then 1.
+/// Columns, in any order: email, cuRefNo, firstName, lastName, companyName, phone; email or cuRefNo is required. A row
+/// identifies its customer by cuRefNo, or without one by e-mail address. Existing values are not overwritten. An invalid row is
+/// reported with its line number, and the other rows are imported; the exit status is then 1.
 #[derive(Args)]
 pub(in crate::cli) struct Import {
     #[command(flatten)]

@@ -3,8 +3,7 @@
 use std::fmt::Write as _;
 use std::io::{Write as _, stderr};
 
-use clap::builder::BoolishValueParser;
-use clap::{ArgAction, Args};
+use clap::Args;
 use serde_json::json;
 
 use crate::cli::confirm::Confirm;
@@ -13,19 +12,19 @@ use crate::cli::output::Output;
 use crate::db::customer_merge::{self, Merged};
 use crate::domain::CuRefNo;
 
-/// Merge two customers that are one person. All that LEGACY has moves to FINAL, and LEGACY is deleted.
+/// Merge two customers that are one person: move everything of LEGACY to FINAL and delete LEGACY
 #[derive(Args)]
 pub(in crate::cli) struct Merge {
-    /// The customer that goes, by its cuRefNo.
+    /// cuRefNo of the customer that is deleted
     legacy: CuRefNo,
-    /// The customer that stays, by its cuRefNo.
+    /// cuRefNo of the customer that remains
     #[arg(value_name = "FINAL")]
     survivor: CuRefNo,
-    /// Whose customers.
+    /// Organisation of both customers
     #[arg(long, value_name = "ID", env = "CUSTOMER_MATCH_ORGANISATION")]
     organisation: i64,
-    /// Only say what would happen.
-    #[arg(long, env = "CUSTOMER_MATCH_DRY_RUN", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
+    /// Print what the merge would do, and change nothing
+    #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
     confirm: Confirm,
@@ -49,11 +48,11 @@ impl Merge {
             if self.dry_run {
                 return Ok(customer_merge::preview(pool, wanted).await?);
             }
-            if self.confirm.will_ask() {
+            if self.confirm.needs_prompt() {
                 let preview = customer_merge::preview(pool, wanted).await?;
                 writeln!(stderr(), "{}", self.describe(&preview, true))?;
             }
-            self.confirm.ask("Merge them, for ever?")?;
+            self.confirm.prompt("Merge them permanently?")?;
             Ok(customer_merge::merge(pool, wanted).await?)
         })
         .await?;
@@ -75,12 +74,12 @@ impl Merge {
         };
         // Writing to a String cannot fail.
         let _ =
-            write!(text, "\n  {relations} relation(s) move, {} of them join one that is there", joined.len());
+            write!(text, "\n  {relations} relation(s) move, {} of them into an existing one", joined.len());
         for other in joined {
-            let _ = write!(text, "\n    joined with {other}");
+            let _ = write!(text, "\n    merged into the relation with {other}");
         }
         if merged.self_relation {
-            text += "\n  their relation with each other goes";
+            text += "\n  their relation with each other is removed";
         }
         if !merged.filled.is_empty() {
             let _ = write!(text, "\n  filled in: {}", merged.filled.join(", "));

@@ -7,7 +7,7 @@ mod merge;
 
 use clap::Subcommand;
 
-/// Customers of an organisation.
+/// Manage the customers of an organisation
 #[derive(Subcommand)]
 pub(super) enum Customer {
     Create(create::Create),

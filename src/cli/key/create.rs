@@ -2,47 +2,45 @@
 
 use anyhow::{Context, bail};
 use chrono::{Days, Utc};
-use clap::builder::{BoolishValueParser, PossibleValuesParser, TypedValueParser};
-use clap::{ArgAction, Args};
+use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use serde_json::json;
 
 use crate::cli::database::{DatabaseArgs, with_pool};
 use crate::cli::output::Output;
-use crate::config::limit;
+use crate::config::limit_per_minute;
 use crate::db;
 use crate::db::api_key::{self, NewKey};
 use crate::domain::{ApiKey, CUSTOMER_MATCH_SCOPE, KeyKind, Timestamp};
 
-/// The documented life of a key whose creator says nothing else.
+/// The documented default.
 const DEFAULT_DAYS: u64 = 90;
 
-/// Create a key and show it, this once.
+/// Create a key and print it. It cannot be printed again
 #[derive(Args)]
 pub(in crate::cli) struct Create {
-    /// Whose data the key opens.
+    /// Organisation whose data the key gives access to
     #[arg(long, value_name = "ID", env = "CUSTOMER_MATCH_ORGANISATION")]
     organisation: i64,
-    /// The kind of key, which its first four characters name.
-    #[arg(long, env = "CUSTOMER_MATCH_KEY_KIND", value_parser = kind_parser())]
+    /// Kind of the key, which its first four characters show
+    #[arg(long, value_parser = kind_parser())]
     kind: KeyKind,
-    /// What the key is for.
-    #[arg(long, value_name = "TEXT", default_value = "", env = "CUSTOMER_MATCH_KEY_DESCRIPTION")]
+    /// What the key is for
+    #[arg(long, value_name = "TEXT", default_value = "")]
     description: String,
-    /// Days until the key expires. [default: 90]
-    #[arg(long, value_name = "N", env = "CUSTOMER_MATCH_KEY_EXPIRES_IN_DAYS",
-          value_parser = clap::value_parser!(u64).range(1..=36_500))]
+    /// Days until the key expires [default: 90]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=36_500))]
     expires_in_days: Option<u64>,
-    /// The key does not expire.
-    #[arg(long, env = "CUSTOMER_MATCH_KEY_NEVER_EXPIRES", action = ArgAction::SetTrue,
-          value_parser = BoolishValueParser::new())]
+    /// Create a key that does not expire
+    #[arg(long)]
     never_expires: bool,
-    /// What the key may do; repeat it for more. Without any it may do everything.
-    #[arg(long = "scope", value_name = "SCOPE", env = "CUSTOMER_MATCH_KEY_SCOPES", value_delimiter = ',',
+    /// Scope of the key; repeat for more [default: every scope]
+    #[arg(long = "scope", value_name = "SCOPE", value_delimiter = ',',
           value_parser = PossibleValuesParser::new([CUSTOMER_MATCH_SCOPE]))]
     scopes: Vec<String>,
-    /// Calls within any minute. Without it as many as the server allows keys of this kind; keys of the kind root are not
-    /// limited.
-    #[arg(long, value_name = "N", env = "CUSTOMER_MATCH_KEY_LIMIT_PER_MINUTE", value_parser = limit())]
+    /// Calls within any minute; not for the kind root, which has no limit [default: the limit of its kind, a setting of the
+    /// server]
+    #[arg(long, value_name = "N", value_parser = limit_per_minute())]
     limit_per_minute: Option<u32>,
     #[command(flatten)]
     database: DatabaseArgs,
@@ -59,14 +57,14 @@ impl Create {
         let key = ApiKey::generate(self.kind);
         let expires_at = match (self.never_expires, self.expires_in_days) {
             (true, Some(_)) => {
-                bail!("a key that never expires has no days until it does: give one or the other")
+                bail!("--never-expires and --expires-in-days contradict each other: give one of them")
             }
             (true, None) => None,
             (false, days) => Some(Utc::now() + Days::new(days.unwrap_or(DEFAULT_DAYS))),
         };
         if self.kind == KeyKind::Root && self.limit_per_minute.is_some() {
             bail!(
-                "a key of the kind root is not limited: leave out --limit-per-minute, or choose another kind"
+                "a key of the kind root has no limit: leave out --limit-per-minute, or choose another kind"
             );
         }
         let new = NewKey {
@@ -80,7 +78,7 @@ impl Create {
                 Err(error) if db::violates(&error, api_key::ORGANISATION_FKEY) => {
                     bail!("there is no organisation {}", self.organisation)
                 }
-                result => result?.context("the generated key exists already; try again"),
+                result => result?.context("the generated key exists already: try again"),
             }
         })
         .await?;
@@ -89,7 +87,7 @@ impl Create {
             json!({ "id": id, "apiKey": key.expose(), "kind": self.kind.as_str(), "expiresAt": expires_at });
         self.output.print(&value, || {
             let expiry = expires_at.map_or("never expires".into(), |at| format!("expires {at}"));
-            format!("{}\nKey {id}, {expiry}. It is shown this once: keep it safe.", key.expose())
+            format!("{}\nKey {id}, {expiry}. It cannot be printed again: store it now.", key.expose())
         })
     }
 }

@@ -11,10 +11,10 @@ use crate::db::api_key::{self, KeyRow};
 use crate::db::organisation;
 use crate::domain::{KeyKind, Timestamp};
 
-/// List an organisation's keys, masked.
+/// List the keys of an organisation, masked
 #[derive(Args)]
 pub(in crate::cli) struct List {
-    /// Whose keys.
+    /// Organisation that the keys belong to
     #[arg(long, value_name = "ID", env = "CUSTOMER_MATCH_ORGANISATION")]
     organisation: i64,
     #[command(flatten)]
@@ -32,12 +32,13 @@ impl List {
             Ok(api_key::list(pool, self.organisation).await?)
         })
         .await?;
+        let now = Utc::now();
         let items: Vec<_> = keys
             .iter()
             .map(|key| {
                 json!({
                     "id": key.id, "kind": key.kind, "mask": key.mask, "description": key.description,
-                    "scopes": key.scopes, "limitPerMinute": key.limit_per_minute, "state": state(key), "lastUsedAt": key.last_used_at.map(Timestamp::from), "createdAt": Timestamp::from(key.created_at),
+                    "scopes": key.scopes, "limitPerMinute": key.limit_per_minute, "state": key.status(now).as_str(), "lastUsedAt": key.last_used_at.map(Timestamp::from), "createdAt": Timestamp::from(key.created_at),
                     "expiresAt": key.expires_at.map(Timestamp::from), "deletedAt": key.deleted_at.map(Timestamp::from),
                 })
             })
@@ -50,11 +51,11 @@ impl List {
                         key.id.to_string(),
                         key.mask.clone(),
                         key.kind.clone(),
-                        state(key).into(),
+                        key.status(now).as_str().into(),
                         if key.scopes.is_empty() { "all".into() } else { key.scopes.join(", ") },
                         limit_of(key),
-                        moment(key.last_used_at),
-                        moment(key.expires_at),
+                        time_or_never(key.last_used_at),
+                        time_or_never(key.expires_at),
                         key.description.clone(),
                     ]
                 }),
@@ -63,27 +64,15 @@ impl List {
     }
 }
 
-fn moment(at: Option<DateTime<Utc>>) -> String {
+fn time_or_never(at: Option<DateTime<Utc>>) -> String {
     at.map_or("never".into(), |at| Timestamp::from(at).to_string())
 }
 
-/// Calls a minute. What a kind may is set where the server is started, which may be another machine.
+/// Calls a minute. The limit of a kind is a setting of each server, which this command does not know.
 fn limit_of(key: &KeyRow) -> String {
     match key.limit_per_minute {
         Some(limit) => limit.to_string(),
         None if key.kind == KeyKind::Root.as_str() => "none".into(),
         None => "of its kind".into(),
-    }
-}
-
-fn state(key: &KeyRow) -> &'static str {
-    if key.deleted_at.is_some() {
-        "revoked"
-    } else if !key.active {
-        "inactive"
-    } else if key.expires_at.is_some_and(|at| at <= Utc::now()) {
-        "expired"
-    } else {
-        "active"
     }
 }

@@ -1,17 +1,17 @@
 //! `customer-match key …`
 
 mod create;
-mod limit;
 mod list;
 mod revoke;
+mod set_limit;
 
 use clap::Subcommand;
 
-/// API keys.
+/// Manage API keys
 #[derive(Subcommand)]
 pub(super) enum Key {
     Create(create::Create),
-    Limit(limit::Limit),
+    SetLimit(set_limit::SetLimit),
     List(list::List),
     Revoke(revoke::Revoke),
 }
@@ -20,7 +20,7 @@ impl Key {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         match self {
             Self::Create(command) => command.run().await,
-            Self::Limit(command) => command.run().await,
+            Self::SetLimit(command) => command.run().await,
             Self::List(command) => command.run().await,
             Self::Revoke(command) => command.run().await,
         }

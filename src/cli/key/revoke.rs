@@ -8,10 +8,10 @@ use crate::cli::database::{DatabaseArgs, with_pool};
 use crate::cli::output::Output;
 use crate::db::api_key;
 
-/// Revoke a key, for ever. Every running server refuses it within a second.
+/// Revoke a key permanently. Every running server rejects it within a second
 #[derive(Args)]
 pub(in crate::cli) struct Revoke {
-    /// As `key create` and `key list` show it.
+    /// Id of the key, as `key create` and `key list` print it
     id: i64,
     #[command(flatten)]
     database: DatabaseArgs,
@@ -25,6 +25,6 @@ impl Revoke {
         if !with_pool(&self.database, async |pool| Ok(api_key::revoke(pool, id).await?)).await? {
             bail!("there is no key {id}");
         }
-        self.output.print(&json!({ "id": id, "revoked": true }), || format!("Key {id} is revoked, for ever."))
+        self.output.print(&json!({ "id": id, "revoked": true }), || format!("Key {id} is revoked."))
     }
 }

@@ -11,14 +11,14 @@ use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use chrono::Utc;
 
+use crate::api_keys::{CachedKey, LookupError};
 use crate::db::api_key::KeyState;
-use crate::domain::{ApiKey, CUSTOMER_MATCH_SCOPE};
+use crate::domain::{ApiKey, CUSTOMER_MATCH_SCOPE, KeyStatus};
 use crate::error::{ApiError, ErrorCode};
 use crate::http::client_ip::client_ip;
 use crate::http::openapi::ErrorExamples;
 use crate::http::request_context::RequestContext;
 use crate::http::state::AppState;
-use crate::keys::{FindError, Key};
 
 /// What a call may do, by its key.
 pub(crate) struct AuthenticatedCaller {
@@ -84,8 +84,11 @@ pub(super) async fn authenticate(
     let _ = context.permit.set(app.concurrency_limit.acquire()?);
     let (key, state) = find_key(app, key, || client_ip(parts, &app.trusted_proxies)).await?;
     let _ = context.api_key.set(Arc::clone(&state));
-    if let Some(error) = ErrorCode::of_key(&state, Utc::now()) {
-        return Err(error.into());
+    match state.status(Utc::now()) {
+        KeyStatus::Revoked => return Err(ErrorCode::ApiKeyHasBeenDeleted.into()),
+        KeyStatus::Inactive => return Err(ErrorCode::ApiKeyIsNotActive.into()),
+        KeyStatus::Expired => return Err(ErrorCode::ApiKeyHasBeenExpired.into()),
+        KeyStatus::Active => {}
     }
     check_rate_limit(&key, &context)?;
     Ok(state)
@@ -97,10 +100,10 @@ async fn find_key(
     app: &AppState,
     key: Option<&str>,
     client: impl FnOnce() -> Option<IpAddr>,
-) -> Result<(Arc<Key>, Arc<KeyState>), ApiError> {
+) -> Result<(Arc<CachedKey>, Arc<KeyState>), ApiError> {
     let key = key.ok_or(ErrorCode::ApiKeyIsEmpty)?;
     let Ok(key) = ApiKey::parse(key) else {
-        app.keys.refuse_malformed(client())?;
+        app.keys.count_malformed(client())?;
         return Err(ErrorCode::ApiKeyIsNotInValidFormat.into());
     };
     if key.is_sample() && !app.demo {
@@ -109,18 +112,18 @@ async fn find_key(
     app.keys.find(&key, client).await?.ok_or(ErrorCode::ApiKeyDoesNotExist.into())
 }
 
-fn check_rate_limit(key: &Key, context: &RequestContext) -> Result<(), ApiError> {
-    let Some(allowance) = key.admit(Instant::now()) else { return Ok(()) };
-    let _ = context.rate_limit.set(allowance);
-    if allowance.admitted { Ok(()) } else { Err(ApiError::too_many_requests(allowance.reset)) }
+fn check_rate_limit(key: &CachedKey, context: &RequestContext) -> Result<(), ApiError> {
+    let Some(decision) = key.admit(Instant::now()) else { return Ok(()) };
+    let _ = context.rate_limit.set(decision);
+    if decision.admitted { Ok(()) } else { Err(ApiError::too_many_requests(decision.reset)) }
 }
 
-impl From<FindError> for ApiError {
-    fn from(error: FindError) -> Self {
+impl From<LookupError> for ApiError {
+    fn from(error: LookupError) -> Self {
         match error {
-            FindError::Database(error) => Self::from(&*error),
-            FindError::TooManyGuesses(retry_after) => Self::too_many_invalid_keys(retry_after),
-            FindError::TooOld => ErrorCode::ServiceUnavailable.into(),
+            LookupError::Database(error) => Self::from(&*error),
+            LookupError::TooManyInvalidKeys(retry_after) => Self::too_many_invalid_keys(retry_after),
+            LookupError::Stale => ErrorCode::ServiceUnavailable.into(),
         }
     }
 }

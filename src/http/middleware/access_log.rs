@@ -62,7 +62,7 @@ struct AccessLogGuard {
 
 impl AccessLogGuard {
     fn new(request: &mut Request, metrics: Arc<Metrics>) -> Self {
-        metrics.request_begins();
+        metrics.request_started();
         let context = Arc::<RequestContext>::default();
         request.extensions_mut().insert(Arc::clone(&context));
         Self {
@@ -89,7 +89,7 @@ impl AccessLogGuard {
     fn record(&self, message: &str, status: Option<StatusCode>, error: Option<ErrorCode>) {
         let route = self.route.as_ref().map_or("(none)", MatchedPath::as_str);
         let duration = self.started.elapsed();
-        self.metrics.request_ends(route, self.method, status, error, duration);
+        self.metrics.request_finished(route, self.method, status, error, duration);
         let key = self.context.api_key.get();
         info!(
             parent: None,

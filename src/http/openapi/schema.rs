@@ -49,7 +49,7 @@ schemas! {
     Email: text(demo::CUSTOMER_EMAIL)
         .description(Some("An e-mail address. Answers show its normal form: lower case, Unicode NFC, the domain as A-labels."))
         .format(Some(SchemaFormat::KnownFormat(KnownFormat::Email)))
-        .max_length(Some(Email::MAX_OCTETS));
+        .max_length(Some(Email::MAX_BYTES));
     Notice: text(demo::NOTICE)
         .description(Some("Public note of this connection, visible to both customers."))
         .pattern(Some(WITHOUT_NUL))

@@ -142,7 +142,7 @@ pub(crate) async fn match_customers(
             error => error.into(),
         },
     )?;
-    app.metrics.matched(matched.change);
+    app.metrics.match_committed(matched.change);
     if representation {
         let response = MatchResponse::from(matched);
         Ok(([(PREFERENCE_APPLIED, Prefer::REPRESENTATION)], Json(response)).into_response())

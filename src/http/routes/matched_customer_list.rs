@@ -184,7 +184,7 @@ pub(crate) async fn list_matched_customers(
     page.items.truncate(limit);
     let last = page.items.last().filter(|_| more);
     Ok(Json(MatchedCustomerList {
-        next_cursor: last.map(|last| Cursor::behind(last.matched_at, &last.cu_ref_no)),
+        next_cursor: last.map(|last| Cursor::after(last.matched_at, &last.cu_ref_no)),
         items: page.items.into_iter().map(ListedCustomer::from).collect(),
         item_count: page.item_count,
     }))

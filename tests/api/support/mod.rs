@@ -22,7 +22,7 @@ use customer_match::app::App;
 use customer_match::config::Config;
 use customer_match::db::{self, api_key, customer, organisation};
 use customer_match::domain::{ApiKey, CuRefNo, Email, KeyKind, Profile};
-use customer_match::metrics::Connections;
+use customer_match::metrics::ConnectionMetrics;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -46,7 +46,7 @@ pub struct Service {
     pub router: Router,
     /// What Prometheus reads.
     pub metrics: Router,
-    pub connections: Connections,
+    pub connections: ConnectionMetrics,
     pub pool: PgPool,
     pub organisation: i64,
     pub key: String,

@@ -1,4 +1,4 @@
-//! Finds the server programs, `postgres` and `initdb`.
+//! Finds the server binaries `postgres` and `initdb`, of the version that a cluster needs.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -7,23 +7,21 @@ use std::{env, fs};
 
 use super::Error;
 
-/// Older servers are past their end of life and lack statements that the schema uses.
+/// Older versions are past their end of life and lack statements that the schema uses.
 const OLDEST: u32 = 15;
 
-/// The folders in which this machine may keep server programs, best first; not all of them exist.
-///
-/// `root` is `/` but for tests.
+/// The directories where server binaries may be, in the order of preference. Not all exist. `root` is `/` except in tests.
 fn candidates(path: Option<&OsStr>, root: &Path) -> Vec<PathBuf> {
-    let mut folders: Vec<PathBuf> = path.map(|path| env::split_paths(path).collect()).unwrap_or_default();
-    folders.extend(versions(&root.join("usr/lib/postgresql"), ""));
-    folders.extend(versions(&root.join("opt/homebrew/opt"), "postgresql@"));
-    folders.extend(versions(&root.join("usr/local/opt"), "postgresql@"));
-    folders.extend(versions(&root.join("Applications/Postgres.app/Contents/Versions"), ""));
-    folders.push(root.join("usr/local/pgsql/bin"));
-    folders
+    let mut dirs: Vec<PathBuf> = path.map(|path| env::split_paths(path).collect()).unwrap_or_default();
+    dirs.extend(versions(&root.join("usr/lib/postgresql"), ""));
+    dirs.extend(versions(&root.join("opt/homebrew/opt"), "postgresql@"));
+    dirs.extend(versions(&root.join("usr/local/opt"), "postgresql@"));
+    dirs.extend(versions(&root.join("Applications/Postgres.app/Contents/Versions"), ""));
+    dirs.push(root.join("usr/local/pgsql/bin"));
+    dirs
 }
 
-/// The folders `{parent}/{prefix}{number}/bin`, the greatest number first.
+/// The directories `{parent}/{prefix}{number}/bin`, the highest number first.
 fn versions(parent: &Path, prefix: &str) -> Vec<PathBuf> {
     let mut versions: Vec<(u32, PathBuf)> = fs::read_dir(parent)
         .into_iter()
@@ -38,15 +36,15 @@ fn versions(parent: &Path, prefix: &str) -> Vec<PathBuf> {
     versions.into_iter().map(|(_, bin)| bin).collect()
 }
 
-/// Where the programs behind `folder` really are: initdb looks for postgres beside itself, so that a linked initdb in
-/// `/usr/local/bin` will not do.
-fn resolve(folder: &Path) -> Option<PathBuf> {
-    let initdb = folder.join("initdb").canonicalize().ok()?;
+/// The directory behind a symbolic link to `initdb`, which expects `postgres` beside itself: a link in `/usr/local/bin` does
+/// not work.
+fn resolve(dir: &Path) -> Option<PathBuf> {
+    let initdb = dir.join("initdb").canonicalize().ok()?;
     let bin = initdb.parent()?;
     bin.join("postgres").is_file().then(|| bin.to_owned())
 }
 
-/// The major version of the programs in `bin`: `postgres (PostgreSQL) 15.18 (Debian …)` is 15.
+/// The major version of the binaries in `bin`: `postgres (PostgreSQL) 15.18 (Debian …)` is 15.
 fn major_version(bin: &Path) -> Option<u32> {
     let output = Command::new(bin.join("postgres")).arg("--version").env_clear().output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
@@ -54,8 +52,7 @@ fn major_version(bin: &Path) -> Option<u32> {
     version.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }
 
-/// The folder of the server programs for the cluster in `data`, made or still to be made. `setting` comes before all
-/// that is found.
+/// The directory of the server binaries for the cluster in `data`, which may not exist yet. `setting` is preferred.
 pub(super) fn find(setting: Option<&Path>, data: &Path) -> Result<PathBuf, Error> {
     let path = env::var_os("PATH");
     let candidates = candidates(path.as_deref(), Path::new("/"));
@@ -68,12 +65,11 @@ fn choose(
     data: &Path,
     major_version: impl Fn(&Path) -> Option<u32>,
 ) -> Result<PathBuf, Error> {
-    let setting = setting
-        .map(|folder| resolve(folder).ok_or_else(|| Error::NoProgramsIn(folder.to_owned())))
-        .transpose()?;
+    let setting =
+        setting.map(|dir| resolve(dir).ok_or_else(|| Error::NoBinariesIn(dir.to_owned()))).transpose()?;
     let wanted = cluster_version(data)?;
     let mut found = Vec::new();
-    for bin in setting.into_iter().chain(candidates.iter().filter_map(|folder| resolve(folder))) {
+    for bin in setting.into_iter().chain(candidates.iter().filter_map(|dir| resolve(dir))) {
         match major_version(&bin) {
             Some(version) if wanted.map_or(version >= OLDEST, |wanted| wanted == version) => return Ok(bin),
             Some(version) if !found.contains(&version) => found.push(version),
@@ -81,16 +77,16 @@ fn choose(
         }
     }
     match wanted {
-        Some(wanted) if !found.is_empty() => Err(Error::NoProgramsOfVersion {
-            folder: data.to_owned(),
+        Some(wanted) if !found.is_empty() => Err(Error::NoBinariesOfVersion {
+            data_dir: data.to_owned(),
             wanted,
             found: found.iter().map(u32::to_string).collect::<Vec<_>>().join(", "),
         }),
-        _ => Err(Error::NoPrograms),
+        _ => Err(Error::NoBinaries),
     }
 }
 
-/// The major version that made the cluster in `data`; none when there is no such folder yet.
+/// The major version of the cluster in `data`; `None` if the directory does not exist.
 fn cluster_version(data: &Path) -> Result<Option<u32>, Error> {
     if !data.exists() {
         return Ok(None);
@@ -120,13 +116,13 @@ mod tests {
     }
 
     fn find_in(root: &Path, path: &[&str], setting: Option<&str>) -> Result<PathBuf, Error> {
-        let path = env::join_paths(path.iter().map(|folder| root.join(folder))).unwrap();
-        let setting = setting.map(|folder| root.join(folder));
+        let path = env::join_paths(path.iter().map(|dir| root.join(dir))).unwrap();
+        let setting = setting.map(|dir| root.join(dir));
         choose(setting.as_deref(), candidates(Some(&path), root), &root.join("data"), made_up_version)
     }
 
     #[test]
-    fn the_setting_comes_first_then_path_then_the_known_folders_newest_first() {
+    fn prefers_the_setting_then_path_then_the_newest_known_directory() {
         let root = TempDir::new().unwrap();
         let order = [
             ("mine", 15),
@@ -139,26 +135,26 @@ mod tests {
             ("Applications/Postgres.app/Contents/Versions/17/bin", 17),
             ("usr/local/pgsql/bin", 15),
         ];
-        for (folder, version) in order {
-            install(&root.path().join(folder), version);
+        for (dir, version) in order {
+            install(&root.path().join(dir), version);
         }
         let mut setting = Some("mine");
-        for (folder, version) in order {
+        for (dir, version) in order {
             if version >= OLDEST {
                 assert_eq!(
                     find_in(root.path(), &["nothing", "tools"], setting).unwrap(),
-                    root.path().join(folder)
+                    root.path().join(dir)
                 );
             }
             setting = None;
-            fs::remove_dir_all(root.path().join(folder)).unwrap();
+            fs::remove_dir_all(root.path().join(dir)).unwrap();
         }
         let error = find_in(root.path(), &["nothing", "tools"], None).unwrap_err();
-        assert!(matches!(error, Error::NoPrograms), "{error}");
+        assert!(matches!(error, Error::NoBinaries), "{error}");
     }
 
     #[test]
-    fn a_link_leads_to_the_real_folder() {
+    fn follows_a_link_to_the_real_directory() {
         let root = TempDir::new().unwrap();
         install(&root.path().join("cellar/bin"), 16);
         fs::create_dir(root.path().join("links")).unwrap();
@@ -167,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn an_existing_cluster_takes_programs_of_its_version() {
+    fn an_existing_cluster_needs_binaries_of_its_version() {
         let root = TempDir::new().unwrap();
         install(&root.path().join("usr/lib/postgresql/17/bin"), 17);
         install(&root.path().join("usr/lib/postgresql/16/bin"), 16);
@@ -181,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_is_no_cluster_is_refused() {
+    fn a_directory_without_a_cluster_is_an_error() {
         let root = TempDir::new().unwrap();
         install(&root.path().join("usr/lib/postgresql/17/bin"), 17);
         fs::create_dir(root.path().join("data")).unwrap();
@@ -190,16 +186,16 @@ mod tests {
     }
 
     #[test]
-    fn a_setting_without_programs_is_not_passed_over() {
+    fn a_setting_without_binaries_is_an_error() {
         let root = TempDir::new().unwrap();
         install(&root.path().join("usr/lib/postgresql/17/bin"), 17);
-        assert!(matches!(find_in(root.path(), &[], Some("mine")), Err(Error::NoProgramsIn(_))));
+        assert!(matches!(find_in(root.path(), &[], Some("mine")), Err(Error::NoBinariesIn(_))));
     }
 
     #[test]
-    fn too_old_is_like_none() {
+    fn ignores_older_versions() {
         let root = TempDir::new().unwrap();
         install(&root.path().join("usr/lib/postgresql/14/bin"), 14);
-        assert!(matches!(find_in(root.path(), &[], None), Err(Error::NoPrograms)));
+        assert!(matches!(find_in(root.path(), &[], None), Err(Error::NoBinaries)));
     }
 }

@@ -1,10 +1,10 @@
-//! Where the data live, and who may get at them.
+//! The directories of a cluster, and the user that runs it.
 //!
 //! ```text
-//! data folder/          of the user that starts the server
-//!   lock, users         see `ownership`
+//! data directory/       owned by the user that starts the server
+//!   lock, users         see [`ownership`](super::ownership)
 //!   postgres.log
-//!   postgres/           0700, of the user that runs Postgres: the same, or for root an unprivileged one
+//!   postgres/           home; mode 0700, owned by the user that runs Postgres: the same, or for root an unprivileged one
 //!     data/             the cluster
 //! ```
 
@@ -14,12 +14,12 @@ use std::{env, fs, io};
 
 use super::Error;
 
-/// The longest path of a socket: macOS holds 103 bytes, Linux 107.
-const LONGEST_SOCKET: usize = 103;
-/// What /dev/shm must have free for throw-away clusters.
-const ENOUGH_MEMORY: u64 = 1 << 30;
+/// Longest path of a Unix socket: 103 bytes on macOS, 107 on Linux.
+const MAX_SOCKET_PATH: usize = 103;
+/// Free space that /dev/shm must have for a throw-away cluster.
+const MIN_FREE_MEMORY: u64 = 1 << 30;
 
-/// An unprivileged user to run Postgres as.
+/// An unprivileged user that runs Postgres.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Account {
     pub(super) name: String,
@@ -28,8 +28,8 @@ pub(super) struct Account {
 }
 
 impl Account {
-    /// The user to run the cluster in `home` as: ourselves (`None`), or when we are root, which Postgres refuses, the
-    /// one that it belongs to already, else `postgres`, else `nobody`.
+    /// The user for the cluster in `home`. `None`, the user of this process, unless that is root, which Postgres does not run
+    /// as: then the owner of an existing home, else `postgres`, else `nobody`.
     pub(super) fn to_run(home: Option<&Path>) -> Result<Option<Account>, Error> {
         if !rustix::process::geteuid().is_root() {
             return Ok(None);
@@ -49,7 +49,7 @@ impl Account {
         account.map(Some).ok_or(Error::NoAccount)
     }
 
-    /// Reads `name:password:uid:gid:…`. macOS writes the ids of `nobody` as -2.
+    /// Parses `name:password:uid:gid:…`. On macOS the ids of `nobody` are -2.
     fn named(name: &str, passwd: &str) -> Option<Account> {
         let id = |text: &str| text.parse().or_else(|_| text.parse().map(i32::cast_unsigned)).ok();
         passwd.lines().find_map(|line| {
@@ -61,92 +61,90 @@ impl Account {
         })
     }
 
-    /// The outermost folder on the way to and including `folder` that the user may not enter.
-    fn stopped_at<'a>(&self, folder: &'a Path) -> Option<&'a Path> {
-        let closed = |folder: &&Path| {
-            fs::metadata(folder).is_ok_and(|folder| {
+    /// The outermost directory of the path `dir` that the user may not enter.
+    fn blocked_at<'a>(&self, dir: &'a Path) -> Option<&'a Path> {
+        let closed = |dir: &&Path| {
+            fs::metadata(dir).is_ok_and(|dir| {
                 let permission = match () {
-                    () if folder.uid() == self.uid => 0o100,
-                    () if folder.gid() == self.gid => 0o010,
+                    () if dir.uid() == self.uid => 0o100,
+                    () if dir.gid() == self.gid => 0o010,
                     () => 0o001,
                 };
-                folder.mode() & permission == 0
+                dir.mode() & permission == 0
             })
         };
-        folder.ancestors().filter(closed).last()
+        dir.ancestors().filter(closed).last()
     }
 }
 
-/// The data folder, made when it is not there yet. One that is used for something else is refused.
-pub(super) fn data_folder(setting: Option<&Path>) -> Result<PathBuf, Error> {
-    let folder = match setting {
-        Some(folder) => folder.to_owned(),
-        None => default_folder(
-            rustix::process::geteuid().is_root(),
-            env::var_os("XDG_DATA_HOME").map(PathBuf::from),
-        )
-        .ok_or(Error::NoHome)?,
+/// Returns the data directory and creates it if it does not exist. One that contains other files is an error.
+pub(super) fn open(setting: Option<&Path>) -> Result<PathBuf, Error> {
+    let dir = match setting {
+        Some(dir) => dir.to_owned(),
+        None => {
+            default_dir(rustix::process::geteuid().is_root(), env::var_os("XDG_DATA_HOME").map(PathBuf::from))
+                .ok_or(Error::NoHome)?
+        }
     };
-    if !folder.exists() {
-        // The unprivileged user that runs Postgres for root must get through to its own folder inside.
+    if !dir.exists() {
+        // The unprivileged user that runs Postgres for root must be able to enter its home inside.
         let mode = if rustix::process::geteuid().is_root() { 0o711 } else { 0o700 };
         let make = || {
-            fs::DirBuilder::new().recursive(true).mode(mode).create(&folder)?;
-            fs::set_permissions(&folder, fs::Permissions::from_mode(mode))
+            fs::DirBuilder::new().recursive(true).mode(mode).create(&dir)?;
+            fs::set_permissions(&dir, fs::Permissions::from_mode(mode))
         };
-        make().map_err(Error::io("make the data folder", &folder))?;
+        make().map_err(Error::io("create the data directory", &dir))?;
     }
-    // Postgres' working folder is another, and what counts is who may enter the real one.
-    let folder = folder.canonicalize().map_err(Error::io("find the data folder", &folder))?;
+    // Postgres has another working directory, and `blocked_at` needs the real path.
+    let dir = dir.canonicalize().map_err(Error::io("find the data directory", &dir))?;
     let other_use = || -> io::Result<bool> {
-        for entry in fs::read_dir(&folder)? {
+        for entry in fs::read_dir(&dir)? {
             if entry?.file_name() != "lost+found" {
-                // The lock is the first thing that we ever put there.
-                return Ok(!folder.join(super::ownership::LOCK).exists());
+                // The lock is the first file that this server creates.
+                return Ok(!dir.join(super::ownership::LOCK).exists());
             }
         }
         Ok(false)
     };
     match other_use() {
-        Ok(false) => Ok(folder),
-        Ok(true) => Err(Error::NotOurs(folder)),
-        Err(error) => Err(Error::io("read the data folder", &folder)(error)),
+        Ok(false) => Ok(dir),
+        Ok(true) => Err(Error::NotOurs(dir)),
+        Err(error) => Err(Error::io("read the data directory", &dir)(error)),
     }
 }
 
-fn default_folder(root: bool, xdg_data_home: Option<PathBuf>) -> Option<PathBuf> {
+fn default_dir(root: bool, xdg_data_home: Option<PathBuf>) -> Option<PathBuf> {
     if root {
-        // Not below root's home, which nobody else may enter.
+        // The home of root cannot be entered by the user that runs Postgres.
         return Some("/var/lib/customer-match".into());
     }
     let parent = if cfg!(target_os = "macos") {
         env::home_dir()?.join("Library/Application Support")
     } else {
-        match xdg_data_home.filter(|folder| folder.is_absolute()) {
-            Some(folder) => folder,
+        match xdg_data_home.filter(|dir| dir.is_absolute()) {
+            Some(dir) => dir,
             None => env::home_dir()?.join(".local/share"),
         }
     };
     Some(parent.join("customer-match"))
 }
 
-/// The home of the cluster within the data folder.
-pub(super) fn home(folder: &Path) -> PathBuf {
-    folder.join("postgres")
+/// The directory within the data directory that belongs to the user that runs Postgres.
+pub(super) fn home(dir: &Path) -> PathBuf {
+    dir.join("postgres")
 }
 
-/// Makes the home of the cluster, for the user that runs Postgres alone.
-pub(super) fn make_home(folder: &Path, account: Option<&Account>) -> Result<(), Error> {
+pub(super) fn create_home(dir: &Path, account: Option<&Account>) -> Result<(), Error> {
     if let Some(account) = account
-        && let Some(blocked) = account.stopped_at(folder)
+        && let Some(blocked) = account.blocked_at(dir)
     {
         return Err(Error::Unreachable {
-            folder: folder.to_owned(),
+            data_dir: dir.to_owned(),
             blocked: blocked.to_owned(),
             account: account.name.clone(),
         });
     }
-    let home = home(folder);
+    let home = home(dir);
     let make = || {
         if !home.exists() {
             fs::DirBuilder::new().mode(0o700).create(&home)?;
@@ -158,34 +156,34 @@ pub(super) fn make_home(folder: &Path, account: Option<&Account>) -> Result<(), 
             _ => Ok(()),
         }
     };
-    make().map_err(Error::io("make the folder", &home))
+    make().map_err(Error::io("create the directory", &home))
 }
 
-/// A new name for a folder that lives no longer than Postgres runs.
+/// A random name for a directory that exists only while Postgres runs.
 pub(super) fn transient_name(parent: &Path) -> PathBuf {
     parent.join(format!("customer-match-{:016x}", rand::random::<u64>()))
 }
 
-/// Where the socket lies, and whether that is a folder of its own, because the path into `home` would be too long.
+/// The directory of the socket, and whether it is a separate one because the path in `home` would be too long.
 pub(super) fn sockets(home: &Path) -> (PathBuf, bool) {
     if fits_socket(home) { (home.to_owned(), false) } else { (transient_name(Path::new("/tmp")), true) }
 }
 
-fn fits_socket(folder: &Path) -> bool {
-    folder.join(".s.PGSQL.5432").as_os_str().len() <= LONGEST_SOCKET
+fn fits_socket(dir: &Path) -> bool {
+    dir.join(".s.PGSQL.5432").as_os_str().len() <= MAX_SOCKET_PATH
 }
 
-/// A name for the data folder of a throw-away cluster: in memory where there is enough.
-pub(super) fn throw_away_folder(account: Option<&Account>) -> PathBuf {
+/// A name for the data directory of a throw-away cluster, in memory if there is enough.
+pub(super) fn throw_away(account: Option<&Account>) -> PathBuf {
     let memory = Path::new("/dev/shm");
-    let enough = rustix::fs::statvfs(memory).is_ok_and(|fs| fs.f_bavail * fs.f_frsize >= ENOUGH_MEMORY);
+    let enough = rustix::fs::statvfs(memory).is_ok_and(|fs| fs.f_bavail * fs.f_frsize >= MIN_FREE_MEMORY);
     enough
         .then(|| memory.to_owned())
         .into_iter()
         .chain([env::temp_dir()])
-        .filter(|parent| account.is_none_or(|account| account.stopped_at(parent).is_none()))
+        .filter(|parent| account.is_none_or(|account| account.blocked_at(parent).is_none()))
         .map(|parent| transient_name(&parent))
-        .find(|folder| fits_socket(&home(folder)))
+        .find(|dir| fits_socket(&home(dir)))
         .unwrap_or_else(|| transient_name(Path::new("/tmp")))
 }
 
@@ -207,36 +205,36 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_folder_on_the_way_is_found() {
+    fn finds_the_closed_directory_of_a_path() {
         let outer = TempDir::new().unwrap();
         let inner = outer.path().join("inner");
         fs::create_dir(&inner).unwrap();
         fs::set_permissions(&outer, fs::Permissions::from_mode(0o700)).unwrap();
         let stranger = Account { name: "stranger".to_owned(), uid: 4_000_000, gid: 4_000_000 };
-        assert_eq!(stranger.stopped_at(&inner), Some(outer.path()));
+        assert_eq!(stranger.blocked_at(&inner), Some(outer.path()));
         fs::set_permissions(&outer, fs::Permissions::from_mode(0o711)).unwrap();
         fs::set_permissions(&inner, fs::Permissions::from_mode(0o711)).unwrap();
-        assert_eq!(stranger.stopped_at(&inner), None);
+        assert_eq!(stranger.blocked_at(&inner), None);
     }
 
     #[test]
-    fn a_folder_in_other_use_is_refused() {
-        let folder = TempDir::new().unwrap();
-        fs::create_dir(folder.path().join("lost+found")).unwrap();
-        assert!(data_folder(Some(folder.path())).is_ok());
-        fs::write(folder.path().join("thesis.txt"), "").unwrap();
-        assert!(matches!(data_folder(Some(folder.path())), Err(Error::NotOurs(_))));
-        fs::write(folder.path().join("lock"), "").unwrap();
-        assert!(data_folder(Some(folder.path())).is_ok());
+    fn a_directory_with_other_files_is_an_error() {
+        let dir = TempDir::new().unwrap();
+        fs::create_dir(dir.path().join("lost+found")).unwrap();
+        assert!(open(Some(dir.path())).is_ok());
+        fs::write(dir.path().join("thesis.txt"), "").unwrap();
+        assert!(matches!(open(Some(dir.path())), Err(Error::NotOurs(_))));
+        fs::write(dir.path().join("lock"), "").unwrap();
+        assert!(open(Some(dir.path())).is_ok());
     }
 
     #[test]
-    fn the_default_folder_is_the_platform_s() {
-        assert_eq!(default_folder(true, None).unwrap(), Path::new("/var/lib/customer-match"));
+    fn the_default_depends_on_the_platform() {
+        assert_eq!(default_dir(true, None).unwrap(), Path::new("/var/lib/customer-match"));
         if cfg!(not(target_os = "macos")) {
-            let absolute = default_folder(false, Some("/data".into())).unwrap();
+            let absolute = default_dir(false, Some("/data".into())).unwrap();
             assert_eq!(absolute, Path::new("/data/customer-match"));
-            let relative = default_folder(false, Some("data".into())).unwrap();
+            let relative = default_dir(false, Some("data".into())).unwrap();
             assert!(relative.ends_with(".local/share/customer-match"), "{relative:?}");
         }
     }

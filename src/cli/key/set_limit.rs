@@ -1,4 +1,4 @@
-//! `customer-match key limit`
+//! `customer-match key set-limit`
 
 use anyhow::bail;
 use chrono::Utc;
@@ -7,16 +7,17 @@ use serde_json::json;
 
 use crate::cli::database::{DatabaseArgs, with_pool};
 use crate::cli::output::Output;
-use crate::config::limit;
+use crate::config::limit_per_minute;
 use crate::db::{self, api_key};
+use crate::domain::KeyStatus;
 
-/// Change how many calls a key may make. Every running server knows within a second.
+/// Set the rate limit of a key. It takes effect on every running server within a second
 #[derive(Args)]
-pub(in crate::cli) struct Limit {
-    /// As `key create` and `key list` show it.
+pub(in crate::cli) struct SetLimit {
+    /// Id of the key, as `key create` and `key list` print it
     id: i64,
-    /// Calls within any minute. Without it as many as the server allows keys of this kind.
-    #[arg(long, value_name = "N", env = "CUSTOMER_MATCH_KEY_LIMIT_PER_MINUTE", value_parser = limit())]
+    /// Calls within any minute [default: the limit of its kind, a setting of the server]
+    #[arg(long, value_name = "N", value_parser = limit_per_minute())]
     limit_per_minute: Option<u32>,
     #[command(flatten)]
     database: DatabaseArgs,
@@ -24,21 +25,20 @@ pub(in crate::cli) struct Limit {
     output: Output,
 }
 
-impl Limit {
+impl SetLimit {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let Self { id, limit_per_minute, .. } = self;
         with_pool(&self.database, async |pool| {
             let states = api_key::find_many(&mut *pool.acquire().await?, &[id]).await?;
             let Some(state) = states.get(&id) else { bail!("there is no key {id}") };
-            if state.deleted_at.is_some() {
-                bail!("key {id} was revoked, for ever: it makes no calls");
-            }
-            if state.expires_at.is_some_and(|at| at <= Utc::now()) {
-                bail!("key {id} has expired: it makes no calls");
+            match state.status(Utc::now()) {
+                KeyStatus::Revoked => bail!("key {id} was revoked: it cannot make calls"),
+                KeyStatus::Expired => bail!("key {id} has expired: it cannot make calls"),
+                KeyStatus::Active | KeyStatus::Inactive => {}
             }
             match api_key::set_limit(pool, id, limit_per_minute).await {
                 Err(error) if db::violates(&error, api_key::ROOT_IS_UNLIMITED) => {
-                    bail!("key {id} is of the kind root, which is not limited")
+                    bail!("key {id} is of the kind root, which has no limit")
                 }
                 result => result.map(drop).map_err(Into::into),
             }
@@ -46,8 +46,8 @@ impl Limit {
         .await?;
         self.output.print(&json!({ "id": id, "limitPerMinute": limit_per_minute }), || match limit_per_minute
         {
-            Some(limit) => format!("Key {id} may make {limit} calls a minute."),
-            None => format!("Key {id} may make as many calls as its kind."),
+            Some(limit) => format!("The limit of key {id} is {limit} calls a minute."),
+            None => format!("The limit of key {id} is that of its kind."),
         })
     }
 }

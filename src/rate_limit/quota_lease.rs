@@ -1,37 +1,37 @@
-//! A limit that several servers keep together: each holds a share of it and lets in no more than that.
+//! How servers divide a limit: each holds a lease on a part of it, its quota, and admits no more calls than that.
 //!
-//! A server may at any time give up what it has not used, and take what nobody holds. However that is done, one server
-//! after the other, all of them together never let in more than the limit within any [`WINDOW`](super::WINDOW): a share
-//! is never less than the calls that count, so what has been given up was not used within the last window.
+//! A server may at any time release what it has not used and lease what is free. Servers exchange leases one at a time;
+//! then all of them together never admit more than the limit within any [`WINDOW`](super::WINDOW). The reason: a quota is
+//! never less than the calls that count, so what a server releases was not used within the last window.
 
-/// What one server holds of a limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Holding {
-    /// The calls that count now.
+pub struct QuotaLease {
+    /// Calls of the current window.
     pub calls: u32,
-    /// At most this many may; not less than `calls`.
-    pub share: u32,
-    /// Calls that came lately, let in or not: how much of what is unused is wanted here. 0 for a server that has gone.
+    /// Calls that may be admitted within a window; never less than `calls`.
+    pub quota: u32,
+    /// Recent calls, admitted or not: the weight with which this server gets a part of what is unused. 0 for a server that
+    /// has stopped.
     pub demand: u32,
 }
 
-impl Holding {
-    /// What is left of a server that has gone: its calls count as long as they would have.
-    pub fn abandoned(self) -> Self {
-        Self { share: self.calls, demand: 0, ..self }
+impl QuotaLease {
+    /// The lease of a server that has stopped: its calls count until they leave the window, the rest is free.
+    pub fn expired(self) -> Self {
+        Self { quota: self.calls, demand: 0, ..self }
     }
 }
 
-/// The share for a server with these calls and this demand: what it has used, and as much of what nobody has used as its
-/// part of the demand. What others hold is theirs until they give it up.
-pub fn share(limit: u32, calls: u32, demand: u32, others: &[Holding]) -> u32 {
-    let sum = |of: fn(&Holding) -> u32| others.iter().map(|other| u64::from(of(other))).sum::<u64>();
+/// Computes the quota of a server with these calls and this demand: its own calls, plus the part of the unused limit that
+/// corresponds to its demand, as far as the quotas of the other servers leave that free.
+pub fn quota(limit: u32, calls: u32, demand: u32, others: &[QuotaLease]) -> u32 {
+    let sum = |of: fn(&QuotaLease) -> u32| others.iter().map(|other| u64::from(of(other))).sum::<u64>();
     let [limit, calls, demand] = [limit, calls, demand].map(u64::from);
     let unused = limit.saturating_sub(calls + sum(|other| other.calls));
     let part = (unused * demand).div_ceil((demand + sum(|other| other.demand)).max(1));
-    let free = limit.saturating_sub(sum(|other| other.share));
-    let share = (calls + part).min(free).max(calls);
-    u32::try_from(share).unwrap_or(u32::MAX)
+    let free = limit.saturating_sub(sum(|other| other.quota));
+    let quota = (calls + part).min(free).max(calls);
+    u32::try_from(quota).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
@@ -43,32 +43,28 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::rate_limit::{WINDOW, Window};
+    use crate::rate_limit::{SlidingWindow, WINDOW};
 
     #[derive(Default)]
     struct Server {
-        window: Window,
-        holding: Holding,
-        wanted: u32,
+        window: SlidingWindow,
+        lease: QuotaLease,
+        calls_since_exchange: u32,
     }
 
     impl Server {
         fn exchange(servers: &mut [Self], own: usize, limit: u32, now: Instant) {
-            let others: Vec<_> = servers
-                .iter()
-                .enumerate()
-                .filter(|(i, _)| *i != own)
-                .map(|(_, other)| other.holding)
-                .collect();
+            let others: Vec<_> =
+                servers.iter().enumerate().filter(|(i, _)| *i != own).map(|(_, other)| other.lease).collect();
             let server = &mut servers[own];
             let calls = server.window.calls(now);
-            let demand = 1 + std::mem::take(&mut server.wanted).max(server.holding.demand / 2);
-            server.holding = Holding { calls, share: share(limit, calls, demand, &others), demand };
+            let demand = 1 + std::mem::take(&mut server.calls_since_exchange).max(server.lease.demand / 2);
+            server.lease = QuotaLease { calls, quota: quota(limit, calls, demand, &others), demand };
         }
 
         fn call(&mut self, now: Instant) -> bool {
-            self.wanted += 1;
-            self.window.admit(self.holding.share, now).admitted
+            self.calls_since_exchange += 1;
+            self.window.admit(self.lease.quota, now).admitted
         }
     }
 
@@ -88,9 +84,9 @@ mod tests {
     }
 
     proptest! {
-        /// Whoever calls where, and whenever the servers exchange.
+        /// For any distribution of calls and any times of exchange.
         #[test]
-        fn together_they_keep_the_limit(limit in 1..60_u32, events in vec(event(), 1..300)) {
+        fn all_servers_together_keep_the_limit(limit in 1..60_u32, events in vec(event(), 1..300)) {
             let mut servers: [Server; 3] = Default::default();
             let mut admitted: VecDeque<Instant> = VecDeque::new();
             let mut now = Instant::now();
@@ -107,8 +103,8 @@ mod tests {
             }
         }
 
-        /// However unevenly the calls are spread: more than nine tenths of the limit are let in within two seconds of
-        /// exchanges, four a second.
+        /// For any distribution of calls, more than 90 % of the limit are admitted within two seconds of exchanges, four a
+        /// second.
         #[test]
         fn little_is_left_unused(limit in 20..2000_u32, spread in vec(0..1000_usize, 3)) {
             prop_assume!(spread.iter().any(|calls| *calls > 0));
@@ -131,16 +127,16 @@ mod tests {
     }
 
     #[test]
-    fn one_server_holds_it_all() {
-        assert_eq!(share(10, 0, 1, &[]), 10);
-        assert_eq!(share(10, 7, 100, &[]), 10);
-        let gone = Holding { calls: 3, share: 10, demand: 5 };
-        assert_eq!(share(10, 0, 1, &[gone]), 0);
-        assert_eq!(share(10, 0, 1, &[gone.abandoned()]), 7);
+    fn a_sole_server_holds_the_whole_limit() {
+        assert_eq!(quota(10, 0, 1, &[]), 10);
+        assert_eq!(quota(10, 7, 100, &[]), 10);
+        let other = QuotaLease { calls: 3, quota: 10, demand: 5 };
+        assert_eq!(quota(10, 0, 1, &[other]), 0);
+        assert_eq!(quota(10, 0, 1, &[other.expired()]), 7);
     }
 
     #[test]
-    fn a_lowered_limit_takes_nothing_that_is_used() {
-        assert_eq!(share(5, 8, 1, &[]), 8);
+    fn a_lowered_limit_does_not_revoke_used_calls() {
+        assert_eq!(quota(5, 8, 1, &[]), 8);
     }
 }

@@ -1,19 +1,19 @@
-//! A sliding window: the times of the calls that were let in, as long as they count.
+//! A sliding window: the times of the admitted calls, for as long as they count.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::Allowance;
+use super::Decision;
 
 /// How long a call counts.
 pub const WINDOW: Duration = Duration::from_secs(60);
-/// Calls within this time are remembered together, all as late as the last of them: so a window is a thousand counters
-/// at most, however high the limit, and a call counts at most this much longer than it should, never shorter.
+/// Calls within this time are counted as one slice with the time of its last call. So a window has at most a thousand
+/// slices, however high the limit, and a call counts for up to this much longer than a window, never for less.
 const SLICE: Duration = Duration::from_millis(60);
 
-/// The calls of the last [`WINDOW`], oldest first.
 #[derive(Debug, Default)]
-pub struct Window {
+pub struct SlidingWindow {
+    /// Oldest first.
     slices: VecDeque<Slice>,
     calls: u32,
 }
@@ -25,32 +25,32 @@ struct Slice {
     calls: u32,
 }
 
-impl Window {
-    /// Lets a call in unless `limit` calls count already. Time must not go backwards between calls by more than a slice.
-    pub fn admit(&mut self, limit: u32, now: Instant) -> Allowance {
-        self.forget(now);
+impl SlidingWindow {
+    /// Admits and counts a call unless `limit` calls count already. `now` may go backwards between calls by at most a slice.
+    pub fn admit(&mut self, limit: u32, now: Instant) -> Decision {
+        self.drop_expired(now);
         let admitted = self.calls < limit;
         if admitted {
-            self.remember(now);
+            self.count(now);
         }
         let remaining = limit.saturating_sub(self.calls);
-        Allowance { limit, remaining, reset: self.until_room_for(remaining + 1, limit, now), admitted }
+        Decision { limit, remaining, reset: self.time_until_free(remaining + 1, limit, now), admitted }
     }
 
-    /// Calls that count now.
+    /// The calls that count now.
     pub fn calls(&mut self, now: Instant) -> u32 {
-        self.forget(now);
+        self.drop_expired(now);
         self.calls
     }
 
-    fn forget(&mut self, now: Instant) {
+    fn drop_expired(&mut self, now: Instant) {
         while let Some(oldest) = self.slices.front().filter(|oldest| oldest.last + WINDOW <= now) {
             self.calls -= oldest.calls;
             self.slices.pop_front();
         }
     }
 
-    fn remember(&mut self, now: Instant) {
+    fn count(&mut self, now: Instant) {
         self.calls += 1;
         match self.slices.back_mut() {
             Some(latest) if now.saturating_duration_since(latest.first) < SLICE => {
@@ -61,8 +61,8 @@ impl Window {
         }
     }
 
-    /// How long until this many calls would be let in, if none is before.
-    fn until_room_for(&self, wanted: u32, limit: u32, now: Instant) -> Duration {
+    /// The time until `wanted` calls would be admitted, if none is admitted before.
+    fn time_until_free(&self, wanted: u32, limit: u32, now: Instant) -> Duration {
         let mut calls = self.calls;
         for slice in &self.slices {
             calls -= slice.calls;
@@ -81,7 +81,7 @@ mod tests {
 
     use super::*;
 
-    /// Pauses between calls, in microseconds: bursts, a stream, and silences longer than the window.
+    /// Pauses between calls, in microseconds: bursts, a stream, and pauses longer than the window.
     fn schedule() -> impl Strategy<Value = Vec<u64>> {
         let pause = prop_oneof![
             4 => 0..100_u64,
@@ -92,7 +92,7 @@ mod tests {
         vec(pause, 1..400)
     }
 
-    /// The seconds that a client is told to wait, as it is told.
+    /// Rounded up as in the header `Retry-After`.
     fn whole_seconds(time: Duration) -> Duration {
         Duration::from_secs(time.as_secs() + u64::from(time.subsec_nanos() > 0))
     }
@@ -103,54 +103,54 @@ mod tests {
     }
 
     proptest! {
-        /// Against a model that remembers every call: never more than the limit within any minute, never a refusal while
-        /// there were fewer within a minute and a slice, and waiting as told lets the next call in.
+        /// Against a model that stores the time of every call: no minute has more calls than the limit, a call is rejected
+        /// only if a minute and a slice have as many, and a client that waits as told is admitted.
         #[test]
-        fn is_exact(limit in 1..40_u32, pauses in schedule(), patient in any::<bool>()) {
-            let mut window = Window::default();
+        fn is_exact(limit in 1..40_u32, pauses in schedule(), waits in any::<bool>()) {
+            let mut window = SlidingWindow::default();
             let mut admitted: Vec<Instant> = Vec::new();
             let mut now = Instant::now();
-            let mut told_to_wait = None;
+            let mut retry_after = None;
             for pause in pauses {
-                let waited = told_to_wait.take().filter(|_| patient);
+                let waited = retry_after.take().filter(|_| waits);
                 now += waited.unwrap_or(Duration::from_micros(pause));
-                let allowance = window.admit(limit, now);
-                prop_assert!(waited.is_none() || allowance.admitted, "waited as told, and refused");
-                if allowance.admitted {
+                let decision = window.admit(limit, now);
+                prop_assert!(waited.is_none() || decision.admitted, "rejected after waiting as told");
+                if decision.admitted {
                     admitted.push(now);
                     prop_assert!(within(&admitted, now, WINDOW) <= limit as usize);
                 } else {
                     prop_assert!(within(&admitted, now, WINDOW + SLICE) >= limit as usize);
-                    prop_assert_eq!(allowance.remaining, 0);
-                    told_to_wait = Some(whole_seconds(allowance.reset));
+                    prop_assert_eq!(decision.remaining, 0);
+                    retry_after = Some(whole_seconds(decision.reset));
                 }
-                prop_assert_eq!(allowance.remaining, limit - window.calls(now));
-                prop_assert!(allowance.reset > Duration::ZERO && allowance.reset <= WINDOW);
+                prop_assert_eq!(decision.remaining, limit - window.calls(now));
+                prop_assert!(decision.reset > Duration::ZERO && decision.reset <= WINDOW);
                 prop_assert!(window.slices.len() <= WINDOW.div_duration_f64(SLICE) as usize + 1);
             }
         }
 
-        /// After a limit was lowered, and whatever time has passed, waiting as told lets the next call in.
+        /// Also after a limit was lowered, a client that waits as told is admitted.
         #[test]
-        fn a_lowered_limit_is_waited_for(before in 1..40_u32, after in 1..40_u32, pauses in schedule()) {
-            let mut window = Window::default();
+        fn a_lowered_limit_is_told_exactly(before in 1..40_u32, after in 1..40_u32, pauses in schedule()) {
+            let mut window = SlidingWindow::default();
             let mut now = Instant::now();
             for pause in pauses {
                 now += Duration::from_micros(pause);
                 window.admit(before, now);
             }
-            let allowance = window.admit(after, now);
-            if !allowance.admitted {
-                let early = window.admit(after, now + allowance.reset - Duration::from_nanos(1));
-                prop_assert!(!early.admitted, "it was told to wait too long");
-                prop_assert!(window.admit(after, now + allowance.reset).admitted);
+            let decision = window.admit(after, now);
+            if !decision.admitted {
+                let early = window.admit(after, now + decision.reset - Duration::from_nanos(1));
+                prop_assert!(!early.admitted, "told to wait too long");
+                prop_assert!(window.admit(after, now + decision.reset).admitted);
             }
         }
     }
 
     #[test]
-    fn a_flood_takes_little_memory() {
-        let mut window = Window::default();
+    fn many_calls_take_bounded_memory() {
+        let mut window = SlidingWindow::default();
         let start = Instant::now();
         for call in 0..200_000 {
             assert!(window.admit(u32::MAX, start + Duration::from_micros(299 * call)).admitted);

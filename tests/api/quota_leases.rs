@@ -1,9 +1,9 @@
-//! Several servers on one database keep a key's limit together.
+//! Several servers on one database enforce one limit by quota leases.
 
 use std::time::{Duration, Instant};
 
 use customer_match::db::api_key::{self, NewKey};
-use customer_match::db::api_key_share::{self, Share};
+use customer_match::db::api_key_quota_lease::{self, LeaseRow};
 use customer_match::domain::{ApiKey, KeyKind};
 use futures_util::future::join_all;
 use reqwest::Client;
@@ -13,7 +13,7 @@ use rustix::process::Signal;
 use crate::support::Service;
 use crate::support::binary::{Server, on};
 
-/// A key with a limit, and servers that have not seen it.
+/// A key with a limit that no server has cached.
 struct Cluster {
     service: Service,
     client: Client,
@@ -33,7 +33,7 @@ impl Cluster {
         Server::start(on(&self.service.database, &["serve", "--listen", "127.0.0.1:0"]))
     }
 
-    /// How many of so many simultaneous calls are let in.
+    /// The number of admitted calls among `calls` concurrent ones.
     async fn call(&self, server: &Server, calls: usize) -> usize {
         let call = async || {
             let url = format!("{}/ping/v1?apiKey={}", server.url, self.key);
@@ -44,7 +44,7 @@ impl Cluster {
         statuses.into_iter().filter(|status| *status == 200).count()
     }
 
-    /// Calls until so many have been let in.
+    /// Calls until `wanted` have been admitted.
     async fn call_until(&self, server: &Server, wanted: usize) -> usize {
         let mut admitted = 0;
         while admitted < wanted {
@@ -54,17 +54,17 @@ impl Cluster {
     }
 }
 
-/// Whatever part of the calls comes to which server.
+/// For any distribution of the calls.
 #[rstest]
 #[case::evenly(10, 10)]
 #[case::unevenly(1, 19)]
 #[tokio::test]
-async fn two_servers_together_let_in_what_one_would(#[case] here: usize, #[case] there: usize) {
+async fn two_servers_together_admit_what_one_would(#[case] here: usize, #[case] there: usize) {
     let cluster = Cluster::with_limit(200).await;
     let servers = [cluster.start_server(), cluster.start_server()];
     let begin = Instant::now();
     let mut admitted = 0;
-    // Until nine tenths are in, and then as many again as the limit.
+    // Until 90 % of the limit are admitted, and then as many calls again as the limit.
     let mut excess = 0;
     while excess < 200 {
         let [a, b] =
@@ -78,7 +78,7 @@ async fn two_servers_together_let_in_what_one_would(#[case] here: usize, #[case]
 }
 
 #[tokio::test]
-async fn what_a_server_has_let_in_counts_after_it_has_stopped() {
+async fn the_calls_of_a_stopped_server_count_on_its_successor() {
     let cluster = Cluster::with_limit(5).await;
     let mut first = cluster.start_server();
     assert_eq!(cluster.call(&first, 3).await, 3);
@@ -89,7 +89,7 @@ async fn what_a_server_has_let_in_counts_after_it_has_stopped() {
 }
 
 #[tokio::test]
-async fn what_a_server_held_is_free_after_it_has_died() {
+async fn the_unused_quota_of_a_killed_server_becomes_free() {
     let cluster = Cluster::with_limit(100).await;
     let mut first = cluster.start_server();
     assert_eq!(cluster.call(&first, 1).await, 1);
@@ -99,18 +99,22 @@ async fn what_a_server_held_is_free_after_it_has_died() {
     cluster.call_until(&second, 90).await;
 }
 
-/// What a server gives up is there for the others at once.
+/// Otherwise others would wait for a quota that is free.
 #[tokio::test]
-async fn a_share_that_is_given_up_is_gone() {
+async fn a_released_lease_is_deleted() {
     let service = Service::start().await;
     let mut connection = service.pool.acquire().await.unwrap();
-    let mut turn = api_key_share::take_turn(&mut connection).await.unwrap();
+    let mut transaction = api_key_quota_lease::lock_exchange(&mut connection).await.unwrap();
     for server in [1, 2] {
-        api_key_share::appear(&mut turn, server).await.unwrap();
-        let share = Share { api_key_id: 1, calls: 1, share: 5, demand: 1, alive: true };
-        api_key_share::hold(&mut turn, server, &[share]).await.unwrap();
+        api_key_quota_lease::heartbeat(&mut transaction, server).await.unwrap();
+        let lease = LeaseRow { api_key_id: 1, calls: 1, quota: 5, demand: 1, alive: true };
+        api_key_quota_lease::upsert(&mut transaction, server, &[lease]).await.unwrap();
     }
-    api_key_share::release(&mut turn, 1, &[1]).await.unwrap();
-    assert_eq!(api_key_share::of_others(&mut turn, 2, &[1]).await.unwrap().len(), 0);
-    assert_eq!(api_key_share::of_others(&mut turn, 1, &[1]).await.unwrap().len(), 1, "the other's stays");
+    api_key_quota_lease::delete(&mut transaction, 1, &[1]).await.unwrap();
+    assert_eq!(api_key_quota_lease::list_others(&mut transaction, 2, &[1]).await.unwrap().len(), 0);
+    assert_eq!(
+        api_key_quota_lease::list_others(&mut transaction, 1, &[1]).await.unwrap().len(),
+        1,
+        "the lease of the other stays"
+    );
 }

@@ -1,0 +1,11 @@
+//! What counts as one client in limits per client IP address.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+/// Reduces an IPv6 address to its /64, because an ISP assigns at least that much to one subscriber.
+pub(crate) fn client_network(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V4(_) => ip,
+        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & (u128::MAX << 64)).into(),
+    }
+}
