@@ -1,8 +1,11 @@
 //! `customer-match config …`
 
+use anyhow::bail;
 use clap::{Args, Subcommand};
 use serde_json::json;
+use tokio::time::error::Elapsed;
 
+use super::database::Database;
 use super::output::Output;
 use crate::config;
 
@@ -12,7 +15,7 @@ pub(super) enum Config {
     Check(Box<Check>),
 }
 
-/// Check the settings of `serve` without starting it
+/// Check the settings of `serve` without starting it, and the durability of the database that they name
 #[derive(Args)]
 pub(super) struct Check {
     #[command(flatten)]
@@ -22,9 +25,25 @@ pub(super) struct Check {
 }
 
 impl Config {
-    pub(super) fn run(self) -> anyhow::Result<()> {
+    pub(super) async fn run(self) -> anyhow::Result<()> {
         let Self::Check(check) = self;
         check.config.check()?;
-        check.output.print(&json!({ "valid": true }), || "The settings are valid.".into())
+        // The private Postgres is durable and not started for this.
+        let unreachable = match check.config.database.connect_options()? {
+            Some(options) => {
+                let database = Database { options, private: None };
+                database.check_durability(check.config.start.allow_data_loss).await.err()
+            }
+            None => None,
+        };
+        if let Some(error) = &unreachable
+            && !error.chain().any(|cause| cause.is::<sqlx::Error>() || cause.is::<Elapsed>())
+        {
+            bail!("{error:#}");
+        }
+        check.output.print(&json!({ "valid": true, "databaseChecked": unreachable.is_none() }), || {
+            let unchecked = unreachable.map(|error| format!(" The database was not checked: {error:#}."));
+            format!("The settings are valid.{}", unchecked.unwrap_or_default())
+        })
     }
 }

@@ -1,6 +1,7 @@
 //! Opens the database of a subcommand: that of the database URL, or the private Postgres without one.
 
 use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -10,7 +11,7 @@ use sqlx::{Connection, PgConnection, PgPool};
 use tokio::time::{Instant, timeout};
 
 pub(super) use crate::config::Database as DatabaseArgs;
-use crate::db::{self, migration};
+use crate::db::{self, durability, migration};
 use crate::private_postgres::{PrivatePostgres, Settings};
 
 /// Enough for the concurrent statements of an import, beside the connections of its writers.
@@ -19,6 +20,18 @@ const ONE_SHOT_CONNECTIONS: u32 = 16;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const MIN_RETRY_DELAY: Duration = Duration::from_millis(100);
 const MAX_RETRY_DELAY: Duration = Duration::from_secs(2);
+
+const UNREACHABLE: &str = "the database cannot be reached";
+
+/// Whether the directory is on tmpfs or ramfs (statfs(2)). False if it cannot be told.
+fn is_in_memory(directory: &Path) -> bool {
+    const TMPFS: u32 = 0x0102_1994;
+    const RAMFS: u32 = 0x8584_58f6;
+    rustix::fs::statfs(directory).is_ok_and(|file_system| {
+        // The type has another width on each platform; the magic numbers have 32 bits.
+        [TMPFS, RAMFS].contains(&(file_system.f_type as u32))
+    })
+}
 
 pub(super) struct Database {
     pub(super) options: PgConnectOptions,
@@ -73,7 +86,37 @@ impl Database {
             .adjust(|_, delay| delay.filter(|delay| Instant::now() + *delay <= deadline))
             .notify(|error, _| tracing::warn!(%error, "waiting for the database"))
             .await
-            .context("the database cannot be reached")
+            .context(UNREACHABLE)
+    }
+
+    /// Rejects a database that loses acknowledged writes when its machine crashes, unless that is allowed. What may be meant
+    /// is a warning.
+    pub(super) async fn check_durability(&self, allow_data_loss: bool) -> anyhow::Result<()> {
+        let connecting = timeout(CONNECT_TIMEOUT, PgConnection::connect_with(&self.options)).await;
+        let mut connection = connecting.context("the database does not answer")?.context(UNREACHABLE)?;
+        let durability = durability::read(&mut connection).await.context("the database cannot be read")?;
+        let _ = connection.close().await;
+        if !durability.fsync && !allow_data_loss {
+            bail!(
+                "Postgres runs with fsync = off: when its machine crashes, acknowledged writes are lost. Set fsync = on, or \
+                 accept it with --allow-data-loss"
+            );
+        }
+        if !durability.full_page_writes {
+            tracing::warn!(
+                "Postgres runs with full_page_writes = off: when its machine crashes, the database may be broken, unless the \
+                 file system writes pages atomically"
+            );
+        }
+        // Of another machine the path says nothing.
+        let local = self.options.get_socket().is_some();
+        if let Some(data_dir) = durability.data_directory.filter(|data_dir| local && is_in_memory(data_dir)) {
+            tracing::warn!(
+                ?data_dir,
+                "the data directory is in memory: a restart of the machine loses everything"
+            );
+        }
+        Ok(())
     }
 
     /// Migrates a private Postgres, as no one else does. With a database URL, pending migrations are an error unless `migrate`

@@ -78,7 +78,7 @@ impl Cli {
             Command::Key(command) => command.run().await,
             Command::Customer(command) => command.run().await,
             Command::Match(command) => command.run().await,
-            Command::Config(command) => command.run(),
+            Command::Config(command) => command.run().await,
             Command::Healthcheck(command) => command.run().await,
             Command::OpenApi(command) => command.run(),
         }

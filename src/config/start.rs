@@ -22,6 +22,10 @@ pub struct Start {
     /// Apply pending migrations first; safe on several machines at once
     #[arg(long, env = "CUSTOMER_MATCH_MIGRATE", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
     pub migrate: bool,
+    /// Serve on a Postgres with fsync off, which loses acknowledged writes when its machine crashes: for tests
+    #[arg(long, env = "CUSTOMER_MATCH_ALLOW_DATA_LOSS", action = ArgAction::SetTrue,
+          value_parser = BoolishValueParser::new())]
+    pub allow_data_loss: bool,
     /// How long to wait for an unavailable database; 0s does not wait
     #[arg(long, value_name = "TIME", default_value = WAIT_FOR_DATABASE, value_parser = timeouts::startup_wait,
           env = "CUSTOMER_MATCH_WAIT_FOR_DATABASE")]

@@ -14,6 +14,7 @@ pub mod customer_import;
 pub mod customer_match;
 pub mod customer_merge;
 pub mod dry_run;
+pub mod durability;
 pub mod matched_customer;
 pub mod migration;
 pub mod organisation;

@@ -45,14 +45,10 @@ use self::queue::Queue;
 use self::writer::Writer;
 use crate::domain::{CuRefNo, Match, Matched, Registered, Registration, SecretHash, Unmatch};
 
-/// No attempt of a write takes effect later than this after the write was submitted.
-const WRITE_WITHIN: Duration = Duration::from_secs(9);
+/// A write has its result after this time, unless a shorter one is demanded (contract §1).
+pub const ANSWER_WITHIN: Duration = Duration::from_millis(9250);
 /// Far more than this machine's clock and the database's drift apart in the time between two readings.
 const CLOCK_TOLERANCE: Duration = Duration::from_millis(250);
-/// A request is answered by then (contract §1).
-const ANSWER_WITHIN: Duration = WRITE_WITHIN.saturating_add(CLOCK_TOLERANCE);
-/// An attempt needs so much time before the deadline; a write that has less is answered 503 without another attempt.
-const MIN_ATTEMPT: Duration = Duration::from_secs(1);
 /// Tasks that can write. Most are spare, for when a batch is slow.
 const WRITERS: usize = 8;
 /// At most so many batches are written at the same time, slow ones aside.
@@ -90,17 +86,40 @@ pub enum WriteError {
     Database(Arc<sqlx::Error>),
 }
 
+/// What may happen to a write, and until when after it was submitted.
+#[derive(Debug, Clone, Copy)]
+struct WriteTimeouts {
+    /// Another attempt may be made.
+    attempt: Duration,
+    /// An attempt may take effect.
+    effect: Duration,
+    /// The request has its answer.
+    answer: Duration,
+}
+
+impl WriteTimeouts {
+    fn new(answer: Duration) -> Self {
+        let effect = answer.saturating_sub(CLOCK_TOLERANCE.min(answer / 10));
+        // An attempt needs a second as a rule.
+        let attempt = effect.saturating_sub(Duration::from_secs(1).min(effect / 2));
+        Self { attempt, effect, answer }
+    }
+}
+
 /// The handle of the writers. Clones share everything; with the last of them the writers end.
 #[derive(Clone)]
 pub struct GroupCommit {
     queue: Arc<Queue>,
     counters: Counters,
+    timeouts: WriteTimeouts,
     _open: Arc<DropGuard>,
 }
 
 impl GroupCommit {
-    /// Starts the writers, each of which connects when its first batch comes.
-    pub fn start(options: &PgConnectOptions) -> Self {
+    /// Starts the writers, each of which connects when its first batch comes. Each write has its result within
+    /// `answer_within`.
+    pub fn start(options: &PgConnectOptions, answer_within: Duration) -> Self {
+        let timeouts = WriteTimeouts::new(answer_within);
         let queue = Arc::new(Queue::default());
         let write_permits = Arc::new(Semaphore::new(max_concurrent_batches()));
         let closed = CancellationToken::new();
@@ -109,7 +128,7 @@ impl GroupCommit {
             let writer = Writer::new(options.clone(), counters.clone());
             tokio::spawn(writer.run(queue.clone(), write_permits.clone(), closed.clone()));
         }
-        Self { queue, counters, _open: Arc::new(closed.drop_guard()) }
+        Self { queue, counters, timeouts, _open: Arc::new(closed.drop_guard()) }
     }
 
     /// What the writers have counted.
@@ -168,10 +187,9 @@ impl GroupCommit {
     ) -> Result<T, WriteError> {
         let now = Instant::now();
         let (reply, result) = oneshot::channel();
-        self.queue
-            .push(PendingWrite::new(organisation_id, now, request(reply)))
-            .map_err(|_| WriteError::Overloaded)?;
-        match timeout_at(now + ANSWER_WITHIN, result).await {
+        let write = PendingWrite::new(organisation_id, now, self.timeouts, request(reply));
+        self.queue.push(write).map_err(|_| WriteError::Overloaded)?;
+        match timeout_at(now + self.timeouts.answer, result).await {
             Ok(Ok(result)) => result,
             // Not reached while a handle is left: the writers end after the last of them.
             Ok(Err(_)) => Err(WriteError::Overloaded),

@@ -6,7 +6,7 @@ use serde_json::json;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::{MIN_ATTEMPT, WRITE_WITHIN, WriteError};
+use super::{WriteError, WriteTimeouts};
 use crate::db::write_batch::OtherAnswer;
 use crate::domain::{CuRefNo, Match, Matched, Registered, Registration, SecretHash, Unmatch};
 
@@ -20,7 +20,10 @@ const MAX_BACKOFF: Duration = Duration::from_millis(500);
 /// In the queue, in a batch, or blocked.
 pub(super) struct PendingWrite {
     pub(super) organisation_id: i64,
-    since: Instant,
+    /// Another attempt may be made until then.
+    attempt_until: Instant,
+    /// An attempt may take effect until then.
+    deadline: Instant,
     /// Attempts that met a lock.
     blocked: u32,
     pub(super) request: Request,
@@ -52,18 +55,19 @@ pub(super) enum Unfinished {
 }
 
 impl PendingWrite {
-    pub(super) fn new(organisation_id: i64, since: Instant, request: Request) -> Self {
-        Self { organisation_id, since, blocked: 0, request }
+    pub(super) fn new(organisation_id: i64, now: Instant, timeouts: WriteTimeouts, request: Request) -> Self {
+        let (attempt_until, deadline) = (now + timeouts.attempt, now + timeouts.effect);
+        Self { organisation_id, attempt_until, deadline, blocked: 0, request }
     }
 
     /// No attempt of this write takes effect after this moment.
     pub(super) fn deadline(&self) -> Instant {
-        self.since + WRITE_WITHIN
+        self.deadline
     }
 
     /// Whether there is no time for another attempt.
     pub(super) fn is_late(&self, now: Instant) -> bool {
-        now + MIN_ATTEMPT > self.deadline()
+        now > self.attempt_until
     }
 
     /// How long to wait before the next attempt at a write that has just met a lock.

@@ -10,8 +10,8 @@ use rstest::rstest;
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::support::binary::{command, run, run_json, run_refused};
-use crate::support::{CUSTOMER, MANAGER, Service};
+use crate::support::binary::{command, on, run, run_json, run_refused};
+use crate::support::{CUSTOMER, MANAGER, Service, TestDatabase};
 
 const OPERATIONS: &str = include_str!("../../docs/operations.md");
 
@@ -185,8 +185,14 @@ fn valid_settings_pass_the_check() {
     assert_eq!(run(command(&check)), "The settings are valid.\n");
     run(command(&["config", "check", "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0"]));
     run(command(&["config", "check", "--max-connections", "10"]));
-    run(command(&["config", "check", "--database-url", "postgresql:///database?host=/run/postgresql"]));
-    assert_eq!(run_json(command(&["config", "check", "--format", "json"])), json!({ "valid": true }));
+    let unreachable =
+        run(command(&["config", "check", "--database-url", "postgresql:///database?host=/no/such/dir"]));
+    assert!(
+        unreachable.starts_with("The settings are valid. The database was not checked: "),
+        "{unreachable}"
+    );
+    let checked = run_json(command(&["config", "check", "--format", "json"]));
+    assert_eq!(checked, json!({ "valid": true, "databaseChecked": true }));
 }
 
 #[test]
@@ -225,4 +231,18 @@ fn a_database_url_that_is_not_utf_8_is_an_error() {
     let mut check = command(&["config", "check"]);
     check.env("DATABASE_URL", OsStr::from_bytes(b"postgre\xff://user@localhost/database"));
     assert!(run_refused(check).contains("the database URL is not of the form"));
+}
+
+#[tokio::test]
+async fn a_database_that_loses_acknowledged_writes_is_rejected() {
+    let database = TestDatabase::create().await;
+    for subcommand in [&["serve"][..], &["config", "check"]] {
+        let mut command = on(&database, subcommand);
+        command.env_remove("CUSTOMER_MATCH_ALLOW_DATA_LOSS");
+        let said = run_refused(command);
+        assert!(said.starts_with("error: Postgres runs with fsync = off"), "{said}");
+        assert!(said.contains("--allow-data-loss"), "{said}");
+    }
+    let checked = run_json(on(&database, &["config", "check", "--format", "json"]));
+    assert_eq!(checked, json!({ "valid": true, "databaseChecked": true }));
 }

@@ -4,7 +4,7 @@ use axum::http::Request;
 use chrono::{DateTime, TimeDelta, Utc};
 use customer_match::db::customer_delete;
 use customer_match::domain::{CuRefNo, Match, NamedCustomer, Notice, ProfileText, Unmatch};
-use customer_match::group_commit::GroupCommit;
+use customer_match::group_commit::{ANSWER_WITHIN, GroupCommit};
 use futures_util::future::join;
 use rstest::rstest;
 use serde_json::json;
@@ -28,7 +28,7 @@ async fn service_behind_a_proxy() -> (Service, Proxy) {
 
 /// Another server on the same database, with a way of its own.
 fn another_server(service: &Service) -> GroupCommit {
-    GroupCommit::start(&service.database.options())
+    GroupCommit::start(&service.database.options(), ANSWER_WITHIN)
 }
 
 fn pair(notice: Option<&str>) -> serde_json::Value {

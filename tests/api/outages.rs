@@ -236,6 +236,7 @@ async fn it_is_read_only() {
 fn serve_on(proxy: &Proxy, database: &TestDatabase, flags: &[&str]) -> std::process::Command {
     let mut serve = command(&[&["serve", "--listen", "127.0.0.1:0"], flags].concat());
     serve.env("DATABASE_URL", crate::support::url(&proxy.options(database.options())));
+    serve.env("CUSTOMER_MATCH_ALLOW_DATA_LOSS", "true");
     serve
 }
 

@@ -4,7 +4,7 @@ use std::pin::Pin;
 
 use customer_match::db;
 use customer_match::domain::{Change, CuRefNo, Email, Match, Matched, NamedCustomer, Notice};
-use customer_match::group_commit::{GroupCommit, WriteError};
+use customer_match::group_commit::{ANSWER_WITHIN, GroupCommit, WriteError};
 use futures_util::future::{join, join_all, join4};
 use rstest::rstest;
 use sqlx::{Connection, PgConnection, PgPool};
@@ -29,7 +29,7 @@ fn by_email(email: &str) -> NamedCustomer {
 }
 
 fn group_commit(service: &Service) -> GroupCommit {
-    GroupCommit::start(&db::connect_options(&service.pool))
+    GroupCommit::start(&db::connect_options(&service.pool), ANSWER_WITHIN)
 }
 
 /// Keeps every writer of the service's database waiting until it is released.
