@@ -77,6 +77,14 @@ pub fn is_transient(error: &sqlx::Error) -> bool {
     }
 }
 
+/// Whether the database cannot be used now: what passes by itself ([`is_transient`]), and what an operator has to mend while
+/// connecting fails, such as a password that was changed or a database that was dropped.
+pub fn is_unavailable(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    is_transient(error)
+        || code.is_some_and(|code| code.starts_with("28") || matches!(&*code, "3D000" | "3F000" | "55000"))
+}
+
 /// Whether a statement about many rows failed for one of them, which others need not share: a lock that another transaction
 /// holds, a constraint, a value.
 pub(crate) fn is_about_one_row(error: &sqlx::Error) -> bool {

@@ -119,7 +119,7 @@ impl Writer {
                 isolated = true;
                 continue;
             }
-            if is_fenced(&error) || db::is_transient(&error) {
+            if is_fenced(&error) || db::is_unavailable(&error) {
                 tracing::warn!(%error, writes = writes.len(), "retrying batch");
                 self.counters.retries.inc();
                 // The server may have become read-only, or another one lead the address.
