@@ -168,9 +168,7 @@ impl GroupCommit {
     ) -> Result<T, WriteError> {
         let now = Instant::now();
         let (reply, result) = oneshot::channel();
-        self.queue
-            .push(PendingWrite::new(organisation_id, now, request(reply)))
-            .map_err(|_| WriteError::Overloaded)?;
+        self.queue.push(PendingWrite::new(organisation_id, now, request(reply)))?;
         match timeout_at(now + ANSWER_WITHIN, result).await {
             Ok(Ok(result)) => result,
             // Not reached while a handle is left: the writers end after the last of them.
