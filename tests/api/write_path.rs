@@ -1,4 +1,4 @@
-//! Matches that wait together (see `matching`): each gets its own outcome, whatever becomes of its neighbours.
+//! Pending matches in one batch (see `group_commit`): each gets its own outcome, whatever becomes of its neighbours.
 
 use std::pin::Pin;
 
