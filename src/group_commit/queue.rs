@@ -106,13 +106,12 @@ impl State {
 }
 
 impl Queue {
-    /// Gives the write back if there is no room for it.
-    pub(super) fn push(&self, write: PendingWrite) -> Result<(), PendingWrite> {
+    pub(super) fn push(&self, write: PendingWrite) -> Result<(), WriteError> {
         let mut state = self.lock();
         let tenant = state.tenants.get(&write.organisation_id);
         let of_tenant = tenant.map_or(0, |tenant| tenant.queued.len() + tenant.in_flight);
         if state.pending >= CAPACITY || of_tenant >= TENANT_CAPACITY {
-            return Err(write);
+            return Err(WriteError::Overloaded);
         }
         state.queue(write, false);
         drop(state);

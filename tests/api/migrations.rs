@@ -14,6 +14,9 @@ use crate::support::{
 /// Those of the server.
 static MIGRATIONS: Migrator = sqlx::migrate!();
 
+/// The migration that makes the table of relations.
+const CUSTOMER_MATCH: i64 = 20261126000003;
+
 /// Rows that a server could write from the version on that made their table or column, each generation with an
 /// organisation of its own: `{n}` is its number, and `{key}` the hash of its key.
 const ROWS: &[(i64, &str)] = &[
@@ -33,7 +36,7 @@ const ROWS: &[(i64, &str)] = &[
            ({n}, 'deleted000000000', 'eva@example.com', null, 'Nováková', null, null, now())",
     ),
     (
-        20261126000003,
+        CUSTOMER_MATCH,
         "insert into customer_match (organisation_id, low_cu_ref_no, high_cu_ref_no, low_is_manager, high_is_manager, notice,
                                      created_at, matched_at, updated_at, deactivated_at)
          select {n}, least(m.cu_ref_no, c.cu_ref_no), greatest(m.cu_ref_no, c.cu_ref_no),
@@ -65,6 +68,11 @@ const ROWS: &[(i64, &str)] = &[
         20261126000005,
         "insert into api_key_quota_lease (api_key_id, server_id, calls, quota, demand)
          select id, {n}, 1, 2, 3 from api_key where organisation_id = {n}",
+    ),
+    (
+        20261126000006,
+        "insert into write_receipt (writer_id, batch_number, results, customers, relations, others, failures)
+         values ({n}, 1, 'f', '{customer00000000}', '[]', '[]', '{no reason}')",
     ),
 ];
 
@@ -153,8 +161,10 @@ async fn each_keeps_what_was_there() {
     let service = Service::on(database);
     let manager = ("cuRefNo", "manager000000000");
     let pair = |customer| json!({ "managerCuRefNo": manager.1, "customerCuRefNo": customer });
-    // The first two had no relations, as there was no table for them.
-    for key in &keys[2..] {
+    // The generations before this migration had no relations, as there was no table for them.
+    let with_relations =
+        MIGRATIONS.iter().zip(&keys).filter(|(migration, _)| migration.version >= CUSTOMER_MATCH);
+    for (_, key) in with_relations {
         let list = async |filter: &[(&str, &str)]| {
             service.get(&uri(LIST, key.expose(), &[&[manager], filter].concat())).await
         };
