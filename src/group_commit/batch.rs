@@ -9,19 +9,15 @@ use super::pending_write::{PendingWrite, Request, Unfinished, Verdict, not_found
 use crate::db::write_batch::{self, MatchResult, WriteAnswer, WriteBatch};
 use crate::domain::{Change, CuRefNo, Match, Matched, NamedCustomer, Notice, Relation};
 
-/// Splits off the writes whose pair an earlier match of the batch names: a statement may touch a row only once. Where one of
-/// them names the customer by e-mail address, the statement finds it out.
-pub(super) fn first_of_each_pair(writes: Vec<PendingWrite>) -> (Vec<PendingWrite>, Vec<PendingWrite>) {
+/// For each write, whether no earlier match of the batch names its pair: a statement may touch a row only once. Where one of two
+/// matches names the customer by e-mail address, the statement finds it out.
+pub(super) fn first_of_their_pairs(writes: &[PendingWrite]) -> Vec<bool> {
     let mut seen = HashSet::with_capacity(writes.len());
-    let first: Vec<bool> = writes
-        .iter()
-        .map(|write| match &write.request {
-            Request::Match(wanted, _) => seen.insert((write.organisation_id, wanted.named_pair())),
-            _ => true,
-        })
-        .collect();
-    let mut first = first.into_iter();
-    writes.into_iter().partition(|_| first.next().unwrap_or_default())
+    let first = writes.iter().map(|write| match &write.request {
+        Request::Match(wanted, _) => seen.insert((write.organisation_id, wanted.named_pair())),
+        _ => true,
+    });
+    first.collect()
 }
 
 /// The writes in the form of the function.

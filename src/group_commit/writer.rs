@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::batch::{first_of_each_pair, reply_all, to_batch};
+use super::batch::{first_of_their_pairs, reply_all, to_batch};
 use super::connection::{AttemptError, Resolution, WriterConnection};
 use super::pending_write::{PendingWrite, Unfinished};
 use super::queue::Queue;
@@ -20,6 +20,8 @@ use crate::db::write_batch::{WriteAnswer, is_fenced};
 /// A slow batch releases its permit, and another writer goes on with what was pushed meanwhile. A batch that meets no slow
 /// disk takes a twentieth of a millisecond for each match.
 const SLOW_BATCH_AFTER: Duration = Duration::from_millis(10);
+/// Repeated matches of a pair in one batch: from so many on, writing them one after the other takes less than a commit each.
+const MANY_REPEATED: usize = 4;
 /// The longest pause after a batch that the database could not write; it begins with the first and doubles.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const MAX_PAUSE: Duration = Duration::from_millis(500);
@@ -62,8 +64,7 @@ impl Writer {
                 },
             };
             let Some(mut batch) = queue.take(&closed).await else { return };
-            let isolated = batch.isolated;
-            let (writes, repeated) = first_of_each_pair(std::mem::take(&mut batch.writes));
+            let (writes, repeated, isolated) = divide(std::mem::take(&mut batch.writes), batch.isolated);
             let mut writing = pin!(self.write(writes, isolated));
             let mut left = match timeout(SLOW_BATCH_AFTER, &mut writing).await {
                 Ok(left) => {
@@ -147,6 +148,18 @@ impl Writer {
         }
         unfinished.into_iter().collect()
     }
+}
+
+/// Leaves repeated matches of a pair for the next batch. Many of them are written in this one, one after the other: each
+/// batch would write only one.
+fn divide(writes: Vec<PendingWrite>, isolated: bool) -> (Vec<PendingWrite>, Vec<PendingWrite>, bool) {
+    let first = first_of_their_pairs(&writes);
+    if isolated || first.iter().filter(|first| !**first).count() >= MANY_REPEATED {
+        return (writes, Vec::new(), true);
+    }
+    let mut first = first.into_iter();
+    let (writes, repeated) = writes.into_iter().partition(|_| first.next().unwrap_or_default());
+    (writes, repeated, false)
 }
 
 impl FromIterator<Unfinished> for Leftovers {

@@ -154,9 +154,8 @@ async fn take_in_order(
     let mut results = Vec::with_capacity(matches.len());
     let mut matches = matches.into_iter().peekable();
     while matches.peek().is_some() {
-        let mut pairs = HashSet::new();
-        let mut is_first = |wanted: &Match| pairs.insert(wanted.named_pair().map(str::to_owned));
-        let run: Vec<_> = iter::from_fn(|| matches.next_if(&mut is_first)).collect();
+        let mut run = Run::default();
+        let run: Vec<_> = iter::from_fn(|| matches.next_if(|wanted| run.takes(wanted))).collect();
         results.extend(
             stream::iter(run)
                 .map(|wanted| group_commit.match_customers(organisation_id, wanted))
@@ -166,6 +165,35 @@ async fn take_in_order(
         );
     }
     results
+}
+
+/// Matches of different pairs, as far as their names tell.
+#[derive(Default)]
+struct Run {
+    pairs: HashSet<[String; 2]>,
+    /// The customers of pairs that are named by two references.
+    referenced: HashSet<String>,
+    /// The managers of pairs whose customer is named by e-mail address. The address may be that of any customer.
+    managers_by_email: HashSet<String>,
+}
+
+impl Run {
+    /// Takes the match into the run, unless its pair may be in it already.
+    fn takes(&mut self, wanted: &Match) -> bool {
+        let manager = wanted.manager.as_str();
+        let known = match wanted.customer.cu_ref_no() {
+            Some(customer) => [manager, customer].iter().any(|name| self.managers_by_email.contains(*name)),
+            None => self.referenced.contains(manager),
+        };
+        if known || !self.pairs.insert(wanted.named_pair().map(str::to_owned)) {
+            return false;
+        }
+        match wanted.customer.cu_ref_no() {
+            Some(customer) => self.referenced.extend([manager.to_owned(), customer.to_owned()]),
+            None => _ = self.managers_by_email.insert(manager.to_owned()),
+        }
+        true
+    }
 }
 
 /// What the row comes to, unless the import cannot go on.
