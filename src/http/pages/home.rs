@@ -11,7 +11,7 @@ use maud::html;
 use super::layout;
 use crate::domain::ApiKey;
 use crate::http::state::AppState;
-use crate::server::Peer;
+use crate::client::Peer;
 use crate::{db, demo};
 
 pub(super) async fn page(
