@@ -1,5 +1,5 @@
 //! What every connection of the server relies on. Set by statements after connecting, so that a pooler in between can neither
-//! refuse nor drop it, and whatever the defaults of the database or the role are.
+//! reject nor drop it, and whatever the defaults of the database or the role are.
 
 use std::time::Duration;
 
