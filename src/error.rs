@@ -270,7 +270,7 @@ impl From<ErrorCode> for ApiError {
 
 impl From<&sqlx::Error> for ApiError {
     fn from(error: &sqlx::Error) -> Self {
-        if db::is_transient(error) {
+        if db::is_unavailable(error) {
             tracing::warn!(%error, "the database is unavailable");
             ErrorCode::ServiceUnavailable.into()
         } else {

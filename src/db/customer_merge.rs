@@ -1,10 +1,11 @@
 //! Merges two customers that are one person: the legacy customer is deleted, and the survivor has what both had.
 
-use sqlx::{PgConnection, PgPool};
+use sqlx::{Connection, PgConnection, PgPool};
 
 use super::error::was_rolled_back;
 use super::organisation;
-use super::transaction::{self, End};
+use super::retry::retry;
+use super::transaction::{allow_long_statements, dedicated};
 use crate::domain::{CuRefNo, Notice};
 
 #[derive(Debug, Clone, Copy)]
@@ -66,25 +67,35 @@ impl MergeError {
 
 /// Merges in one transaction.
 pub async fn merge(pool: &PgPool, wanted: Merge<'_>) -> Result<Merged, MergeError> {
-    run(pool, End::Commit, wanted).await
+    run(pool, wanted, true).await
 }
 
 /// Executes the statements of [`merge`] and rolls them back; both customers are locked until then.
 pub async fn preview(pool: &PgPool, wanted: Merge<'_>) -> Result<Merged, MergeError> {
-    run(pool, End::Rollback, wanted).await
+    run(pool, wanted, false).await
 }
 
-async fn run(pool: &PgPool, end: End, wanted: Merge<'_>) -> Result<Merged, MergeError> {
+async fn run(pool: &PgPool, wanted: Merge<'_>, commit: bool) -> Result<Merged, MergeError> {
     if wanted.legacy == wanted.survivor {
         return Err(MergeError::SameCustomer);
     }
-    transaction::run(pool, end, MergeError::is_retryable, async |transaction: &mut PgConnection| {
-        write(transaction, wanted).await
-    })
-    .await
+    let attempt = async || {
+        let mut connection = dedicated(pool).await?;
+        let mut transaction = connection.begin().await?;
+        let merged = write(&mut transaction, wanted).await;
+        if commit && merged.is_ok() {
+            transaction.commit().await?;
+        } else {
+            transaction.rollback().await?;
+        }
+        connection.close().await?;
+        merged
+    };
+    retry(attempt, MergeError::is_retryable).await
 }
 
 async fn write(transaction: &mut PgConnection, wanted: Merge<'_>) -> Result<Merged, MergeError> {
+    allow_long_statements(transaction).await?;
     // The other side of a relation may be merged at the same time, and hold what this one needs.
     organisation::lock_for_deletion(transaction, wanted.organisation_id).await?;
     let (legacy, survivor) = lock(transaction, wanted).await?;

@@ -20,6 +20,14 @@ pub fn is_transient(error: &sqlx::Error) -> bool {
     }
 }
 
+/// Whether the database cannot be used now: transient errors, and errors of connecting that need an operator, such as a changed
+/// password or a dropped database.
+pub fn is_unavailable(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    is_transient(error)
+        || code.is_some_and(|code| code.starts_with("28") || matches!(&*code, "3D000" | "3F000" | "55000"))
+}
+
 /// Whether a statement about many rows failed because of one of them: a lock that another transaction holds, a constraint, a
 /// value. Without that row it may succeed.
 pub(crate) fn is_about_one_row(error: &sqlx::Error) -> bool {

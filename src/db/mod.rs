@@ -25,7 +25,7 @@ mod transaction;
 pub mod write_batch;
 
 pub(crate) use error::{is_about_one_row, is_invalid_value, is_lock_timeout};
-pub use error::{is_transient, violates};
+pub use error::{is_transient, is_unavailable, violates};
 pub use pool::{RequestPool, pool};
 pub(crate) use transaction::{allow_long_statements, dedicated};
 

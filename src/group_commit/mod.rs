@@ -188,7 +188,7 @@ impl GroupCommit {
         let now = Instant::now();
         let (reply, result) = oneshot::channel();
         let write = PendingWrite::new(organisation_id, now, self.timeouts, request(reply));
-        self.queue.push(write).map_err(|_| WriteError::Overloaded)?;
+        self.queue.push(write)?;
         match timeout_at(now + self.timeouts.answer, result).await {
             Ok(Ok(result)) => result,
             // Not reached while a handle is left: the writers end after the last of them.

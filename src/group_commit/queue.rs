@@ -106,13 +106,12 @@ impl State {
 }
 
 impl Queue {
-    /// Gives the write back if there is no room for it.
-    pub(super) fn push(&self, write: PendingWrite) -> Result<(), PendingWrite> {
+    pub(super) fn push(&self, write: PendingWrite) -> Result<(), WriteError> {
         let mut state = self.lock();
         let tenant = state.tenants.get(&write.organisation_id);
         let of_tenant = tenant.map_or(0, |tenant| tenant.queued.len() + tenant.in_flight);
         if state.pending >= CAPACITY || of_tenant >= TENANT_CAPACITY {
-            return Err(write);
+            return Err(WriteError::Overloaded);
         }
         state.queue(write, false);
         drop(state);
@@ -262,5 +261,158 @@ impl Drop for Batch<'_> {
         for id in &self.in_flight {
             state.remove_if_idle(*id, now);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::domain::{CuRefNo, Email, Match, NamedCustomer};
+    use crate::group_commit::WriteTimeouts;
+    use crate::group_commit::pending_write::{Reply, Request};
+
+    type Result = oneshot::Receiver<std::result::Result<crate::domain::Matched, WriteError>>;
+
+    /// Receivers are kept: a write without one is abandoned.
+    #[derive(Default)]
+    struct Calls(Vec<Result>);
+
+    impl Calls {
+        fn write(&mut self, organisation_id: i64, customer: usize) -> PendingWrite {
+            let (reply, result): (Reply<_>, _) = oneshot::channel();
+            self.0.push(result);
+            let wanted = Match {
+                manager: CuRefNo::parse("1cGIHvFoQDGLAbcA").unwrap(),
+                customer: NamedCustomer::Email(Email::parse(&format!("{customer}@example.com")).unwrap()),
+                notice: None,
+                representation: false,
+            };
+            let timeouts = WriteTimeouts::new(Duration::from_secs(9));
+            PendingWrite::new(organisation_id, Instant::now(), timeouts, Request::Match(wanted, reply))
+        }
+    }
+
+    fn queue(writes: impl IntoIterator<Item = PendingWrite>) -> Arc<Queue> {
+        let queue = Arc::new(Queue::default());
+        for write in writes {
+            assert!(queue.push(write).is_ok());
+        }
+        queue
+    }
+
+    fn take(queue: &Queue) -> Option<Batch<'_>> {
+        queue.take_now(Instant::now())
+    }
+
+    /// How many writes of each organisation the batch has.
+    fn counts(batch: &Batch<'_>) -> HashMap<i64, usize> {
+        let mut counts = HashMap::new();
+        for write in &batch.writes {
+            *counts.entry(write.organisation_id).or_default() += 1;
+        }
+        counts
+    }
+
+    fn emails(batch: &Batch<'_>) -> Vec<String> {
+        let email = |write: &PendingWrite| match &write.request {
+            Request::Match(wanted, _) => wanted.customer.email().map(str::to_owned),
+            _ => None,
+        };
+        batch.writes.iter().filter_map(email).collect()
+    }
+
+    #[test]
+    fn a_batch_takes_from_all_organisations_as_evenly_as_they_allow() {
+        let mut calls = Calls::default();
+        let writes = [(1, 500), (2, 8), (3, 500)].map(|(id, count)| (0..count).map(move |i| (id, i)));
+        let queue = queue(writes.into_iter().flatten().map(|(id, i)| calls.write(id, i)));
+        assert_eq!(counts(&take(&queue).unwrap()), HashMap::from([(1, 124), (2, 8), (3, 124)]));
+    }
+
+    #[test]
+    fn a_batch_is_half_of_the_requests_that_call() {
+        let mut calls = Calls::default();
+        let queue = queue((0..64).map(|id| calls.write(id, 0)));
+        let first = take(&queue).unwrap();
+        assert_eq!(first.writes.len(), 32);
+        drop(first);
+        let second = take(&queue).unwrap();
+        assert_eq!(second.writes.len(), 32, "the clients of the first may call again");
+        for id in 64..74 {
+            assert!(queue.push(calls.write(id, 0)).is_ok());
+        }
+        drop(second);
+        assert_eq!(take(&queue).unwrap().writes.len(), 10, "a small batch is not divided");
+    }
+
+    #[test]
+    fn writes_keep_their_order_and_go_on_in_the_next_batch() {
+        let mut calls = Calls::default();
+        let queue = queue((0..300).map(|i| calls.write(1, i)));
+        let mut batch = take(&queue).unwrap();
+        assert_eq!(batch.writes.len(), 150);
+        assert_eq!(take(&queue).unwrap().writes.len(), 150, "another writer takes what is left");
+        let deferred = batch.writes.split_off(148);
+        let more: Vec<_> = (300..302).map(|i| calls.write(1, i)).collect();
+        more.into_iter().for_each(|write| assert!(queue.push(write).is_ok()));
+        batch.finish(&queue, deferred, Vec::new());
+        let expected = [148, 149, 300, 301].map(|i| format!("{i}@example.com"));
+        assert_eq!(emails(&take(&queue).unwrap()), expected);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_blocked_write_comes_back_in_an_isolated_batch_and_holds_no_capacity() {
+        let mut calls = Calls::default();
+        let queue = queue([calls.write(1, 0), calls.write(2, 0)]);
+        let mut batch = take(&queue).unwrap();
+        assert!(!batch.isolated);
+        let blocked = batch.writes.extract_if(.., |write| write.organisation_id == 1).collect();
+        batch.finish(&queue, Vec::new(), blocked);
+        assert_eq!((queue.depth(), queue.blocked()), (0, 1));
+        assert!(take(&queue).is_none(), "it waits outside the queue");
+
+        // Others of its organisation are isolated too, those of another organisation are not.
+        assert!(queue.push(calls.write(1, 1)).is_ok() && queue.push(calls.write(3, 0)).is_ok());
+        let batches = [take(&queue).unwrap(), take(&queue).unwrap()];
+        assert_eq!(
+            batches.each_ref().map(|batch| (batch.isolated, counts(batch))),
+            [(true, HashMap::from([(1, 1)])), (false, HashMap::from([(3, 1)])),]
+        );
+        drop(batches);
+        let batch = queue.take(&CancellationToken::new()).await.unwrap();
+        assert_eq!((batch.isolated, emails(&batch)), (true, vec!["0@example.com".into()]));
+        drop(batch);
+        assert_eq!((queue.depth(), queue.blocked()), (0, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_late_write_is_answered_and_an_abandoned_one_dropped() {
+        let mut calls = Calls::default();
+        let queue = queue([calls.write(1, 0), calls.write(1, 1)]);
+        calls.0.pop();
+        let batch = queue.take_now(Instant::now() + Duration::from_secs(8)).unwrap();
+        assert!(batch.writes.is_empty());
+        assert!(matches!(calls.0.pop().unwrap().await, Ok(Err(WriteError::TimedOut))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn capacity_is_bounded_and_one_organisation_leaves_room_for_the_others() {
+        let mut calls = Calls::default();
+        let queue = queue((0..TENANT_CAPACITY).map(|i| calls.write(1, i)));
+        assert!(queue.push(calls.write(1, 0)).is_err());
+        for i in TENANT_CAPACITY..CAPACITY {
+            assert!(queue.push(calls.write(i as i64, 0)).is_ok());
+        }
+        assert!(queue.push(calls.write(-1, 0)).is_err());
+        while let Some(mut batch) = take(&queue) {
+            let blocked = std::mem::take(&mut batch.writes);
+            batch.finish(&queue, Vec::new(), blocked);
+        }
+        assert_eq!((queue.depth(), queue.blocked()), (0, BLOCKED_CAPACITY));
+        assert!(queue.lock().tenants[&1].blocked <= TENANT_BLOCKED_CAPACITY);
     }
 }

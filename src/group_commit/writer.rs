@@ -15,7 +15,7 @@ use super::pending_write::{PendingWrite, Unfinished};
 use super::queue::Queue;
 use super::{Counters, WriteError};
 use crate::db;
-use crate::db::write_batch::is_fenced;
+use crate::db::write_batch::{WriteAnswer, is_fenced};
 
 /// A slow batch releases its permit, and another writer goes on with what was pushed meanwhile. A batch that meets no slow
 /// disk takes a twentieth of a millisecond for each match.
@@ -90,9 +90,8 @@ impl Writer {
             let (error, lost) = match self.connection.attempt(&batch, deadline).await {
                 Ok(answer) => {
                     self.pause = FIRST_PAUSE;
-                    self.counters.batch_sizes.observe(writes.len() as f64);
                     let guests = batch.guests;
-                    return reply_all(writes, answer, &guests).into_iter().collect();
+                    return self.reply(writes, answer, &guests);
                 }
                 Err(AttemptError::RolledBack(error)) => (error, None),
                 Err(AttemptError::Lost(lost, error)) => (error, Some(lost)),
@@ -103,7 +102,7 @@ impl Writer {
                 return match self.connection.resolve(lost, deadline).await {
                     Resolution::Written(answer) => {
                         let guests = batch.guests;
-                        reply_all(writes, answer, &guests).into_iter().collect()
+                        self.reply(writes, answer, &guests)
                     }
                     Resolution::NotWritten => Leftovers { next: writes, blocked: Vec::new() },
                     Resolution::TimedOut => {
@@ -119,7 +118,7 @@ impl Writer {
                 isolated = true;
                 continue;
             }
-            if is_fenced(&error) || db::is_transient(&error) {
+            if is_fenced(&error) || db::is_unavailable(&error) {
                 tracing::warn!(%error, writes = writes.len(), "retrying batch");
                 self.counters.retries.inc();
                 // The server may have become read-only, or another one lead the address.
@@ -136,6 +135,17 @@ impl Writer {
             }
             return Leftovers::default();
         }
+    }
+
+    /// Replies to what a commit holds, and counts it. Writes that met a lock are no part of it.
+    fn reply(&self, writes: Vec<PendingWrite>, answer: WriteAnswer, guests: &[Option<String>]) -> Leftovers {
+        let attempted = writes.len();
+        let unfinished = reply_all(writes, answer, guests);
+        let finished = attempted - unfinished.len();
+        if finished > 0 {
+            self.counters.batch_sizes.observe(finished as f64);
+        }
+        unfinished.into_iter().collect()
     }
 }
 

@@ -88,7 +88,7 @@ async fn a_stranger_looks_like_nobody() {
         .post_match(json!({ "managerCuRefNo": MANAGER, "customerCuRefNo": CUSTOMER }))
         .await
         .assert_success();
-    service.execute("update customer set deleted_at = now() where email = 'jan@barasek.com'").await;
+    service.delete_customer(CUSTOMER).await;
     let deleted = service.get_from(DETAIL, &[("identityId", &manager), ("cuRefNo", CUSTOMER)]).await;
     assert_eq!(deleted.snapshot(), stranger.snapshot());
 }

@@ -251,7 +251,8 @@ async fn three_thousand_rows_with_every_kind_of_bad_row() {
     );
     assert_eq!(dry.summary["dryRun"], true);
 
-    let versions = "select md5(string_agg(customer::text || xmin::text, ',' order by id)) from customer";
+    let versions =
+        "select md5(string_agg(customer::text || xmin::text, ',' order by cu_ref_no)) from customer";
     let before: String = sqlx::query_scalar(versions).fetch_one(&service.pool).await.unwrap();
     let again = import(&service, &csv);
     assert_eq!((counts(&again), &again.said), ([3_000, 0, 0, 2_760, 240], &done.said));

@@ -16,7 +16,7 @@ const LEGACY: &str = "legacyCustomer01";
 const FINAL: &str = "survivingCust001";
 const OTHER: &str = "otherCustomer001";
 
-/// A service with these customers, in the order of their ids.
+/// A service with these customers.
 async fn with_customers(cu_ref_nos: &[&str]) -> Service {
     let service = Service::start().await;
     for cu_ref_no in cu_ref_nos {
@@ -30,51 +30,55 @@ async fn relate(service: &Service, manager: &str, customer: &str, notice: &str) 
     service.post_match(body).await.assert_success();
 }
 
-fn merge<'a>(more: &[&'a str]) -> Vec<&'a str> {
-    [&["customer", "merge", LEGACY, FINAL, "--organisation", "1"], more].concat()
+fn merge<'a>(legacy: &'a str, survivor: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    [&["customer", "merge", legacy, survivor, "--organisation", "1"], more].concat()
 }
 
 fn merge_now(service: &Service) -> Value {
-    run_json(on(&service.database, &merge(&["--yes", "--format", "json"])))
+    merge_them_now(service, LEGACY, FINAL)
+}
+
+fn merge_them_now(service: &Service, legacy: &str, survivor: &str) -> Value {
+    run_json(on(&service.database, &merge(legacy, survivor, &["--yes", "--format", "json"])))
 }
 
 async fn text(service: &Service, sql: &str) -> String {
     sqlx::query_scalar(sql).fetch_one(&service.pool).await.unwrap()
 }
 
-/// Whoever has the lower id of each pair, and whoever manages whom.
+/// Whoever has the lower reference of each pair, and whoever manages whom.
 #[rstest]
-#[case::other_is_high([LEGACY, FINAL, OTHER])]
-#[case::other_is_low([OTHER, LEGACY, FINAL])]
-#[case::other_is_between([LEGACY, OTHER, FINAL])]
-#[case::other_is_between_the_other_way([FINAL, OTHER, LEGACY])]
+#[case::other_is_high(LEGACY, FINAL, "theOtherCustomer")]
+#[case::other_is_low(LEGACY, FINAL, "anotherCustomer1")]
+#[case::other_is_between(LEGACY, FINAL, OTHER)]
+#[case::other_is_between_the_other_way(FINAL, LEGACY, OTHER)]
 #[tokio::test]
 async fn pairs_that_become_the_same_are_joined(
-    #[case] order: [&str; 3],
+    #[case] legacy: &str,
+    #[case] survivor: &str,
+    #[case] other: &str,
     #[values(true, false)] legacy_manages: bool,
     #[values(true, false)] final_manages: bool,
 ) {
-    let service = with_customers(&order).await;
-    let pair = |manages, who| if manages { (who, OTHER) } else { (OTHER, who) };
-    let (manager, customer) = pair(legacy_manages, LEGACY);
+    let service = with_customers(&[legacy, survivor, other]).await;
+    let pair = |manages, who| if manages { (who, other) } else { (other, who) };
+    let (manager, customer) = pair(legacy_manages, legacy);
     relate(&service, manager, customer, "of legacy").await;
-    let (manager, customer) = pair(final_manages, FINAL);
+    let (manager, customer) = pair(final_manages, survivor);
     relate(&service, manager, customer, "of final").await;
     service
         .execute("update customer_match set created_at = '2020-01-01', matched_at = '2021-01-01' where notice = 'of legacy'")
         .await;
 
-    let merged = merge_now(&service);
-    assert_eq!(merged["joined"], json!([OTHER]));
+    let merged = merge_them_now(&service, legacy, survivor);
+    assert_eq!(merged["joined"], json!([other]));
     assert_eq!(merged["relations"], 1);
 
-    let final_is_low =
-        order.iter().position(|who| *who == FINAL) < order.iter().position(|who| *who == OTHER);
     let (final_manages, other_manages) = (legacy_manages || final_manages, !legacy_manages || !final_manages);
-    let (low, high, low_manages, high_manages) = if final_is_low {
-        (FINAL, OTHER, final_manages, other_manages)
+    let (low, high, low_manages, high_manages) = if survivor < other {
+        (survivor, other, final_manages, other_manages)
     } else {
-        (OTHER, FINAL, other_manages, final_manages)
+        (other, survivor, other_manages, final_manages)
     };
     let sign = match (low_manages, high_manages) {
         (true, true) => "<>",
@@ -103,7 +107,7 @@ async fn a_notice_is_not_doubled(#[case] of_legacy: &str, #[case] of_final: &str
     relate(&service, LEGACY, OTHER, of_legacy).await;
     relate(&service, FINAL, OTHER, of_final).await;
     merge_now(&service);
-    assert_eq!(service.relations().await, [format!("{FINAL}>{OTHER} {joined}")]);
+    assert_eq!(service.relations().await, [format!("{OTHER}<{FINAL} {joined}")]);
 }
 
 #[rstest]
@@ -123,7 +127,7 @@ async fn a_joined_relation_is_active_if_either_was(#[case] inactive: &str, #[cas
     let active_since = "select coalesce(min(matched_at) filter (where deactivated_at is null), max(matched_at))::text from customer_match";
     let expected = text(&service, active_since).await;
     merge_now(&service);
-    assert_eq!(service.relations().await, [format!("{FINAL}>{OTHER} {FINAL}\n\n{LEGACY}{state}")]);
+    assert_eq!(service.relations().await, [format!("{OTHER}<{FINAL} {FINAL}\n\n{LEGACY}{state}")]);
     assert_eq!(text(&service, "select matched_at::text from customer_match").await, expected);
 }
 
@@ -146,7 +150,7 @@ async fn everything_moves_and_the_relation_with_itself_goes() {
     service.execute("update customer_match set deactivated_at = now() where notice = 'c'").await;
 
     let before = service.relations().await;
-    let would = run(on(&service.database, &merge(&["--dry-run"])));
+    let would = run(on(&service.database, &merge(LEGACY, FINAL, &["--dry-run"])));
     insta::assert_snapshot!(would, @"
     Customer legacyCustomer01 would be merged into survivingCust001:
       3 relation(s) move, 1 of them into an existing one
@@ -170,10 +174,10 @@ async fn everything_moves_and_the_relation_with_itself_goes() {
             "1cGIHvFoQDGLAbcA>5CmsaVNgAQqRqoen untouched",
             "1cGIHvFoQDGLAbcA<survivingCust001 m",
             "5CmsaVNgAQqRqoen>survivingCust001 c (inactive)",
-            "survivingCust001>otherCustomer001 o",
+            "otherCustomer001<survivingCust001 o",
         ]
     );
-    let customers = "select string_agg(concat_ws(' ', cu_ref_no, email, first_name, phone, deletion_reason), E'\\n' order by id)
+    let customers = "select string_agg(concat_ws(' ', cu_ref_no, email, first_name, phone, deletion_reason), E'\\n' order by cu_ref_no)
                      from customer where cu_ref_no in ('legacyCustomer01', 'survivingCust001')";
     insta::assert_snapshot!(text(&service, customers).await, @"
     legacyCustomer01 legacy@example.com Old 1 merged into survivingCust001
@@ -183,7 +187,7 @@ async fn everything_moves_and_the_relation_with_itself_goes() {
     // From now on the address is the survivor's and the reference nobody's.
     let by_address = json!({ "managerCuRefNo": OTHER, "customerEmail": "legacy@example.com" });
     service.post_match(by_address).await.assert_success();
-    assert_eq!(service.relations().await[3], "survivingCust001<>otherCustomer001 o");
+    assert_eq!(service.relations().await[3], "otherCustomer001<>survivingCust001 o");
     let by_reference = json!({ "managerCuRefNo": OTHER, "customerCuRefNo": LEGACY });
     service.post_match(by_reference).await.assert_error(404, "INTERNAL_RESOURCE_NOT_FOUND");
 }
@@ -195,7 +199,7 @@ async fn notices_that_do_not_fit_into_one_stop_the_merge() {
     relate(&service, LEGACY, OTHER, &"l".repeat(5_000)).await;
     relate(&service, FINAL, OTHER, &"f".repeat(4_999)).await;
     let before = service.relations().await;
-    let refused = run_refused(on(&service.database, &merge(&["--yes"])));
+    let refused = run_refused(on(&service.database, &merge(LEGACY, FINAL, &["--yes"])));
     assert_eq!(
         refused,
         "error: the notices of legacyCustomer01 and of survivingCust001 with otherCustomer001 are longer than 10000 \
@@ -302,7 +306,7 @@ async fn matches_that_race_with_a_merge_are_not_lost() {
     let relations = service.relations().await;
     let mut acknowledged = 0;
     for (status, manager) in answers {
-        let relation = format!("{FINAL}<{manager} n");
+        let relation = format!("{manager}>{FINAL} n");
         match status {
             200 => {
                 acknowledged += 1;

@@ -64,7 +64,7 @@ async fn wait_for_a_lock(pool: &PgPool) {
 #[tokio::test]
 async fn each_request_leaves_one_event() {
     let service = Service::start().await;
-    let logged = Logged::start(&service, &["--request-timeout", "300ms", "--body-timeout", "200ms"]);
+    let logged = Logged::start(&service, &["--request-timeout", "2s", "--body-timeout", "1s"]);
     let client = Client::new();
     let call = |method: Method, path: &str, id: &str| {
         client.request(method, format!("{}{path}", logged.server.url)).header("x-request-id", id)
@@ -81,7 +81,7 @@ async fn each_request_leaves_one_event() {
     call(Method::from_bytes(b"BREW").unwrap(), "/nothing", "unknown").send().await.unwrap();
 
     let mut other = service.pool.begin().await.unwrap();
-    sqlx::query("lock table customer").execute(&mut *other).await.unwrap();
+    sqlx::query("lock table customer_match").execute(&mut *other).await.unwrap();
     call(Method::POST, &keyed, "late").json(&relation).send().await.unwrap();
     let mut left = logged.connect();
     let detail = format!("{DETAIL}?apiKey={}&cuRefNo={CUSTOMER}&identityId={}", service.key, "a".repeat(32));

@@ -142,7 +142,7 @@ async fn a_row_that_the_database_rejects_is_isolated() {
     let dry = import_file(&service.database, "match", &csv, &["--dry-run"]);
     let done = import(&service, &csv);
     assert_eq!((done.code, counts(&done)), (1, [50, 49, 0, 0, 0, 1, 49]));
-    let said = "line 32: the database rejects it: new row for relation \"customer_match\" violates check constraint \"no_poison\"";
+    let said = "line 32: the database rejects it: 23514 new row for relation \"customer_match\" violates check constraint \"no_poison\"";
     assert_eq!(done.said.last().unwrap(), "error: 1 of 50 row(s) were rejected");
     assert!(done.said.contains(&said.to_owned()), "{:?}", done.said);
     assert_eq!(

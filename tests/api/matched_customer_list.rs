@@ -131,7 +131,7 @@ async fn only_active_relations_with_living_customers_are_listed() {
         assert_eq!(list(&service, &parameters).await.body, nobody);
     }
     service.post_match(relation).await.assert_success();
-    service.execute("update customer set deleted_at = now() where email is not null").await;
+    service.delete_customer(CUSTOMER).await;
     for filter in [&[][..], &[("query", "jan")]] {
         let parameters = [&[("cuRefNo", MANAGER)], filter].concat();
         assert_eq!(list(&service, &parameters).await.body["items"], json!([]));
@@ -284,11 +284,39 @@ async fn a_cursor_shows_no_internal_id() {
 #[case::query_twice(&[("cuRefNo", MANAGER), ("query", "a"), ("query", "b")], "query")]
 #[case::cursor_of_words(&[("cuRefNo", MANAGER), ("cursor", "next")], "cursor")]
 #[case::cursor_of_zeros(&[("cuRefNo", MANAGER), ("cursor", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA")], "cursor")]
-#[case::cursor_of_nobody(&[("cuRefNo", MANAGER), ("cursor", "AAYqXyb_6n9ub2JvZHlIYXNUaGlzT25l")], "cursor")]
 #[tokio::test]
 async fn breaks_a_rule(#[case] parameters: &[(&str, &str)], #[case] field: &str) {
     let service = Service::start().await;
     service.get_from(LIST, parameters).await.assert_invalid(field);
+}
+
+/// A cursor is a place in the order: whether a customer has its reference makes no difference.
+#[tokio::test]
+async fn a_cursor_tells_nothing_of_its_reference() {
+    let service = Service::start().await;
+    for cu_ref_no in ["earlier000000001", "later00000000001", "sameTimeBefore01", "behindSameTime01"] {
+        add_matched(&service, cu_ref_no).await;
+    }
+    service
+        .execute(
+            "update customer_match set matched_at = case high_cu_ref_no
+                 when 'earlier000000001' then '2024-12-29 02:07:04.829566+00'
+                 when 'later00000000001' then '2024-12-29 02:07:04.829568+00'
+                 else '2024-12-29 02:07:04.829567+00'::timestamptz end",
+        )
+        .await;
+    // 2024-12-29 02:07:04.829567 and the reference nobodyHasThisOne.
+    let cursor = "AAYqXyb_6n9ub2JvZHlIYXNUaGlzT25l";
+    let behind = async || {
+        let page = list(&service, &[("cuRefNo", MANAGER), ("cursor", cursor)]).await;
+        assert_eq!((&page.body["itemCount"], &page.body["nextCursor"]), (&json!(4), &Value::Null));
+        references(&page)
+    };
+    assert_eq!(behind().await, ["behindSameTime01", "earlier000000001"]);
+    service.add_customer("nobodyHasThisOne", None).await;
+    assert_eq!(behind().await, ["behindSameTime01", "earlier000000001"]);
+    service.delete_customer("nobodyHasThisOne").await;
+    assert_eq!(behind().await, ["behindSameTime01", "earlier000000001"]);
 }
 
 #[tokio::test]

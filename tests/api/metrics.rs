@@ -46,20 +46,26 @@ async fn batches_are_measured() {
     let mut other = service.pool.begin().await.unwrap();
     sqlx::query("lock table customer_match").execute(&mut *other).await.unwrap();
     let body = json!({ "managerCuRefNo": MANAGER, "customerCuRefNo": CUSTOMER });
-    let depth = ["match_queue_depth"];
-    let (answer, waiting) = tokio::join!(service.post_match(body), async {
-        while service.samples(&depth).await == ["customer_match_match_queue_depth 0"] {
-            tokio::task::yield_now().await;
+    let queue = ["match_queue_depth", "match_writes_blocked"];
+    let state = |depth, blocked| {
+        [
+            format!("customer_match_match_queue_depth {depth}"),
+            format!("customer_match_match_writes_blocked {blocked}"),
+        ]
+    };
+    let (answer, ()) = tokio::join!(service.post_match(body), async {
+        // In flight, and outside the queue while it waits for the end of the lock.
+        for expected in [state(1, 0), state(0, 1)] {
+            while service.samples(&queue).await != expected {
+                tokio::task::yield_now().await;
+            }
         }
-        let waiting = service.samples(&depth).await;
         other.rollback().await.unwrap();
-        waiting
     });
     answer.assert_success();
-    assert_eq!(waiting, ["customer_match_match_queue_depth 1"]);
-    let batches =
-        service.samples(&["match_batch_size_sum", "match_batch_size_count", "match_batch_retries"]).await;
-    insta::assert_snapshot!(batches.join("\n"), @r"
+    assert_eq!(service.samples(&queue).await, state(0, 0));
+    let names = ["match_batch_size_sum", "match_batch_size_count", "match_batch_retries"];
+    insta::assert_snapshot!(service.samples(&names).await.join("\n"), @r"
     customer_match_match_batch_retries_total 0
     customer_match_match_batch_size_count 1
     customer_match_match_batch_size_sum 1.0

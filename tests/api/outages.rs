@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::process::Child;
 
 use axum::body::Body;
-use axum::http::header;
+use axum::http::{Request, header};
 use customer_match::db::migration;
 use customer_match::private_postgres::PrivatePostgres;
 use futures_util::future::join_all;
@@ -16,7 +16,7 @@ use tower::ServiceExt;
 use crate::support::binary::{Server, command, run_refused};
 use crate::support::{
     Answer, CREATE, CUSTOMER, DETAIL, LIST, LOGOUT, MAGIC_AUTH, MANAGER, Mode, Proxy, Service, Standby,
-    TestDatabase, UNMATCH, json_request, kill,
+    TestDatabase, UNMATCH, json_request, kill, uri,
 };
 
 /// No bound but those of the database keeps a request from waiting, and whatever is lost of two connections is missed.
@@ -131,25 +131,35 @@ async fn it_hangs_and_comes_back() {
     let mut outage = Outage::prepare().await;
     let mut lock = outage.direct().await;
     sqlx::raw_sql("begin; lock table customer").execute(&mut lock).await.unwrap();
-    let call = |service: &Service| {
-        let (router, key) = (service.router.clone(), service.key.clone());
-        let request = json_request(&format!("{CREATE}?apiKey={key}"))
-            .body(Body::from(json!({ "email": "eva@example.com" }).to_string()))
-            .unwrap();
-        tokio::spawn(async move { router.oneshot(request).await })
+    let call = |request: Request<Body>| tokio::spawn(outage.service.router.clone().oneshot(request));
+    let read = || {
+        let identity = [("identityId", outage.identity.as_str())];
+        call(Request::get(uri(DETAIL, &outage.service.key, &identity)).body(Body::empty()).unwrap())
     };
-    let (waiting, leaving) = (call(&outage.service), call(&outage.service));
-    let stuck = "select count(*) from pg_stat_activity
+    let write = || {
+        let body = json!({ "email": "eva@example.com" }).to_string();
+        call(json_request(&uri(CREATE, &outage.service.key, &[])).body(body.into()).unwrap())
+    };
+    let (waiting, leaving) = ([read(), write()], [read(), write()]);
+    let blocked_reads = "select count(*) from pg_stat_activity
                  where datname = current_database() and application_name = 'customer-match' and wait_event_type = 'Lock'";
     // Not in the transaction, which would see the same all the time.
     let mut watch = outage.direct().await;
-    while sqlx::query_scalar::<_, i64>(stuck).fetch_one(&mut watch).await.unwrap() < 2 {}
+    while sqlx::query_scalar::<_, i64>(blocked_reads).fetch_one(&mut watch).await.unwrap() < 2 {}
+    while outage.service.samples(&["match_writes_blocked"]).await != ["customer_match_match_writes_blocked 2"]
+    {
+        tokio::task::yield_now().await;
+    }
     outage.proxy.set(Mode::Swallow);
-    leaving.abort();
+    for call in leaving {
+        call.abort();
+    }
     sqlx::raw_sql("rollback").execute(&mut lock).await.unwrap();
 
     assert_unavailable(&outage.everything().await);
-    assert_eq!(waiting.await.unwrap().unwrap().status(), 503);
+    for call in waiting {
+        assert_eq!(call.await.unwrap().unwrap().status(), 503);
+    }
     outage.proxy.set(Mode::Pass);
     outage.assert_works().await;
 }

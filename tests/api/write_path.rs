@@ -1,4 +1,4 @@
-//! Matches that wait together (see `matching`): each gets its own outcome, whatever becomes of its neighbours.
+//! Pending matches in one batch (see `group_commit`): each gets its own outcome, whatever becomes of its neighbours.
 
 use std::pin::Pin;
 
@@ -222,8 +222,16 @@ async fn a_full_queue_refuses_and_leaves_room_for_other_organisations() {
     let (other, _) = service.add_organisation("Other").await;
     service.add_customer_of(other, MANAGER, None).await;
     let group_commit = group_commit(&service);
-    let flood = (0..1100).map(|_| {
-        group_commit.match_customers(service.organisation, wanted(MANAGER, by_cu_ref_no(CUSTOMER), None))
+    service
+        .execute(&format!(
+            "insert into customer (organisation_id, cu_ref_no)
+             select {}, 'flood' || lpad(i::text, 11, '0') from generate_series(0, 1099) i",
+            service.organisation
+        ))
+        .await;
+    let flood = (0..1100).map(|i| {
+        let customer = by_cu_ref_no(&format!("flood{i:011}"));
+        group_commit.match_customers(service.organisation, wanted(MANAGER, customer, None))
     });
     let stranger = group_commit.match_customers(other, wanted(MANAGER, by_email("guest@example.com"), None));
     let (outcomes, stranger) = join(join_all(flood), stranger).await;

@@ -20,8 +20,8 @@ use axum::http::{HeaderMap, Method, Request, StatusCode, header};
 use axum::response::Response;
 use customer_match::app::App;
 use customer_match::config::Config;
-use customer_match::db::{self, api_key, customer, organisation};
-use customer_match::domain::{ApiKey, CuRefNo, Email, KeyKind, Profile};
+use customer_match::db::{self, api_key, customer, customer_delete, organisation};
+use customer_match::domain::{ApiKey, CuRefNo, Email, KeyKind, Profile, ProfileText};
 use customer_match::metrics::ConnectionMetrics;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
@@ -151,6 +151,12 @@ impl Service {
         customer::create(&self.pool, organisation, &cu_ref_no, email.as_ref(), &Profile::default())
             .await
             .unwrap();
+    }
+
+    /// As the subcommand does it: active relations keep a customer from being marked as deleted.
+    pub async fn delete_customer(&self, cu_ref_no: &str) {
+        let (cu_ref_no, reason) = (CuRefNo::parse(cu_ref_no).unwrap(), ProfileText::parse("test").unwrap());
+        customer_delete::delete(&self.pool, self.organisation, &cu_ref_no, &reason).await.unwrap();
     }
 
     /// Runs SQL that no endpoint offers.

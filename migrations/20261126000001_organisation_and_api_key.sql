@@ -11,23 +11,28 @@ create table organisation (
 
 create table api_key (
   -- Not led by organisation_id, unlike every other table's key: which organisation calls is what is looked up here.
-  id              int8 generated always as identity primary key,
-  organisation_id int8 not null references organisation (id),
+  id               int8 generated always as identity primary key,
+  organisation_id  int8 not null references organisation (id),
   -- SHA-256 of the key; the key itself is never stored. 28 random characters carry 166 bits: a slow hash adds nothing.
-  hash            bytea not null constraint api_key_hash_key unique
-                  constraint api_key_hash_is_sha256 check (octet_length(hash) = 32),
-  kind            text not null constraint api_key_kind check (kind in ('prod', 'dev', 'root')),
+  hash             bytea not null constraint api_key_hash_key unique
+                   constraint api_key_hash_is_sha256 check (octet_length(hash) = 32),
+  kind             text not null constraint api_key_kind check (kind in ('prod', 'dev', 'root')),
   -- What people see of the key for the rest of its life.
-  mask            text not null,
-  description     text not null default '',
+  mask             text not null,
+  description      text not null default '',
   -- Empty: every scope.
-  scopes          text[] not null default '{}',
-  active          boolean not null default true,
-  created_at      timestamptz not null default now(),
+  scopes           text[] not null default '{}',
+  active           boolean not null default true,
+  created_at       timestamptz not null default now(),
   -- Null: never.
-  expires_at      timestamptz,
+  expires_at       timestamptz,
   -- Deletion is for ever; the row stays so that its use can still be told from an unknown key.
-  deleted_at      timestamptz
+  deleted_at       timestamptz,
+  -- The rate limit of this key. Null: the limit of its kind, a setting of each server.
+  limit_per_minute int8 constraint api_key_limit_is_positive check (limit_per_minute > 0),
+  -- To the minute, so that unused keys can be found and revoked. Null: never.
+  last_used_at     timestamptz,
+  constraint api_key_root_is_unlimited check (kind <> 'root' or limit_per_minute is null)
 );
 
 create index api_key_organisation_id on api_key (organisation_id, id);

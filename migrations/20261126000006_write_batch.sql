@@ -253,6 +253,8 @@ begin
         v_result := 'b';
       when others then
         v_result := 'f';
+        -- With all its elements: an assignment to one of them would make the array begin there.
+        failures := coalesce(failures, array_fill(null::text, array[cardinality(managers)]));
         failures[v_position] := sqlstate || ' ' || sqlerrm;
     end;
     results := results || v_result;
