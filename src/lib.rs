@@ -3,6 +3,9 @@
 //! A request passes [`server`] → [`http`] → [`domain`] → [`group_commit`] → [`db`]. [`app`] starts and stops them. No module imports
 //! one above it; `.ci/check-house` has the order and checks it.
 
+// Only here: in the tests' crates all is unreachable.
+#![warn(unreachable_pub)]
+
 pub mod api_keys;
 pub mod app;
 pub mod cli;

@@ -7,8 +7,8 @@
 mod quota_lease;
 mod sliding_window;
 
-pub use quota_lease::{QuotaLease, quota};
-pub use sliding_window::{SlidingWindow, WINDOW};
+pub(crate) use quota_lease::{QuotaLease, quota};
+pub(crate) use sliding_window::{SlidingWindow, WINDOW};
 
 use std::time::Duration;
 
