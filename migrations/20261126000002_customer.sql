@@ -83,7 +83,7 @@ create table customer (
     references customer (organisation_id, cu_ref_no)
 );
 
--- Among the living only: whoever registers with the e-mail address of a deleted customer is a new customer.
+-- Not of deleted customers: who registers with the e-mail address of one becomes a new customer.
 create unique index customer_email_key on customer (organisation_id, email) where deleted_at is null;
 
 -- Led by the organisation: a search costs nothing for the customers of others.

@@ -14,8 +14,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api_keys::{ApiKeyCache, RefreshPolicy};
 use crate::config::{Config, Timeouts};
-use crate::db;
 use crate::db::migration::Schema;
+use crate::db::{self, RequestPool};
 use crate::group_commit::{self, GroupCommit};
 use crate::http::{self, AppState, ConcurrencyLimit};
 use crate::metrics::ConnectionMetrics;
@@ -39,6 +39,7 @@ impl App {
     /// is cancelled, `/readyz` reports that the server is not ready.
     pub fn start(pool: PgPool, config: &Config, demo: bool, shutdown: CancellationToken) -> Self {
         let group_commit = GroupCommit::start(&db::connect_options(&pool), answer_within(config.timeouts));
+        let pool = RequestPool::new(pool);
         let keys = ApiKeyCache::start(pool.clone(), config.rate_limits, RefreshPolicy::default());
         let state = AppState {
             pool,
@@ -98,7 +99,7 @@ impl App {
         }
         self.state.keys.close().await;
         // A statement that outlasted the drain is not waited for.
-        let _ = timeout(POOL_CLOSE_TIMEOUT, self.state.pool.close()).await;
+        let _ = timeout(POOL_CLOSE_TIMEOUT, self.state.pool.connections.close()).await;
         Ok(())
     }
 }

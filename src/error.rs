@@ -47,7 +47,6 @@ macro_rules! registry {
     ($($name:ident $code:literal $status:ident { $($field:ident: $text:literal)* })*) => {
         /// One documented error. The variants stand in the order of the contract's table.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        #[expect(missing_docs, reason = "`meaning` says what each one means")]
         pub enum ErrorCode { $($name),* }
 
         impl ErrorCode {

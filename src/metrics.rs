@@ -16,9 +16,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry, Unit};
-use sqlx::PgPool;
 
-use crate::db;
+use crate::db::RequestPool;
 use crate::domain::Change;
 use crate::error::ErrorCode;
 use crate::group_commit::{Counters, GroupCommit};
@@ -155,7 +154,7 @@ impl Metrics {
 
     /// Renders all metrics in the format of OpenMetrics 1.0, which Prometheus reads. Gauges of the pool and of the queue are
     /// read now.
-    pub fn text(&self, pool: &PgPool, group_commit: &GroupCommit) -> Result<String, fmt::Error> {
+    pub fn text(&self, pool: &RequestPool, group_commit: &GroupCommit) -> Result<String, fmt::Error> {
         let mut registry = Registry::with_prefix("customer_match");
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "Version of the server", build);
@@ -188,12 +187,13 @@ impl Metrics {
         registry.register("match_queue_depth", "Writes that are queued or in flight", depth);
         let blocked = count(group_commit.blocked());
         registry.register("match_writes_blocked", "Writes blocked by a lock of another transaction", blocked);
-        registry.register("db_pool_connections", "Open connections of the pool", gauge(pool.size()));
-        let idle = u32::try_from(pool.num_idle()).unwrap_or(u32::MAX);
+        let RequestPool { connections, acquire_duration } = pool;
+        registry.register("db_pool_connections", "Open connections of the pool", gauge(connections.size()));
+        let idle = u32::try_from(connections.num_idle()).unwrap_or(u32::MAX);
         registry.register("db_pool_idle_connections", "Idle connections of the pool", gauge(idle));
-        let max = gauge(pool.options().get_max_connections());
+        let max = gauge(connections.options().get_max_connections());
         registry.register("db_pool_max_connections", "Capacity of the pool", max);
-        let acquire = db::POOL_WAITS.clone();
+        let acquire = acquire_duration.clone();
         let help = "Time that requests waited for a connection of the pool";
         registry.register_with_unit("db_pool_acquire_duration", help, Unit::Seconds, acquire);
         let dropped: Counter = Counter::default();

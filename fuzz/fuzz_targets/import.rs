@@ -1,36 +1,36 @@
-//! CSV files of customers and of matches: every row gets a verdict and its line, however the file comes.
+//! CSV files of customers and of matches: every row has a result and a line, however the file comes.
 #![no_main]
 
 use std::io::{Cursor, Read};
 
-use customer_match::import::customers::CustomerRow;
+use customer_match::import::customer_row::CustomerRow;
 use customer_match::import::file::{File, Record};
 use customer_match::import::matches::MatchRow;
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|octets: &[u8]| {
-    check::<CustomerRow>(octets);
-    check::<MatchRow>(octets);
+fuzz_target!(|bytes: &[u8]| {
+    check::<CustomerRow>(bytes);
+    check::<MatchRow>(bytes);
 });
 
-fn check<T: Record>(octets: &[u8]) {
-    let rows = read::<T>(Cursor::new(octets.to_vec()));
-    let lines = 1 + octets.iter().filter(|octet| matches!(octet, b'\n' | b'\r')).count() as u64;
+fn check<T: Record>(bytes: &[u8]) {
+    let rows = read::<T>(Cursor::new(bytes.to_vec()));
+    let lines = 1 + bytes.iter().filter(|byte| matches!(byte, b'\n' | b'\r')).count() as u64;
     let numbers: Vec<u64> = rows.iter().filter_map(|row| row.as_ref().ok()).map(|(line, _)| *line).collect();
     assert!(numbers.is_sorted_by(|a, b| a < b), "a row is on a line of its own: {numbers:?}");
     assert!(numbers.iter().all(|line| (2..=lines).contains(line)), "{numbers:?} of {lines}");
     // A byte order mark is looked for in what the first read gives.
-    if !octets.starts_with(b"\xef\xbb\xbf") {
+    if !bytes.starts_with(b"\xef\xbb\xbf") {
         assert_eq!(
-            read::<T>(Trickle(Cursor::new(octets.to_vec()))),
+            read::<T>(Trickle(Cursor::new(bytes.to_vec()))),
             rows,
             "it depends on how the file is read"
         );
     }
-    if !octets.contains(&b'\r') {
-        let windows: Vec<u8> = octets
+    if !bytes.contains(&b'\r') {
+        let windows: Vec<u8> = bytes
             .iter()
-            .flat_map(|octet| match octet {
+            .flat_map(|byte| match byte {
                 b'\n' => &b"\r\n"[..],
                 other => std::slice::from_ref(other),
             })
@@ -40,7 +40,7 @@ fn check<T: Record>(octets: &[u8]) {
     }
 }
 
-/// The rows with their refusals, and at the end the error if there is one.
+/// The rows with the reasons of rejected ones, and at the end the error if there is one.
 fn read<T: Record>(input: impl Read + Send + 'static) -> Vec<Result<(u64, Option<String>), String>> {
     let mut file = match File::<T>::open(input) {
         Ok(file) => file,
@@ -59,7 +59,7 @@ fn read<T: Record>(input: impl Read + Send + 'static) -> Vec<Result<(u64, Option
     }
 }
 
-/// Gives one octet at a time.
+/// Gives one byte at a time.
 struct Trickle(Cursor<Vec<u8>>);
 
 impl Read for Trickle {

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use moka::future::Cache;
 use moka::policy::EvictionPolicy;
-use sqlx::PgPool;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
@@ -16,8 +15,8 @@ use super::change_listener;
 use super::invalid_key_limiter::InvalidKeyLimiter;
 use super::refresher::{Refresh, Refresher};
 use crate::config::RateLimits;
-use crate::db;
-use crate::db::api_key::KeyState;
+use crate::db::api_key::{self, KeyState};
+use crate::db::{self, RequestPool};
 use crate::domain::{ApiKey, SecretHash};
 
 /// How long a request waits for a refresh. After that it proceeds with the cached state: a slow refresh must not cost more
@@ -50,7 +49,7 @@ impl Default for RefreshPolicy {
 /// The API keys that this server has seen. Unknown keys are not cached, so that a new key works at once and invalid ones
 /// take no memory. The background tasks end when the cache is dropped.
 pub struct ApiKeyCache {
-    pool: PgPool,
+    pool: RequestPool,
     limits: RateLimits,
     policy: RefreshPolicy,
     keys: Cache<SecretHash, Arc<CachedKey>>,
@@ -79,7 +78,7 @@ pub enum LookupError {
 
 impl ApiKeyCache {
     /// Starts with an empty cache, and with the tasks that keep it fresh.
-    pub fn start(pool: PgPool, limits: RateLimits, policy: RefreshPolicy) -> Self {
+    pub fn start(pool: RequestPool, limits: RateLimits, policy: RefreshPolicy) -> Self {
         let keys: Cache<SecretHash, Arc<CachedKey>> = Cache::builder()
             .max_capacity(CAPACITY)
             .eviction_policy(EvictionPolicy::lru())
@@ -89,8 +88,8 @@ impl ApiKeyCache {
         let refresh_now = Arc::new(Notify::new());
         let (refreshed, last_refresh) = watch::channel(Refresh::default());
         let (tasks, closing) = (TaskTracker::new(), CancellationToken::new());
-        let refresher =
-            Refresher::new(db::connect_options(&pool), policy.interval, Arc::clone(&refresh_now), refreshed);
+        let options = db::connect_options(&pool.connections);
+        let refresher = Refresher::new(options.clone(), policy.interval, Arc::clone(&refresh_now), refreshed);
         tasks.spawn(refresher.run(activated, closing.clone()));
         let cached = keys.clone();
         // A scan, because the cache is keyed by hash and a notification names an id: changes are rare.
@@ -99,7 +98,7 @@ impl ApiKeyCache {
                 key.mark_stale(policy.max_staleness);
             }
         };
-        let change_listener = tokio::spawn(change_listener::run(db::connect_options(&pool), mark_stale));
+        let change_listener = tokio::spawn(change_listener::run(options, mark_stale));
         Self {
             pool,
             limits,
@@ -175,7 +174,7 @@ impl ApiKeyCache {
         let look_up = async {
             let now = Instant::now();
             self.invalid_keys.check(client_ip, now).map_err(LookupError::TooManyInvalidKeys)?;
-            let state = db::run(&self.pool, async |db| db::api_key::find(db, &hash).await).await;
+            let state = self.pool.with_connection(async |db| api_key::find(db, &hash).await).await;
             let Some(state) = state.map_err(|error| LookupError::Database(Arc::new(error)))? else {
                 self.invalid_keys.count(client_ip, now).map_err(LookupError::TooManyInvalidKeys)?;
                 return Err(None);

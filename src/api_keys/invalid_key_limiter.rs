@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 
-use crate::rate_limit::{SlidingWindow, WINDOW, client_network};
+use crate::client::client_network;
+use crate::rate_limit::{SlidingWindow, WINDOW};
 
 /// Clients whose attempts are counted, at most 50 MB of them with the default limit; the least recent is evicted first.
 const CAPACITY: u64 = 20_000;

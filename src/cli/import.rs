@@ -83,9 +83,9 @@ impl ImportArgs {
             self.print(&summary)?;
         }
         result?;
-        match summary.refused {
+        match summary.rejected {
             0 => Ok(()),
-            refused => bail!("{refused} of {} row(s) were refused", summary.rows),
+            rejected => bail!("{rejected} of {} row(s) were rejected", summary.rows),
         }
     }
 
@@ -108,8 +108,8 @@ impl ImportArgs {
         }
         self.output.print(&value, || {
             let dry = if self.dry_run { "Dry run, nothing was written: " } else { "" };
-            let (rows, refused) = (summary.rows, summary.refused);
-            format!("{dry}{rows} row(s): {}, {refused} refused.", summary.changes)
+            let (rows, rejected) = (summary.rows, summary.rejected);
+            format!("{dry}{rows} row(s): {}, {rejected} rejected.", summary.changes)
         })
     }
 }
@@ -140,7 +140,7 @@ impl Bar {
 }
 
 impl Observer for Bar {
-    fn refused(&mut self, line: u64, reason: &str) {
+    fn rejected(&mut self, line: u64, reason: &str) {
         // Not `eprintln!`, which panics if stderr is closed: valid rows are imported all the same.
         let _ = self.0.suspend(|| writeln!(stderr(), "line {line}: {reason}"));
     }

@@ -1,5 +1,5 @@
 //! What every connection of the server relies on. Set by statements after connecting, so that a pooler in between can neither
-//! refuse nor drop it, and whatever the defaults of the database or the role are.
+//! reject nor drop it, and whatever the defaults of the database or the role are.
 
 use std::time::Duration;
 
@@ -8,20 +8,20 @@ use sqlx::{Connection, PgConnection};
 
 /// What one kind of connection is for.
 #[derive(Debug, Clone, Copy)]
-pub struct Session {
+pub(crate) struct Session {
     /// Shown in `pg_stat_activity`.
-    pub application_name: &'static str,
+    pub(crate) application_name: &'static str,
     /// The database ends a statement that takes longer.
-    pub statement_timeout: Duration,
+    pub(crate) statement_timeout: Duration,
     /// The database ends a statement that waits longer for a lock.
-    pub lock_timeout: Duration,
+    pub(crate) lock_timeout: Duration,
     /// Every look-up is planned once and through an index: right for single rows, whatever size the tables had when the
     /// plan was made.
-    pub generic_plans: bool,
+    pub(crate) generic_plans: bool,
 }
 
 /// Connects and configures the session.
-pub async fn connect(options: &PgConnectOptions, session: Session) -> sqlx::Result<PgConnection> {
+pub(crate) async fn connect(options: &PgConnectOptions, session: Session) -> sqlx::Result<PgConnection> {
     let options = options.clone().application_name(session.application_name);
     let mut connection = PgConnection::connect_with(&options).await?;
     configure(&mut connection, session).await?;
@@ -34,7 +34,7 @@ pub async fn connect(options: &PgConnectOptions, session: Session) -> sqlx::Resu
 /// - `synchronous_commit` never weaker than `on`: an acknowledged commit has been flushed.
 /// - UTC: times in JSON that the database makes.
 /// - The timeouts; a transaction that is left open ends by itself.
-pub async fn configure(connection: &mut PgConnection, session: Session) -> sqlx::Result<()> {
+pub(crate) async fn configure(connection: &mut PgConnection, session: Session) -> sqlx::Result<()> {
     let milliseconds = |timeout: Duration| timeout.as_millis().to_string();
     sqlx::query(
         "select

@@ -6,12 +6,12 @@ use crate::domain::{CuRefNo, Customer, Email, Profile, ProfileText};
 
 /// Unique reference within the organisation.
 pub const CU_REF_NO_KEY: &str = "customer_cu_ref_no_key";
-/// Unique address within the organisation, among customers that are not deleted.
+/// Unique e-mail address within the organisation, among customers that are not deleted.
 pub const EMAIL_KEY: &str = "customer_email_key";
-/// The foreign key to the organisation, broken by a customer of one that does not exist.
+/// Violated by a customer of an organisation that does not exist.
 pub const ORGANISATION_FKEY: &str = "customer_organisation_id_fkey";
 
-/// Adds a customer; the constraints above say why it may not be.
+/// Inserts a customer; a violated constraint is one of those above.
 pub async fn create(
     db: impl PgExecutor<'_>,
     organisation_id: i64,
@@ -41,7 +41,7 @@ pub async fn create(
     Ok(())
 }
 
-/// Whether the organisation has this customer, not deleted.
+/// A deleted customer does not exist.
 pub async fn exists(
     db: impl PgExecutor<'_>,
     organisation_id: i64,
@@ -57,7 +57,7 @@ pub async fn exists(
     Ok(found.is_some())
 }
 
-/// A customer as far as another may see it: itself, and those whom it manages in an active relation.
+/// A customer that the viewer may see: itself, or one that it manages in an active relation.
 pub async fn find_for_viewer(
     db: impl PgExecutor<'_>,
     organisation_id: i64,

@@ -1,48 +1,44 @@
-//! Deleting a customer: hidden everywhere from one moment on, with its relations.
+//! Deletes a customer: it is hidden everywhere at once, and its relations are deactivated.
 
 use sqlx::{Connection, PgConnection, PgPool};
 
+use super::error::was_rolled_back;
 use super::organisation;
-use super::retry::{Failure, retry};
+use super::retry::retry;
+use super::transaction::{allow_long_statements, dedicated};
 use crate::domain::{CuRefNo, ProfileText};
 
 /// Why a customer was not deleted; nothing was written.
 #[derive(Debug, thiserror::Error)]
 pub enum DeleteError {
-    /// The organisation has no such customer.
     #[error("organisation {1} has no customer {0}")]
     NotFound(CuRefNo, i64),
-    /// Somebody was first.
     #[error("customer {0} is deleted already")]
-    DeletedBefore(CuRefNo),
-    /// The database did not do it, after every attempt.
+    AlreadyDeleted(CuRefNo),
+    /// After every retry.
     #[error(transparent)]
     Database(#[from] sqlx::Error),
 }
 
-impl Failure for DeleteError {
-    /// Only if the attempt was certainly undone: after a deletion whose answer was lost, another attempt would say that
-    /// somebody else was first.
-    fn database(&self) -> Option<&sqlx::Error> {
-        if let Self::Database(error) = self {
-            Some(error).filter(|error| super::was_rolled_back(error))
-        } else {
-            None
-        }
+impl DeleteError {
+    /// Only after a certain rollback: a retry after a commit whose answer was lost would return
+    /// [`DeleteError::AlreadyDeleted`].
+    fn is_retryable(&self) -> bool {
+        matches!(self, Self::Database(error) if was_rolled_back(error))
     }
 }
 
-/// Deletes a customer and deactivates its relations, in one transaction; returns how many were active.
+/// Deletes a customer and deactivates its relations in one transaction; returns how many were active.
 ///
-/// The row stays: relations point at it, and its reference is never given away again. Its address is free at once.
+/// The row stays: relations refer to it, and its reference is never reused. Its e-mail address is free at once.
 pub async fn delete(
     pool: &PgPool,
     organisation_id: i64,
     cu_ref_no: &CuRefNo,
     reason: &ProfileText,
 ) -> Result<i64, DeleteError> {
-    retry(async || {
-        let mut connection = super::dedicated(pool).await?;
+    let attempt = async || {
+        let mut connection = dedicated(pool).await?;
         let mut transaction = connection.begin().await?;
         let relations = write(&mut transaction, organisation_id, cu_ref_no, reason).await;
         match relations {
@@ -51,8 +47,8 @@ pub async fn delete(
         }
         connection.close().await?;
         relations
-    })
-    .await
+    };
+    retry(attempt, DeleteError::is_retryable).await
 }
 
 async fn write(
@@ -61,7 +57,7 @@ async fn write(
     cu_ref_no: &CuRefNo,
     reason: &ProfileText,
 ) -> Result<i64, DeleteError> {
-    super::allow_long_statements(transaction).await?;
+    allow_long_statements(transaction).await?;
     // A merge of the other side of a relation may hold what this needs, and need what this holds.
     organisation::lock_for_deletion(transaction, organisation_id).await?;
     super::customer_match::lock_all_of(transaction, organisation_id, &[cu_ref_no.as_str()]).await?;
@@ -77,7 +73,7 @@ async fn write(
     .await?;
     let customer = found.ok_or_else(|| DeleteError::NotFound(cu_ref_no.clone(), organisation_id))?;
     if customer.deleted {
-        return Err(DeleteError::DeletedBefore(cu_ref_no.clone()));
+        return Err(DeleteError::AlreadyDeleted(cu_ref_no.clone()));
     }
     // Deactivated, so that no list has to look whether the other side still lives. The time is the statement's and not
     // the transaction's, which may have begun before the match that was waited for.

@@ -5,8 +5,8 @@ use sqlx::PgExecutor;
 
 use crate::domain::{IdentityId, Registration};
 
-/// Logs in the customer with this e-mail address, who is registered first if need be; for the demo. Requests go through
-/// [`crate::group_commit`].
+/// Opens an identity of the customer with this e-mail address, which is registered if it does not exist; for the demo. Requests
+/// use the group commit.
 pub async fn open(
     db: impl PgExecutor<'_>,
     organisation_id: i64,

@@ -1,29 +1,24 @@
-//! Customers by the thousand: what an import reads and writes of the table `customer`, a batch at a time.
+//! Statements of customer imports about the table `customer`: each reads or writes a batch.
 
 use sqlx::PgExecutor;
 
-/// A customer as an import sees it.
+/// The columns of a customer that an import may write.
 #[derive(Debug, Clone)]
 pub struct Record {
     /// Whether it is in the table.
     pub stored: bool,
-    /// Its reference.
     pub cu_ref_no: String,
-    /// Its address in the normal form.
     pub email: Option<String>,
-    /// Given name.
     pub first_name: Option<String>,
-    /// Family name.
     pub last_name: Option<String>,
-    /// Company.
     pub company_name: Option<String>,
-    /// In any notation.
     pub phone: Option<String>,
-    /// Whether it was deleted: its reference is taken for ever, its address is not.
+    /// A deleted customer keeps its reference, but not its e-mail address.
     pub deleted: bool,
 }
 
-/// Every customer that has one of these references, the deleted ones too, or is alive and has one of these addresses.
+/// The customers with one of these references, deleted ones too, and those with one of these e-mail addresses that are not
+/// deleted.
 pub async fn find(
     db: impl PgExecutor<'_>,
     organisation_id: i64,
@@ -32,9 +27,8 @@ pub async fn find(
 ) -> sqlx::Result<Vec<Record>> {
     sqlx::query_as!(
         Record,
-        // Each is looked up by itself, for which no plan but the unique index comes into question. For `= any` another one
-        // does while the table has no statistics yet, and then a batch would read the whole organisation. The limit keeps
-        // the look-ups from becoming a join, and does nothing else.
+        // Single lookups always use the unique index. `= any` may be planned as a scan of the whole organisation while the
+        // table has no statistics. The limit has no other effect than to keep the planner from making a join of the lookups.
         r#"
         select
             true as "stored!", found.cu_ref_no as "cu_ref_no!", email, first_name, last_name, company_name, phone,
@@ -62,8 +56,8 @@ pub async fn find(
     .await
 }
 
-/// Adds customers and returns how many were added: fewer than given when somebody else has a reference or an address by
-/// now.
+/// Inserts customers and returns how many were inserted: fewer than given if another writer took a reference or an e-mail
+/// address.
 pub async fn insert(
     db: impl PgExecutor<'_>,
     organisation_id: i64,
@@ -92,8 +86,8 @@ pub async fn insert(
     Ok(added.len())
 }
 
-/// Fills what these customers lack, and nothing else, whatever they have got by now. Returns how many are still there and
-/// have not got another e-mail address.
+/// Fills in missing values and keeps existing ones, also those written since the read. Returns how many customers exist and
+/// do not have another e-mail address.
 pub async fn fill(db: impl PgExecutor<'_>, organisation_id: i64, records: &[&Record]) -> sqlx::Result<usize> {
     let columns = Columns::of(records);
     let filled = sqlx::query_scalar!(
@@ -128,7 +122,7 @@ pub async fn fill(db: impl PgExecutor<'_>, organisation_id: i64, records: &[&Rec
     Ok(filled.len())
 }
 
-/// Records turned on their side, as `unnest` takes them.
+/// The records as one array per column, for `unnest`.
 struct Columns<'a> {
     cu_ref_no: Vec<&'a str>,
     email: Vec<Option<&'a str>>,

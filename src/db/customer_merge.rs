@@ -1,19 +1,18 @@
-//! Merging two customers that are one person: the legacy one goes, the final one holds all that both had.
+//! Merges two customers that are one person: the legacy customer is deleted, and the survivor has what both had.
 
-use sqlx::{Connection, PgConnection, PgPool, PgTransaction};
+use sqlx::{Connection, PgConnection, PgPool};
 
+use super::error::was_rolled_back;
 use super::organisation;
-use super::retry::{Failure, retry};
+use super::retry::retry;
+use super::transaction::{allow_long_statements, dedicated};
 use crate::domain::{CuRefNo, Notice};
 
-/// Which customers become one.
 #[derive(Debug, Clone, Copy)]
 pub struct Merge<'a> {
-    /// Whose customers both are.
     pub organisation_id: i64,
-    /// The one that goes.
+    /// Is deleted.
     pub legacy: &'a CuRefNo,
-    /// The one that stays.
     pub survivor: &'a CuRefNo,
 }
 
@@ -22,9 +21,9 @@ pub struct Merge<'a> {
 pub struct Merged {
     /// Relations that the survivor has now and the legacy customer had, the joined ones among them.
     pub relations: i64,
-    /// Who had a relation with both of them: the two became one.
+    /// Customers that had a relation with both: their two relations became one.
     pub joined: Vec<String>,
-    /// Whether the two had a relation with each other, which is gone.
+    /// Whether the two had a relation with each other, which was deleted.
     pub self_relation: bool,
     /// The survivor's empty fields that the legacy customer had a value for.
     pub filled: Vec<&'static str>,
@@ -33,82 +32,70 @@ pub struct Merged {
 /// Why two customers were not merged; nothing was written.
 #[derive(Debug, thiserror::Error)]
 pub enum MergeError {
-    /// Both names are one customer's.
     #[error("a customer cannot be merged with itself")]
     SameCustomer,
-    /// The organisation has no such customer.
     #[error("organisation {1} has no customer {0}")]
     NotFound(CuRefNo, i64),
-    /// Deleted, not by a merge.
+    /// Not by a merge.
     #[error("customer {0} is deleted")]
     Deleted(CuRefNo),
-    /// Merged before.
     #[error("customer {0} is deleted: it was merged into {1}")]
-    MergedBefore(CuRefNo, String),
-    /// Neither notice may be lost, and both together are too long.
+    AlreadyMerged(CuRefNo, String),
+    /// No notice may be lost, and two are too long for one.
     #[error(
         "the notices of {legacy} and of {survivor} with {} are longer than {} characters together: shorten one of them first",
         .others.join(", "), Notice::MAX_CHARACTERS
     )]
     NoticeTooLong {
-        /// The one that was to go.
         legacy: CuRefNo,
-        /// The one that was to stay.
         survivor: CuRefNo,
-        /// The other side of the pairs.
+        /// The customers that both have a relation with.
         others: Vec<String>,
     },
-    /// The database did not do it, after every attempt.
+    /// After every retry.
     #[error(transparent)]
     Database(#[from] sqlx::Error),
 }
 
-impl Failure for MergeError {
-    /// Only if the attempt was certainly undone: after a merge whose answer was lost, another attempt would find the
-    /// legacy customer gone.
-    fn database(&self) -> Option<&sqlx::Error> {
-        if let Self::Database(error) = self {
-            Some(error).filter(|error| super::was_rolled_back(error))
-        } else {
-            None
-        }
+impl MergeError {
+    /// Only after a certain rollback: a retry after a commit whose answer was lost would return
+    /// [`MergeError::AlreadyMerged`].
+    fn is_retryable(&self) -> bool {
+        matches!(self, Self::Database(error) if was_rolled_back(error))
     }
 }
 
 /// Merges in one transaction.
 pub async fn merge(pool: &PgPool, wanted: Merge<'_>) -> Result<Merged, MergeError> {
-    run(pool, wanted, async |transaction| transaction.commit().await).await
+    run(pool, wanted, true).await
 }
 
-/// What [`merge`] would do now: the same, and then rolled back. Both customers are locked for that moment.
+/// Executes the statements of [`merge`] and rolls them back; both customers are locked until then.
 pub async fn preview(pool: &PgPool, wanted: Merge<'_>) -> Result<Merged, MergeError> {
-    run(pool, wanted, async |transaction| transaction.rollback().await).await
+    run(pool, wanted, false).await
 }
 
-async fn run(
-    pool: &PgPool,
-    wanted: Merge<'_>,
-    end: impl AsyncFn(PgTransaction<'_>) -> sqlx::Result<()>,
-) -> Result<Merged, MergeError> {
+async fn run(pool: &PgPool, wanted: Merge<'_>, commit: bool) -> Result<Merged, MergeError> {
     if wanted.legacy == wanted.survivor {
         return Err(MergeError::SameCustomer);
     }
-    retry(async || {
-        let mut connection = super::dedicated(pool).await?;
+    let attempt = async || {
+        let mut connection = dedicated(pool).await?;
         let mut transaction = connection.begin().await?;
-        let written = write(&mut transaction, wanted).await;
-        match written {
-            Ok(_) => end(transaction).await?,
-            Err(_) => transaction.rollback().await?,
+        let merged = write(&mut transaction, wanted).await;
+        if commit && merged.is_ok() {
+            transaction.commit().await?;
+        } else {
+            transaction.rollback().await?;
         }
         connection.close().await?;
-        written
-    })
-    .await
+        merged
+    };
+    retry(attempt, MergeError::is_retryable).await
 }
 
 async fn write(transaction: &mut PgConnection, wanted: Merge<'_>) -> Result<Merged, MergeError> {
-    super::allow_long_statements(transaction).await?;
+    allow_long_statements(transaction).await?;
     // The other side of a relation may be merged at the same time, and hold what this one needs.
     organisation::lock_for_deletion(transaction, wanted.organisation_id).await?;
     let (legacy, survivor) = lock(transaction, wanted).await?;
@@ -119,7 +106,6 @@ async fn write(transaction: &mut PgConnection, wanted: Merge<'_>) -> Result<Merg
     Ok(Merged { relations: moved.relations, joined, self_relation: moved.self_relation, filled })
 }
 
-/// One of the two, locked.
 struct LockedCustomer {
     cu_ref_no: String,
     email: Option<String>,
@@ -134,10 +120,10 @@ struct LockedCustomer {
     merged_into: Option<String>,
 }
 
-/// Locks their relations and then both, in the one lock order.
+/// Locks the relations of both and then both customers, in the one lock order.
 ///
-/// Nothing is read before: a match of either is committed by now and seen by the statements that follow, each with a
-/// snapshot of its own, or it waits and finds what this leaves behind.
+/// Nothing is read before. So a concurrent match of either customer has either been committed, and the following statements
+/// see it in snapshots of their own, or it waits for this transaction.
 async fn lock(
     transaction: &mut PgConnection,
     wanted: Merge<'_>,
@@ -165,7 +151,7 @@ async fn lock(
             found.ok_or_else(|| MergeError::NotFound(cu_ref_no.clone(), wanted.organisation_id))?,
         );
         match customer.merged_into {
-            Some(other) => Err(MergeError::MergedBefore(cu_ref_no.clone(), other)),
+            Some(other) => Err(MergeError::AlreadyMerged(cu_ref_no.clone(), other)),
             None if customer.deleted => Err(MergeError::Deleted(cu_ref_no.clone())),
             None => Ok(customer),
         }
@@ -173,8 +159,8 @@ async fn lock(
     Ok((take(wanted.legacy)?, take(wanted.survivor)?))
 }
 
-/// Who has a relation with both. Refuses when two notices do not fit into one, before the table's constraint does, which
-/// could not say whose they are.
+/// The customers that both have a relation with. Two notices that are too long for one are an error here, because the error of
+/// the table's constraint would not name the customer.
 async fn joined(transaction: &mut PgConnection, wanted: Merge<'_>) -> Result<Vec<String>, MergeError> {
     let pairs = sqlx::query!(
         r#"
@@ -216,8 +202,8 @@ struct Moved {
     self_relation: bool,
 }
 
-/// Takes the legacy customer's relations away and writes them as the survivor's. `delete … returning` and not a select
-/// first: it gives the row as it is when it goes, though somebody may have just deactivated it.
+/// Deletes the legacy customer's relations and inserts them as the survivor's. `delete … returning` returns the row's last
+/// version, which a select before might not.
 async fn move_relations(transaction: &mut PgConnection, wanted: Merge<'_>) -> sqlx::Result<Moved> {
     sqlx::query_as!(
         Moved,
@@ -299,7 +285,7 @@ async fn delete_legacy(transaction: &mut PgConnection, wanted: Merge<'_>) -> sql
     Ok(())
 }
 
-/// After the legacy customer is deleted: its address is free then.
+/// Must run after the legacy customer is deleted, which frees its e-mail address.
 async fn fill_survivor(
     transaction: &mut PgConnection,
     organisation_id: i64,

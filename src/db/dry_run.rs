@@ -1,9 +1,8 @@
 //! Dry runs execute the real statements on temporary tables.
 //!
-//! In a transaction that is rolled back at the end, a dry run would lock every customer of its file for as long as the file
-//! lasts, and a file may be a pipe. So it has a connection of its own with temporary tables of the same names, which Postgres
-//! finds first: what a batch names is copied there before the batch, and no row is locked. The connection is read-only
-//! besides, so nothing but a temporary table can be written.
+//! A transaction that is rolled back at the end would lock every customer of the file until then, and a file may be a pipe. So a
+//! dry run has a connection of its own with temporary tables of the same names, which shadow the real ones. Before a batch the
+//! rows that it names are copied there, without locks. The connection is read-only, so only temporary tables can be written.
 
 use sqlx::{Connection, PgConnection, PgPool};
 
@@ -13,8 +12,8 @@ pub struct DryRun {
     batches: u32,
 }
 
-/// The views keep the names of the real tables reachable. The texts that are searched, and the index on them, cost more than
-/// all the rest and are left out.
+/// The views give the shadowed tables other names. The column `search` and its index are left out, as they cost more than all the
+/// rest.
 const SET_UP: &str = "
     create temporary view real_customer as
         select organisation_id, cu_ref_no, email, first_name, last_name, company_name, phone, created_at, deleted_at
@@ -31,20 +30,19 @@ const SET_UP: &str = "
 ";
 
 impl DryRun {
-    /// Nothing is copied yet.
     pub async fn open(pool: &PgPool) -> sqlx::Result<Self> {
         let mut connection = super::dedicated(pool).await?;
         sqlx::raw_sql(SET_UP).execute(&mut connection).await?;
         Ok(Self { connection, batches: 0 })
     }
 
-    /// Where the statements go.
+    /// The statements of a batch run here.
     pub fn connection(&mut self) -> &mut PgConnection {
         &mut self.connection
     }
 
-    /// Copies customers that are not there yet. The names exist in a session alone, so that no macro can check these
-    /// statements; the tests of dry runs do.
+    /// Copies customers that have not been copied yet. The views exist only in this session, so the statements cannot be
+    /// checked at compile time.
     pub async fn copy_customers(
         &mut self,
         organisation_id: i64,
@@ -78,15 +76,15 @@ impl DryRun {
         .execute(&mut self.connection)
         .await?;
         self.batches += 1;
-        // Nobody else gathers statistics on a temporary table. Without them each statement would read all of it.
+        // Autovacuum does not analyse temporary tables. Without statistics each statement would scan them.
         if self.batches.is_power_of_two() {
             sqlx::raw_sql("analyze customer; analyze customer_match").execute(&mut self.connection).await?;
         }
         Ok(())
     }
 
-    /// Copies the relations of these pairs, whose customers have been copied: a manager's reference, and the other's or,
-    /// where that is `None`, its address.
+    /// Copies the relations of these pairs, whose customers have been copied. A pair is a manager's reference and the customer's
+    /// reference or, where that is `None`, e-mail address.
     pub async fn copy_relations(
         &mut self,
         organisation_id: i64,
@@ -125,7 +123,7 @@ impl DryRun {
         Ok(())
     }
 
-    /// Ends the session, and the copy with it.
+    /// Ends the session, which drops the copies.
     pub async fn close(self) -> sqlx::Result<()> {
         self.connection.close().await
     }

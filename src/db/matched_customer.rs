@@ -94,7 +94,7 @@ impl From<Vec<Row>> for Page {
     }
 }
 
-/// Everybody the customer is matched with, from the place `after` on, at most `limit` of them.
+/// All customers that the customer is matched with, from the place `after` on, at most `limit` of them.
 ///
 /// Each side is one index read in the order of the list, as far as `limit`, so a page costs the same however many
 /// relations there are. Only the count reads them all, from the index alone.

@@ -1,4 +1,4 @@
-//! The schema's versions.
+//! Applies migrations, and tells whether the schema is current.
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,26 +6,27 @@ use std::time::Duration;
 
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{Connection, PgConnection, PgPool};
+use sqlx::{Connection, PgConnection};
 
-/// The advisory lock that one migrating server holds; the number has no meaning.
+use super::RequestPool;
+
+/// The advisory lock of the migrating process; the number is arbitrary.
 const LOCK: i64 = 0x6375_7374_6f6d_6572;
-/// How often the others look whether it is free.
+/// How often other processes poll for the lock.
 const LOCK_POLL: Duration = Duration::from_millis(100);
 
-/// Every migration, embedded. A database that is ahead of this binary is fine: during a rolling upgrade the old version
-/// keeps serving.
+/// Every migration, embedded. The database may have newer ones: during a rolling upgrade the old version keeps serving.
 static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {
     let mut migrator = sqlx::migrate!();
-    // sqlx would block in the database for its lock, and `create index concurrently` waits for every statement that is
-    // running there: the one who migrates would wait for those who wait for it.
+    // sqlx's own lock is a blocking statement, and `create index concurrently` waits for every running statement: the migrating
+    // process would deadlock with the waiting ones.
     migrator.set_ignore_missing(true);
     migrator.set_locking(false);
     migrator
 });
 
-/// Applies what is pending, on a connection of its own, as building an index may take longer than a statement of ours.
-/// Many servers may do so at once: one works and the others wait.
+/// Applies pending migrations on a connection without a statement timeout, as building an index may take long. Concurrent
+/// runs wait for each other.
 pub async fn run(options: &PgConnectOptions) -> Result<(), MigrateError> {
     let mut connection = PgConnection::connect_with(options).await?;
     while !sqlx::query_scalar("select pg_try_advisory_lock($1)").bind(LOCK).fetch_one(&mut connection).await?
@@ -33,12 +34,12 @@ pub async fn run(options: &PgConnectOptions) -> Result<(), MigrateError> {
         tokio::time::sleep(LOCK_POLL).await;
     }
     MIGRATOR.run(&mut connection).await?;
-    // The lock goes with the connection.
+    // Closing the connection releases the lock.
     connection.close().await?;
     Ok(())
 }
 
-/// How many migrations this database lacks; changes nothing.
+/// Counts the migrations that this database lacks; changes nothing.
 pub async fn pending(options: &PgConnectOptions) -> sqlx::Result<usize> {
     let mut connection = PgConnection::connect_with(options).await?;
     let pending = pending_on(&mut connection).await?;
@@ -58,21 +59,21 @@ async fn pending_on(connection: &mut PgConnection) -> sqlx::Result<usize> {
     Ok(MIGRATOR.iter().filter(|migration| !applied.contains(&migration.version)).count())
 }
 
-/// What one server knows of the schema.
+/// Caches whether the schema is current.
 #[derive(Default)]
 pub struct Schema {
-    /// Once it is, it stays: a schema does not go back.
+    /// Stays true, as migrations are only added.
     current: AtomicBool,
 }
 
 impl Schema {
-    /// Whether the database has every migration. Asks it each time, so that an answer also says that the database is there.
-    pub async fn is_current(&self, pool: &PgPool) -> sqlx::Result<bool> {
+    /// Whether the database has every migration. Makes a round trip in any case, so that an unavailable database is an error.
+    pub async fn is_current(&self, pool: &RequestPool) -> sqlx::Result<bool> {
         if self.current.load(Ordering::Relaxed) {
-            super::ping(pool).await?;
+            pool.ping().await?;
             return Ok(true);
         }
-        let current = pending_on(&mut *pool.acquire().await?).await? == 0;
+        let current = pool.with_connection(pending_on).await? == 0;
         self.current.store(current, Ordering::Relaxed);
         Ok(current)
     }

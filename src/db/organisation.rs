@@ -2,16 +2,15 @@
 
 use sqlx::{PgConnection, PgExecutor};
 
-/// An organisation: the owner of keys and customers.
+/// Owns keys and customers.
 #[derive(Debug)]
 pub struct Organisation {
-    /// Given by the database.
     pub id: i64,
     /// Unique.
     pub name: String,
 }
 
-/// Creates an organisation; `None` when one of this name exists.
+/// `None` if an organisation of this name exists.
 pub async fn create(db: impl PgExecutor<'_>, name: &str) -> sqlx::Result<Option<Organisation>> {
     sqlx::query_as!(
         Organisation,
@@ -22,14 +21,13 @@ pub async fn create(db: impl PgExecutor<'_>, name: &str) -> sqlx::Result<Option<
     .await
 }
 
-/// All organisations, oldest first.
+/// Oldest first.
 pub async fn list(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<Organisation>> {
     sqlx::query_as!(Organisation, "select id, name from organisation order by created_at, id")
         .fetch_all(db)
         .await
 }
 
-/// Whether there is one of this id.
 pub async fn exists(db: impl PgExecutor<'_>, id: i64) -> sqlx::Result<bool> {
     let found =
         sqlx::query_scalar!("select id from organisation where id = $1", id).fetch_optional(db).await?;

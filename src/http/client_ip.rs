@@ -4,8 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use axum::http::request::Parts;
 
+use crate::client::Peer;
 use crate::config::TrustedProxies;
-use crate::server::Peer;
 
 const X_FORWARDED_FOR: &str = "x-forwarded-for";
 

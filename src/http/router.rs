@@ -10,7 +10,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::middleware::{CorsLayer, access_log, catch_panic, request_timeout, security_headers};
+use super::middleware::{access_log, catch_panic, cors, request_timeout, security_headers};
 use super::routes::{
     customer_create, customer_detail, customer_match, customer_unmatch, fallback, health, logout, magic_auth,
     matched_customer_list, metrics, ping,
@@ -44,7 +44,7 @@ pub(crate) fn router(state: Arc<AppState>) -> Router {
         .layer(
             ServiceBuilder::new()
                 .layer(from_fn_with_state(Arc::clone(&state.metrics), access_log))
-                .layer(CorsLayer::new(&state.cors))
+                .layer(cors(&state.cors))
                 .map_response(security_headers)
                 .layer(from_fn_with_state(state.timeouts.request, request_timeout))
                 .layer(CatchPanicLayer::custom(catch_panic::internal_error)),

@@ -2,18 +2,18 @@
 
 use std::sync::Arc;
 
-use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
 use super::concurrency_limit::ConcurrencyLimit;
 use crate::api_keys::ApiKeyCache;
 use crate::config::{Cors, Timeouts, TrustedProxies};
+use crate::db::RequestPool;
 use crate::db::migration::Schema;
 use crate::group_commit::GroupCommit;
 use crate::metrics::Metrics;
 
 pub(crate) struct AppState {
-    pub(crate) pool: PgPool,
+    pub(crate) pool: RequestPool,
     pub(crate) keys: ApiKeyCache,
     pub(crate) group_commit: GroupCommit,
     /// Whether the documentation's sample key is accepted.

@@ -1,4 +1,4 @@
-//! Rows that are customers.
+//! Writes rows that are customers: one transaction per batch.
 
 use std::cell::Cell;
 use std::fmt;
@@ -7,80 +7,21 @@ use serde::Serialize;
 use sqlx::{Connection, PgConnection, PgPool};
 use tokio::sync::mpsc;
 
-use super::file::{Batch, Cells, FileError, Record};
-use super::plan::Plan;
-use super::{ImportError, Observer, Summary, rejection};
+use super::customer_row::CustomerRow;
+use super::file::{Batch, FileError};
+use super::plan::{Change, Plan, RowResult};
+use super::{ImportError, Observer, Summary};
 use crate::db;
 use crate::db::customer_import;
 use crate::db::dry_run::DryRun;
-use crate::db::retry::retry;
-use crate::domain::{CuRefNo, Email, ProfileText};
+use crate::db::retry::{is_retryable, retry};
+use crate::domain::{CuRefNo, Email};
 
-/// How often a batch is planned anew because somebody else wrote about its customers meanwhile.
-const ROUNDS: usize = 10;
+/// A batch is planned again each time another writer changed its customers between the read and the write.
+const MAX_ATTEMPTS: usize = 10;
 
-/// A row: at least a reference or an address.
-pub struct CustomerRow {
-    pub(super) cu_ref_no: Option<CuRefNo>,
-    pub(super) email: Option<Email>,
-    first_name: Option<ProfileText>,
-    last_name: Option<ProfileText>,
-    company_name: Option<ProfileText>,
-    phone: Option<ProfileText>,
-}
-
-impl Record for CustomerRow {
-    const COLUMNS: &'static [&'static str] =
-        &["email", "cuRefNo", "firstName", "lastName", "companyName", "phone"];
-    const REQUIRED: &'static [&'static [&'static str]] = &[&["email", "cuRefNo"]];
-
-    fn parse(cells: &Cells<'_>) -> Result<Self, String> {
-        let row = Self {
-            cu_ref_no: cells.parse("cuRefNo")?,
-            email: cells.parse("email")?,
-            first_name: cells.parse("firstName")?,
-            last_name: cells.parse("lastName")?,
-            company_name: cells.parse("companyName")?,
-            phone: cells.parse("phone")?,
-        };
-        if row.cu_ref_no.is_none() && row.email.is_none() {
-            return Err("it has neither an email nor a cuRefNo".into());
-        }
-        Ok(row)
-    }
-}
-
-impl CustomerRow {
-    /// The customer that the row would create; with a random reference when it gives none.
-    pub(super) fn to_record(&self) -> customer_import::Record {
-        let text = |field: &Option<ProfileText>| field.as_ref().map(|text| text.as_str().to_owned());
-        customer_import::Record {
-            stored: false,
-            cu_ref_no: self.cu_ref_no.clone().unwrap_or_else(CuRefNo::generate).to_string(),
-            email: self.email.as_ref().map(Email::to_string),
-            first_name: text(&self.first_name),
-            last_name: text(&self.last_name),
-            company_name: text(&self.company_name),
-            phone: text(&self.phone),
-            deleted: false,
-        }
-    }
-}
-
-/// What a row that was taken came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Change {
-    /// A new customer.
-    Created,
-    /// Something that a customer lacked.
-    Updated,
-    /// Nothing new.
-    Unchanged,
-}
-
-/// How many rows came to what.
+/// Imported rows by what they changed.
 #[derive(Debug, Default, Serialize)]
-#[expect(missing_docs, reason = "named like the variants of `Change`")]
 pub struct Changes {
     pub created: u64,
     pub updated: u64,
@@ -88,7 +29,7 @@ pub struct Changes {
 }
 
 impl super::Changes for Changes {
-    type Outcome = Change;
+    type Change = Change;
 
     fn count(&mut self, change: Change) {
         match change {
@@ -106,18 +47,13 @@ impl fmt::Display for Changes {
     }
 }
 
-/// What became of a row: taken, or refused with the reason.
-pub(super) type Outcome = Result<Change, String>;
-
-/// Where the customers go.
 pub enum Target {
-    /// Into the database, with the connection that the last batch left.
+    /// The pool, and the connection that the last batch used.
     Database(PgPool, Cell<Option<PgConnection>>),
-    /// Nowhere, after all.
     DryRun(DryRun),
 }
 
-/// Imports all rows, and counts them.
+/// Imports all rows and counts them in the summary.
 pub async fn import(
     mut target: Target,
     organisation_id: i64,
@@ -126,7 +62,7 @@ pub async fn import(
     observer: &mut impl Observer,
 ) -> Result<(), ImportError> {
     super::import(rows, summary, observer, async |customers: &[&CustomerRow]| {
-        target.take(organisation_id, customers).await
+        target.write(organisation_id, customers).await
     })
     .await?;
     target.close().await?;
@@ -134,65 +70,62 @@ pub async fn import(
 }
 
 impl Target {
-    /// Into this database.
     pub fn database(pool: &PgPool) -> Self {
         Self::Database(pool.clone(), Cell::new(None))
     }
 
-    /// Takes customers as far as the database lets it. If it does not, the half with the one it refuses is found, and its
-    /// half, until that row is alone.
-    async fn take(
+    /// Writes a batch. If the database rejects a value, the batch is bisected until the rejected rows are isolated.
+    async fn write(
         &mut self,
         organisation_id: i64,
         customers: &[&CustomerRow],
-    ) -> Result<Vec<Outcome>, ImportError> {
-        match self.take_together(organisation_id, customers).await {
-            Err(ImportError::Database(error)) => match (rejection(&error), customers) {
-                (Some(reason), [_]) => Ok(vec![Err(reason)]),
-                (Some(_), [_, ..]) => {
-                    let (first, second) = customers.split_at(customers.len() / 2);
-                    let mut outcomes = Box::pin(self.take(organisation_id, first)).await?;
-                    outcomes.extend(Box::pin(self.take(organisation_id, second)).await?);
-                    Ok(outcomes)
+    ) -> Result<Vec<RowResult>, ImportError> {
+        match self.write_batch(organisation_id, customers).await {
+            Err(ImportError::Database(error)) if db::is_invalid_value(&error) => {
+                if customers.len() == 1 {
+                    let message = error.as_database_error().map(|error| error.message()).unwrap_or_default();
+                    return Ok(vec![Err(format!("the database rejects it: {message}"))]);
                 }
-                _ => Err(error.into()),
-            },
+                let (first, second) = customers.split_at(customers.len() / 2);
+                let mut results = Box::pin(self.write(organisation_id, first)).await?;
+                results.extend(Box::pin(self.write(organisation_id, second)).await?);
+                Ok(results)
+            }
             result => result,
         }
     }
 
-    async fn take_together(
+    async fn write_batch(
         &mut self,
         organisation_id: i64,
         customers: &[&CustomerRow],
-    ) -> Result<Vec<Outcome>, ImportError> {
+    ) -> Result<Vec<RowResult>, ImportError> {
         let named = Named::of(customers);
-        for _ in 0..ROUNDS {
-            let outcomes = match self {
+        for _ in 0..MAX_ATTEMPTS {
+            let results = match self {
                 Self::Database(pool, idle) => {
-                    let written: sqlx::Result<_> = retry(async || {
+                    let attempt = async || {
                         let mut connection = match idle.take() {
                             Some(connection) => connection,
                             None => db::dedicated(pool).await?,
                         };
-                        let outcomes = write(&mut connection, organisation_id, customers, &named).await?;
-                        Ok((connection, outcomes))
-                    })
-                    .await;
-                    let (connection, outcomes) = written?;
+                        let results = write(&mut connection, organisation_id, customers, &named).await?;
+                        sqlx::Result::Ok((connection, results))
+                    };
+                    let (connection, results) = retry(attempt, is_retryable).await?;
                     idle.set(Some(connection));
-                    outcomes
+                    results
                 }
                 Self::DryRun(dry_run) => {
                     dry_run.copy_customers(organisation_id, &named.cu_ref_nos, &named.emails).await?;
                     write(dry_run.connection(), organisation_id, customers, &named).await?
                 }
             };
-            if let Some(outcomes) = outcomes {
-                return Ok(outcomes);
+            if let Some(results) = results {
+                return Ok(results);
             }
         }
-        Err(ImportError::Raced)
+        Err(ImportError::Contended)
     }
 
     async fn close(self) -> sqlx::Result<()> {
@@ -206,7 +139,7 @@ impl Target {
     }
 }
 
-/// What the rows of a batch call their customers.
+/// The references and e-mail addresses that the rows of a batch name.
 struct Named<'a> {
     cu_ref_nos: Vec<&'a str>,
     emails: Vec<&'a str>,
@@ -225,29 +158,29 @@ impl<'a> Named<'a> {
     }
 }
 
-/// Takes a batch in one transaction. `None`: somebody else was first with one of its customers, and nothing was written.
+/// Writes a batch in one transaction. `None`: another writer changed one of its customers first, and nothing was written.
 ///
-/// What is there is read without a lock, so that a file that changes nothing locks nothing; the statements that write say
-/// whether it was still so.
+/// Existing customers are read without a lock, so that a file without changes locks nothing. The writing statements return
+/// how many rows they wrote, which shows whether the read was still current.
 async fn write(
     connection: &mut PgConnection,
     organisation_id: i64,
     customers: &[&CustomerRow],
     named: &Named<'_>,
-) -> sqlx::Result<Option<Vec<Outcome>>> {
+) -> sqlx::Result<Option<Vec<RowResult>>> {
     let known =
         customer_import::find(&mut *connection, organisation_id, &named.cu_ref_nos, &named.emails).await?;
     let mut plan = Plan::new(known);
-    let outcomes = customers.iter().map(|customer| plan.take(customer)).collect();
+    let results = customers.iter().map(|customer| plan.apply(customer)).collect();
     let (new, filled) = (plan.new_records(), plan.filled_records());
     if new.is_empty() && filled.is_empty() {
-        return Ok(Some(outcomes));
+        return Ok(Some(results));
     }
     let mut transaction = connection.begin().await?;
     db::allow_long_statements(&mut transaction).await?;
     let added = customer_import::insert(&mut *transaction, organisation_id, &new).await?;
     let kept = match customer_import::fill(&mut *transaction, organisation_id, &filled).await {
-        // The address that was free a moment ago.
+        // Another customer has got the e-mail address since the read.
         Err(error) if db::violates(&error, db::customer::EMAIL_KEY) => 0,
         result => result?,
     };
@@ -256,5 +189,5 @@ async fn write(
         return Ok(None);
     }
     transaction.commit().await?;
-    Ok(Some(outcomes))
+    Ok(Some(results))
 }

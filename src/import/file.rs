@@ -1,4 +1,4 @@
-//! A CSV file as rows of one kind, each with the line it begins on.
+//! Reads a CSV file as rows of one kind, each with the number of its first line.
 
 use std::fmt::Display;
 use std::io::{self, Read};
@@ -7,55 +7,55 @@ use std::marker::PhantomData;
 use csv::{ByteRecord, ReaderBuilder, StringRecord};
 use tokio::sync::mpsc;
 
-/// Rows that go on together.
+/// Rows per batch.
 const BATCH: usize = 1000;
-/// Batches that wait while one is written.
+/// Batches that are read ahead while one is written.
 const AHEAD: usize = 2;
-/// The longest row: far more than the longest notice, and what keeps a quote that is never closed from taking all memory.
+/// Limit on the length of a row: far above the longest notice. It bounds the memory that an unclosed quote takes.
 const MAX_ROW_BYTES: usize = 1 << 20;
 
-/// What the rows of a file are.
+/// The kind of a file's rows.
 pub trait Record: Sized + Send + 'static {
     /// The columns that a file may have, in any order.
     const COLUMNS: &'static [&'static str];
     /// The file must have one column at least of each group.
     const REQUIRED: &'static [&'static [&'static str]];
 
-    /// Makes sense of a row; the reason why there is none names the column.
+    /// # Errors
+    ///
+    /// The reason why the row is rejected; it names the column.
     fn parse(cells: &Cells<'_>) -> Result<Self, String>;
 }
 
-/// Why a file cannot be read, or not any further.
+/// Why a file cannot be read to its end.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
-    /// Its first line is not a header for these rows; nothing was read.
+    /// The first line is not a header for these rows; no row was read.
     #[error("{0}")]
     Header(String),
-    /// The rest of the file would be one cell.
+    /// The quote of this line takes in the rest of the file.
     #[error("the quote that opens in the row of line {0} is never closed")]
     OpenQuote(u64),
-    /// Reading failed.
     #[error("the row of line {0} cannot be read: {1}")]
     Read(u64, io::Error),
 }
 
-/// One row.
 pub struct Row<T> {
-    /// Where it begins in the file; the header begins on line 1.
+    /// The number of its first line in the file, from 1.
     pub line: u64,
-    /// The row, or why it is refused.
+    /// The row, or why it is rejected.
     pub record: Result<T, String>,
 }
 
 /// Rows in the order of the file.
 pub struct Batch<T> {
-    /// At least one.
+    /// Not empty.
     pub rows: Vec<Row<T>>,
-    /// How much of the file was read when they were complete.
+    /// Bytes of the file that were read until the end of these rows.
     pub bytes: u64,
 }
 
-/// A file whose header has been read and is right.
+/// A file whose header has been read and is valid.
 pub struct File<T> {
     reader: csv::Reader<Source>,
     /// In the order of the file.
@@ -89,7 +89,7 @@ impl<T: Record> File<T> {
     pub fn open(input: impl Read + Send + 'static) -> Result<Self, FileError> {
         let reader = ReaderBuilder::new()
             .has_headers(false)
-            // A row with too few or too many cells is refused like any other, and not the end of the file.
+            // A row with too few or too many cells is rejected like any other invalid row, and reading continues.
             .flexible(true)
             .from_reader(Source::new(Box::new(input)));
         let mut file = Self { reader, columns: Vec::new(), kind: PhantomData };
@@ -103,36 +103,36 @@ impl<T: Record> File<T> {
         Ok(file)
     }
 
-    /// Reads the rest on a thread, as fast as the batches are taken. The last may be an error.
+    /// Reads the rest on a thread of its own, a few batches ahead of the receiver. The last item may be an error.
     pub fn read(mut self) -> mpsc::Receiver<Result<Batch<T>, FileError>> {
         let (sender, receiver) = mpsc::channel(AHEAD);
-        // Not a blocking task: when the import has failed, the runtime would wait for one that waits for a pipe.
+        // Not a blocking task of tokio: after a failed import the runtime would wait for its read from a pipe.
         std::thread::spawn(move || {
-            let mut going = true;
-            while going {
+            let mut open = true;
+            while open {
                 let mut rows = Vec::with_capacity(BATCH);
                 let mut failure = None;
-                while going && rows.len() < BATCH {
+                while open && rows.len() < BATCH {
                     match self.next_row() {
                         Ok(Some(row)) => rows.push(row),
-                        Ok(None) => going = false,
+                        Ok(None) => open = false,
                         Err(error) => {
-                            going = false;
+                            open = false;
                             failure = Some(error);
                         }
                     }
                 }
                 let batch = (!rows.is_empty()).then(|| Batch { rows, bytes: self.reader.get_ref().bytes });
                 for item in batch.map(Ok).into_iter().chain(failure.map(Err)) {
-                    // Nobody wants the rest.
-                    going &= sender.blocking_send(item).is_ok();
+                    // An error: the import has stopped.
+                    open &= sender.blocking_send(item).is_ok();
                 }
             }
         });
         receiver
     }
 
-    /// The next row, on this thread.
+    /// Reads the next row on the current thread.
     pub fn next_row(&mut self) -> Result<Option<Row<T>>, FileError> {
         let mut record = ByteRecord::new();
         let Some(line) = self.next_record(&mut record)? else { return Ok(None) };
@@ -146,10 +146,10 @@ impl<T: Record> File<T> {
         Ok(Some(Row { line, record }))
     }
 
-    /// Reads a record and returns the line it begins on. The parser's own number is the line where it began to look,
-    /// which is another one behind blank lines; where it stopped is certain, and so are the breaks inside.
+    /// Reads a record and returns the number of its first line. The parser's own number is where it began to search, which
+    /// differs after blank lines, so the number is computed from where it stopped and from the line breaks in the record.
     fn next_record(&mut self, record: &mut ByteRecord) -> Result<Option<u64>, FileError> {
-        self.reader.get_mut().room = MAX_ROW_BYTES;
+        self.reader.get_mut().row_budget = MAX_ROW_BYTES;
         let began = self.reader.position().line();
         match self.reader.read_byte_record(record) {
             Ok(false) => return Ok(None),
@@ -162,9 +162,9 @@ impl<T: Record> File<T> {
                 return Err(FileError::Read(began, cause));
             }
         }
-        let breaks = record.as_slice().iter().filter(|octet| **octet == b'\n').count() as u64;
+        let breaks = record.as_slice().iter().filter(|byte| **byte == b'\n').count() as u64;
         let stopped = self.reader.position().line();
-        // What the parser sees ends with a line break. It was not enough to end this record.
+        // The source always ends with a line break, which ends a record unless a quote is open.
         if self.reader.get_ref().ended {
             return Err(FileError::OpenQuote(stopped - breaks));
         }
@@ -172,7 +172,7 @@ impl<T: Record> File<T> {
     }
 }
 
-/// The header's columns, if they are those of such rows.
+/// The columns of a valid header.
 fn columns<T: Record>(header: &StringRecord) -> Result<Vec<&'static str>, String> {
     let mut columns = Vec::with_capacity(header.len());
     for cell in header {
@@ -196,37 +196,36 @@ fn columns<T: Record>(header: &StringRecord) -> Result<Vec<&'static str>, String
     Ok(columns)
 }
 
-/// What the parser sees of the file: every line break as `\n`, one at the end, and of each row no more than
-/// [`MAX_ROW_BYTES`].
+/// The input of the parser: every line break is `\n`, the last line ends with one, and a row has at most [`MAX_ROW_BYTES`].
 ///
-/// The parser counts `\n` alone and takes `\r` for the end of a row, so that its line numbers would be one behind in a file
-/// with `\r\n`. In a cell the change is none: a notice has its line breaks so anyway, and nothing else may have any.
+/// The parser counts only `\n` as lines but ends a row at `\r`, so its line numbers would be wrong in a file with `\r\n`. Cells
+/// are not changed by this: a notice normalises its line breaks anyway, and no other cell may have any.
 struct Source {
     input: Box<dyn Read + Send>,
-    /// How much was read.
+    /// Bytes read in all.
     bytes: u64,
-    /// How much more the row may have.
-    room: usize,
+    /// Bytes that the current row may still have.
+    row_budget: usize,
     last: u8,
-    /// The parser asked for more than there is.
+    /// The parser has read past the end.
     ended: bool,
 }
 
 impl Source {
     fn new(input: Box<dyn Read + Send>) -> Self {
-        Self { input, bytes: 0, room: 0, last: b'\n', ended: false }
+        Self { input, bytes: 0, row_budget: 0, last: b'\n', ended: false }
     }
 }
 
 impl Read for Source {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.room == 0 {
+        if self.row_budget == 0 {
             return Err(io::Error::other("it is longer than 1 MiB; is a quote never closed?"));
         }
         loop {
             let count = self.input.read(buffer)?;
             self.bytes += count as u64;
-            self.room = self.room.saturating_sub(count);
+            self.row_budget = self.row_budget.saturating_sub(count);
             if count == 0 {
                 if self.last != b'\n' && self.last != b'\r' {
                     self.last = b'\n';
@@ -238,14 +237,14 @@ impl Read for Source {
             }
             let mut kept = 0;
             for position in 0..count {
-                let octet = buffer[position];
-                if !(octet == b'\n' && self.last == b'\r') {
-                    buffer[kept] = if octet == b'\r' { b'\n' } else { octet };
+                let byte = buffer[position];
+                if !(byte == b'\n' && self.last == b'\r') {
+                    buffer[kept] = if byte == b'\r' { b'\n' } else { byte };
                     kept += 1;
                 }
-                self.last = octet;
+                self.last = byte;
             }
-            // None is left of a lone `\n` behind a `\r`; to return that would be the end of the file.
+            // A lone `\n` after a `\r` leaves none, and returning 0 would mean the end of the file.
             if kept > 0 {
                 return Ok(kept);
             }
@@ -271,7 +270,7 @@ mod tests {
         }
     }
 
-    /// Gives one octet at a time.
+    /// Reads one byte at a time.
     struct Trickle(io::Cursor<Vec<u8>>);
 
     impl Read for Trickle {
@@ -336,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_a_row_that_is_not_utf8() {
+    fn rejects_a_row_that_is_not_utf8() {
         assert_eq!(rows(&b"a,b\n\xff,2\n3,4\n"[..]), ["2 it is not UTF-8 text", "3 3|4"]);
         assert_eq!(rows(&b"\xff\xfea\0,\0b\0"[..]), ["its first line is not UTF-8 text"]);
     }

@@ -1,4 +1,4 @@
-//! Rows that are matches, by the rules of the endpoint.
+//! Writes rows that are matches, by the rules of the endpoint.
 
 use std::collections::HashSet;
 use std::{fmt, iter};
@@ -13,10 +13,10 @@ use crate::db::dry_run::DryRun;
 use crate::domain::{Change, CuRefNo, Email, Match, Matched, NamedCustomer, Notice};
 use crate::group_commit::{self, GroupCommit, WriteError};
 
-/// Matches that wait for the writer at the same time: as many as it takes at once.
+/// Pending matches at the same time.
 const IN_FLIGHT: usize = 256;
 
-/// A row. A blank notice is none, which keeps the one that is there: a file cannot clear a notice.
+/// A blank notice counts as absent, which keeps the stored one: a file cannot clear a notice.
 pub struct MatchRow {
     manager: CuRefNo,
     customer: NamedCustomer,
@@ -32,7 +32,7 @@ impl Record for MatchRow {
     fn parse(cells: &Cells<'_>) -> Result<Self, String> {
         let manager = cells.parse::<CuRefNo>("managerCuRefNo")?.ok_or("it has no managerCuRefNo")?;
         let cu_ref_no = cells.parse::<CuRefNo>("customerCuRefNo")?;
-        // Valid even where the reference decides.
+        // Must be valid also where the reference decides.
         let email = cells.parse::<Email>("customerEmail")?;
         let customer = cu_ref_no
             .map(NamedCustomer::CuRefNo)
@@ -53,21 +53,20 @@ impl MatchRow {
     }
 }
 
-/// How many rows came to what.
+/// Imported rows by what they changed.
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
-#[expect(missing_docs, reason = "named like the variants of `domain::Change`")]
 pub struct Changes {
     pub created: u64,
     pub updated: u64,
     pub unchanged: u64,
     pub reactivated: u64,
-    /// Guests for addresses that nobody had.
+    /// Guests for unknown e-mail addresses.
     pub customers_created: u64,
 }
 
 impl super::Changes for Changes {
-    type Outcome = Matched;
+    type Change = Matched;
 
     fn count(&mut self, matched: Matched) {
         match matched.change {
@@ -91,14 +90,12 @@ impl fmt::Display for Changes {
     }
 }
 
-/// Where the matches go.
 pub enum Target {
-    /// Into the database, the way of every match.
     GroupCommit(GroupCommit),
     DryRun(DryRun),
 }
 
-/// Imports all rows, and counts them.
+/// Imports all rows and counts them in the summary.
 pub async fn import(
     mut target: Target,
     organisation_id: i64,
@@ -108,8 +105,8 @@ pub async fn import(
 ) -> Result<(), ImportError> {
     super::import(rows, summary, observer, async |rows: &[&MatchRow]| {
         let matches = rows.iter().map(|row| row.to_match()).collect();
-        let results = target.take(organisation_id, matches).await?;
-        Ok(results.into_iter().map(verdict).collect::<Result<_, _>>()?)
+        let results = target.write(organisation_id, matches).await?;
+        Ok(results.into_iter().map(row_result).collect::<Result<_, _>>()?)
     })
     .await?;
     if let Target::DryRun(dry_run) = target {
@@ -119,15 +116,15 @@ pub async fn import(
 }
 
 impl Target {
-    /// The results in the order of the matches.
-    async fn take(
+    /// Returns the results in the order of the matches.
+    async fn write(
         &mut self,
         organisation_id: i64,
         matches: Vec<Match>,
     ) -> Result<Vec<Result<Matched, WriteError>>, ImportError> {
         match self {
             Self::GroupCommit(group_commit) => {
-                Ok(take_in_order(group_commit, organisation_id, matches).await)
+                Ok(write_in_order(group_commit, organisation_id, matches).await)
             }
             Self::DryRun(dry_run) => {
                 let managers: Vec<_> = matches.iter().map(|wanted| wanted.manager.as_str()).collect();
@@ -146,7 +143,7 @@ impl Target {
 
 /// Writes matches so that those of one pair take effect in the order of the file: the order of pending writes is free, so the
 /// next match of a pair is submitted after the reply to the last.
-async fn take_in_order(
+async fn write_in_order(
     group_commit: &GroupCommit,
     organisation_id: i64,
     matches: Vec<Match>,
@@ -196,8 +193,8 @@ impl Run {
     }
 }
 
-/// What the row comes to, unless the import cannot go on.
-fn verdict(result: Result<Matched, WriteError>) -> Result<Result<Matched, String>, WriteError> {
+/// The row's result, or the error that stops the import.
+fn row_result(result: Result<Matched, WriteError>) -> Result<Result<Matched, String>, WriteError> {
     match result {
         Ok(matched) => Ok(Ok(matched)),
         Err(

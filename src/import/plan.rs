@@ -1,16 +1,29 @@
-//! What the rows of a batch come to, one after another, before anything is written.
+//! Computes what a batch of customers changes before anything is written: rows are applied in order to the records that the
+//! database has of their customers.
 
 use std::collections::HashMap;
 
-use super::customers::{Change, CustomerRow, Outcome};
+use super::customer_row::CustomerRow;
 use crate::db::customer_import::Record;
 use crate::domain::Email;
 
-/// The customers that the rows of a batch are about, as they are and as they shall be.
+/// What an imported row changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    Created,
+    /// Missing values of an existing customer were filled in.
+    Updated,
+    Unchanged,
+}
+
+/// Imported, or rejected with the reason.
+pub(super) type RowResult = Result<Change, String>;
+
+/// The customers that the rows of a batch name, with the changes of the rows applied so far.
 pub(super) struct Plan {
     drafts: Vec<Draft>,
     by_cu_ref_no: HashMap<String, usize>,
-    /// Of the living.
+    /// Without deleted customers.
     by_email: HashMap<String, usize>,
 }
 
@@ -20,7 +33,7 @@ struct Draft {
 }
 
 impl Plan {
-    /// Starts from what the database knows of the customers that the rows name.
+    /// `known`: the records that the database has of the customers that the rows name.
     pub(super) fn new(known: Vec<Record>) -> Self {
         let mut plan = Self { drafts: Vec::new(), by_cu_ref_no: HashMap::new(), by_email: HashMap::new() };
         for record in known {
@@ -38,9 +51,9 @@ impl Plan {
         self.drafts.push(Draft { record, changed });
     }
 
-    /// Takes the next row. A customer is the one of the reference, or without one that of the address; what it has stays,
-    /// what it lacks is filled.
-    pub(super) fn take(&mut self, row: &CustomerRow) -> Outcome {
+    /// A row identifies its customer by reference, or without one by e-mail address. Existing values are kept, missing ones
+    /// are filled in.
+    pub(super) fn apply(&mut self, row: &CustomerRow) -> RowResult {
         let email = row.email.as_ref().map(Email::as_str);
         let owner = email.and_then(|email| self.by_email.get(email)).copied();
         let found = match &row.cu_ref_no {
@@ -55,13 +68,13 @@ impl Plan {
             if let (Some(ours), Some(theirs)) = (email, draft.record.email.as_deref())
                 && ours != theirs
             {
-                return Err(format!("customer {cu_ref_no} has another address, {theirs}"));
+                return Err(format!("customer {cu_ref_no} has another e-mail address, {theirs}"));
             }
         }
         if let (Some(email), Some(position)) = (email, owner.filter(|_| owner != found))
             && let Some(other) = self.drafts.get(position)
         {
-            return Err(format!("the address {email} is customer {}'s", other.record.cu_ref_no));
+            return Err(format!("the e-mail address {email} is customer {}'s", other.record.cu_ref_no));
         }
         match found {
             Some(position) => self.fill(position, row),
@@ -72,7 +85,7 @@ impl Plan {
         }
     }
 
-    fn fill(&mut self, position: usize, row: &CustomerRow) -> Outcome {
+    fn fill(&mut self, position: usize, row: &CustomerRow) -> RowResult {
         let Some(draft) = self.drafts.get_mut(position) else { return Ok(Change::Unchanged) };
         let given = row.to_record();
         let record = &mut draft.record;
@@ -99,12 +112,10 @@ impl Plan {
         Ok(Change::Updated)
     }
 
-    /// What is to be inserted.
     pub(super) fn new_records(&self) -> Vec<&Record> {
         self.changed().filter(|record| !record.stored).collect()
     }
 
-    /// What is to be filled.
     pub(super) fn filled_records(&self) -> Vec<&Record> {
         self.changed().filter(|record| record.stored).collect()
     }

@@ -4,13 +4,11 @@
 //! admitted calls count, so a client that waits for the time it is told is admitted. The room is pure: it takes the time as
 //! an argument and knows neither keys nor the database, so that property tests cover it.
 
-mod client_network;
 mod quota_lease;
 mod sliding_window;
 
-pub(crate) use client_network::client_network;
-pub use quota_lease::{QuotaLease, quota};
-pub use sliding_window::{SlidingWindow, WINDOW};
+pub(crate) use quota_lease::{QuotaLease, quota};
+pub(crate) use sliding_window::{SlidingWindow, WINDOW};
 
 use std::time::Duration;
 

@@ -5,26 +5,26 @@
 //! never less than the calls that count, so what a server releases was not used within the last window.
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct QuotaLease {
+pub(crate) struct QuotaLease {
     /// Calls of the current window.
-    pub calls: u32,
+    pub(crate) calls: u32,
     /// Calls that may be admitted within a window; never less than `calls`.
-    pub quota: u32,
+    pub(crate) quota: u32,
     /// Recent calls, admitted or not: the weight with which this server gets a part of what is unused. 0 for a server that
     /// has stopped.
-    pub demand: u32,
+    pub(crate) demand: u32,
 }
 
 impl QuotaLease {
     /// The lease of a server that has stopped: its calls count until they leave the window, the rest is free.
-    pub fn expired(self) -> Self {
+    pub(crate) fn expired(self) -> Self {
         Self { quota: self.calls, demand: 0, ..self }
     }
 }
 
 /// Computes the quota of a server with these calls and this demand: its own calls, plus the part of the unused limit that
 /// corresponds to its demand, as far as the quotas of the other servers leave that free.
-pub fn quota(limit: u32, calls: u32, demand: u32, others: &[QuotaLease]) -> u32 {
+pub(crate) fn quota(limit: u32, calls: u32, demand: u32, others: &[QuotaLease]) -> u32 {
     let sum = |of: fn(&QuotaLease) -> u32| others.iter().map(|other| u64::from(of(other))).sum::<u64>();
     let [limit, calls, demand] = [limit, calls, demand].map(u64::from);
     let unused = limit.saturating_sub(calls + sum(|other| other.calls));

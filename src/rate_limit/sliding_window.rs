@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 use super::Decision;
 
 /// How long a call counts.
-pub const WINDOW: Duration = Duration::from_secs(60);
+pub(crate) const WINDOW: Duration = Duration::from_secs(60);
 /// Calls within this time are counted as one slice with the time of its last call. So a window has at most a thousand
 /// slices, however high the limit, and a call counts for up to this much longer than a window, never for less.
 const SLICE: Duration = Duration::from_millis(60);
 
 #[derive(Debug, Default)]
-pub struct SlidingWindow {
+pub(crate) struct SlidingWindow {
     /// Oldest first.
     slices: VecDeque<Slice>,
     calls: u32,
@@ -27,7 +27,7 @@ struct Slice {
 
 impl SlidingWindow {
     /// Admits and counts a call unless `limit` calls count already. `now` may go backwards between calls by at most a slice.
-    pub fn admit(&mut self, limit: u32, now: Instant) -> Decision {
+    pub(crate) fn admit(&mut self, limit: u32, now: Instant) -> Decision {
         self.drop_expired(now);
         let admitted = self.calls < limit;
         if admitted {
@@ -38,7 +38,7 @@ impl SlidingWindow {
     }
 
     /// The calls that count now.
-    pub fn calls(&mut self, now: Instant) -> u32 {
+    pub(crate) fn calls(&mut self, now: Instant) -> u32 {
         self.drop_expired(now);
         self.calls
     }

@@ -19,7 +19,7 @@ use tower::ServiceExt;
 
 use super::connection_state::ConnectionState;
 use super::lingering_close::LingeringStream;
-use super::peer::Peer;
+use crate::client::Peer;
 use crate::config::Timeouts;
 
 /// The request line and the headers. The longest of the API have a key, an identity id and a search term.

@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use prometheus_client::metrics::gauge::Gauge;
 
+use crate::client::client_network;
 use crate::config::{Config, Limits, TrustedProxies};
 use crate::metrics::ConnectionLimit;
-use crate::rate_limit::client_network;
 
 pub(super) struct ConnectionLimiter {
     limits: Limits,

@@ -12,11 +12,9 @@ mod connection_state;
 mod lingering_close;
 mod log_throttle;
 mod open_files;
-mod peer;
 mod tls;
 
 pub(crate) use open_files::raise_open_file_limit;
-pub(crate) use peer::Peer;
 pub use tls::Certificate;
 
 use std::io;
@@ -32,6 +30,7 @@ use tokio_util::task::TaskTracker;
 use self::connection::ConnectionDriver;
 use self::connection_limiter::ConnectionLimiter;
 use self::log_throttle::LogThrottle;
+use crate::client::Peer;
 use crate::config::Config;
 use crate::metrics::ConnectionMetrics;
 

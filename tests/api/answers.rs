@@ -36,7 +36,6 @@ async fn a_key_in_the_path_is_not_repeated() {
 #[rstest]
 #[case(Method::GET, MATCH, "POST")]
 #[case(Method::DELETE, MATCH, "POST")]
-#[case(Method::OPTIONS, MATCH, "POST")]
 #[case(Method::POST, "/livez", "GET,HEAD")]
 #[tokio::test]
 async fn a_wrong_method_is_405_and_names_the_right_ones(

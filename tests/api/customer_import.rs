@@ -12,9 +12,9 @@ fn import(service: &Service, csv: impl AsRef<[u8]>) -> Import {
     import_file(&service.database, "customer", csv, &[])
 }
 
-/// Rows, created, updated, unchanged, refused.
+/// Rows, created, updated, unchanged, rejected.
 fn counts(import: &Import) -> [u64; 5] {
-    import.counts(["rows", "created", "updated", "unchanged", "refused"])
+    import.counts(["rows", "created", "updated", "unchanged", "rejected"])
 }
 
 /// The customers besides the two of the service, in the order of their addresses; a random reference as `*`.
@@ -57,7 +57,7 @@ async fn reads_the_standard_input() {
     assert_eq!((done.code, counts(&done)), (1, [2, 1, 0, 0, 1]));
     assert_eq!(
         done.said,
-        ["line 3: email must be an e-mail address with an @", "error: 1 of 2 row(s) were refused"]
+        ["line 3: email must be an e-mail address with an @", "error: 1 of 2 row(s) were rejected"]
     );
 }
 
@@ -104,7 +104,7 @@ async fn the_same_customer_twice_is_one() {
 }
 
 #[tokio::test]
-async fn refuses_contradictions_with_a_reason() {
+async fn rejects_contradictions_with_a_reason() {
     let service = Service::start().await;
     service.add_customer("customer00000001", Some("a@example.com")).await;
     service.add_customer("customer00000002", None).await;
@@ -125,13 +125,13 @@ async fn refuses_contradictions_with_a_reason() {
     assert_eq!((done.code, counts(&done)), (1, [8, 2, 0, 0, 6]));
     insta::assert_json_snapshot!(done.said, @r#"
     [
-      "line 2: customer customer00000001 has another address, a@example.com",
-      "line 3: the address a@example.com is customer customer00000001's",
-      "line 4: the address a@example.com is customer customer00000001's",
+      "line 2: customer customer00000001 has another e-mail address, a@example.com",
+      "line 3: the e-mail address a@example.com is customer customer00000001's",
+      "line 4: the e-mail address a@example.com is customer customer00000001's",
       "line 5: customer deletedCustomer1 is deleted",
-      "line 8: the address new@example.com is customer customer00000004's",
-      "line 9: customer customer00000004 has another address, new@example.com",
-      "error: 6 of 8 row(s) were refused"
+      "line 8: the e-mail address new@example.com is customer customer00000004's",
+      "line 9: customer customer00000004 has another e-mail address, new@example.com",
+      "error: 6 of 8 row(s) were rejected"
     ]
     "#);
     let again = import(&service, &csv);
@@ -139,7 +139,7 @@ async fn refuses_contradictions_with_a_reason() {
 }
 
 #[tokio::test]
-async fn a_header_that_is_wrong_is_refused_before_anything_is_written() {
+async fn an_invalid_header_is_rejected_before_anything_is_written() {
     let service = Service::start().await;
     let headers = ["", "email,name", "email,phone,email", "firstName,phone", "email;phone"];
     let errors = headers.map(|header| {
@@ -186,7 +186,7 @@ async fn a_quote_that_is_never_closed_stops_the_import_where_it_opens() {
     );
 }
 
-/// A file of several batches with every kind of bad row in between. Returns it with the lines that are refused.
+/// A file of several batches with every kind of bad row in between. Returns it with the lines that are rejected.
 fn mixed(rows: usize) -> (String, Vec<u64>) {
     let mut csv = format!("{ALL}\n");
     let (mut line, mut bad) = (2, Vec::new());
@@ -238,7 +238,7 @@ async fn three_thousand_rows_with_every_kind_of_bad_row() {
       "line 39: firstName must not contain control characters",
       "line 50: it has 4 cells, and the header has 6",
       "line 60: firstName must have at most 200 characters",
-      "line 70: the address c0@example.com is customer customer00000000's",
+      "line 70: the e-mail address c0@example.com is customer customer00000000's",
       "line 80: the database rejects it: new row for relation \"customer\" violates check constraint \"no_poison\""
     ]
     "#);
@@ -330,13 +330,13 @@ async fn the_summary_is_a_sentence_for_people() {
     );
     assert_eq!(
         done.summary,
-        "Dry run, nothing was written: 1 row(s): 1 created, 0 updated, 0 unchanged, 0 refused.\n"
+        "Dry run, nothing was written: 1 row(s): 1 created, 0 updated, 0 unchanged, 0 rejected.\n"
     );
 }
 
-/// The refused rows are lost to whoever closed stderr, and nothing else is.
+/// With stderr closed only the report of rejected rows is lost.
 #[tokio::test]
-async fn goes_on_where_nobody_reads_what_is_refused() {
+async fn continues_when_stderr_is_closed() {
     let service = Service::start().await;
     let file = file_of(format!("email\n{}good@example.com\n", "nonsense\n".repeat(2_000)));
     let mut command =

@@ -341,7 +341,7 @@ async fn of_two_merges_crosswise_one_wins_and_the_other_says_so() {
         let (there, back) =
             tokio::join!(merge_in_process(&service, &a, &b), merge_in_process(&service, &b, &a));
         match (there, back) {
-            (Ok(_), Err(MergeError::MergedBefore(..))) | (Err(MergeError::MergedBefore(..)), Ok(_)) => {}
+            (Ok(_), Err(MergeError::AlreadyMerged(..))) | (Err(MergeError::AlreadyMerged(..)), Ok(_)) => {}
             other => panic!("{other:?}"),
         }
     }

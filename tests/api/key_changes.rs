@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use customer_match::api_keys::{ApiKeyCache, LookupError, RefreshPolicy};
 use customer_match::config::{Config, RateLimits};
 use customer_match::db::api_key::{self, KeyState, NewKey};
-use customer_match::db::{self, organisation};
+use customer_match::db::{self, RequestPool, organisation};
 use customer_match::domain::{ApiKey, KeyKind};
 use serde_json::Value;
 use sqlx::{Connection, PgConnection, PgPool};
@@ -38,7 +38,13 @@ impl Keys {
         organisation::create(&pool, "Acme").await.unwrap();
         let key = ApiKey::generate(KeyKind::Prod);
         let id = api_key::create(&pool, 1, &key, &NewKey::default()).await.unwrap().unwrap();
-        Self { cache: ApiKeyCache::start(pool.clone(), limits(), policy), key, id, pool, database }
+        Self {
+            cache: ApiKeyCache::start(RequestPool::new(pool.clone()), limits(), policy),
+            key,
+            id,
+            pool,
+            database,
+        }
     }
 
     async fn state(&self) -> KeyState {
@@ -155,7 +161,7 @@ async fn a_read_only_database_does_not_invalidate_keys() {
     let name = service.database.options().get_database().unwrap().to_owned();
     service.execute(&format!("alter database {name} set default_transaction_read_only = on")).await;
     let pool = db::pool(service.database.options(), 4);
-    let cache = ApiKeyCache::start(pool.clone(), limits(), RefreshPolicy::default());
+    let cache = ApiKeyCache::start(RequestPool::new(pool.clone()), limits(), RefreshPolicy::default());
     let key = ApiKey::parse(&service.key).unwrap();
     cache.find(&key, || None).await.unwrap().unwrap();
     // The change is seen, so refreshes continue although the last use could not be recorded.

@@ -11,9 +11,9 @@ fn import(service: &Service, csv: impl AsRef<[u8]>) -> Import {
     import_file(&service.database, "match", csv, &[])
 }
 
-/// Rows, created, updated, unchanged, reactivated, refused, new guests.
+/// Rows, created, updated, unchanged, reactivated, rejected, new guests.
 fn counts(import: &Import) -> [u64; 7] {
-    import.counts(["rows", "created", "updated", "unchanged", "reactivated", "refused", "customersCreated"])
+    import.counts(["rows", "created", "updated", "unchanged", "reactivated", "rejected", "customersCreated"])
 }
 
 #[tokio::test]
@@ -62,7 +62,7 @@ async fn a_file_without_notices_keeps_them() {
 }
 
 #[tokio::test]
-async fn every_refused_row_is_told_with_its_line() {
+async fn every_rejected_row_is_reported_with_its_line() {
     let service = Service::start().await;
     service.add_customer("deletedCustomer1", None).await;
     service.execute("update customer set deleted_at = now() where cu_ref_no = 'deletedCustomer1'").await;
@@ -97,7 +97,7 @@ async fn every_refused_row_is_told_with_its_line() {
       "line 13: managerCuRefNo must be exactly 16 letters or digits (A-Z, a-z, 0-9)",
       "line 14: customerEmail must be an e-mail address with an @",
       "line 15: notice must have at most 10,000 characters",
-      "error: 10 of 12 row(s) were refused"
+      "error: 10 of 12 row(s) were rejected"
     ]
     "#);
     assert_eq!((dry.code, counts(&dry), dry.said), (1, counts(&done), done.said));
@@ -132,7 +132,7 @@ async fn rows_of_one_pair_take_effect_in_their_order() {
 }
 
 #[tokio::test]
-async fn a_row_that_the_database_refuses_fails_alone() {
+async fn a_row_that_the_database_rejects_is_isolated() {
     let service = Service::start().await;
     service.execute("alter table customer_match add constraint no_poison check (notice <> 'poison')").await;
     let mut csv = format!("{ALL}\n");
@@ -143,16 +143,16 @@ async fn a_row_that_the_database_refuses_fails_alone() {
     let done = import(&service, &csv);
     assert_eq!((done.code, counts(&done)), (1, [50, 49, 0, 0, 0, 1, 49]));
     let said = "line 32: the database rejects it: 23514 new row for relation \"customer_match\" violates check constraint \"no_poison\"";
-    assert_eq!(done.said.last().unwrap(), "error: 1 of 50 row(s) were refused");
+    assert_eq!(done.said.last().unwrap(), "error: 1 of 50 row(s) were rejected");
     assert!(done.said.contains(&said.to_owned()), "{:?}", done.said);
     assert_eq!(
         (counts(&dry), dry.said),
-        (counts(&done), vec![said.to_owned(), "error: 1 of 50 row(s) were refused".to_owned()])
+        (counts(&done), vec![said.to_owned(), "error: 1 of 50 row(s) were rejected".to_owned()])
     );
 }
 
 #[tokio::test]
-async fn a_header_that_is_wrong_is_refused() {
+async fn an_invalid_header_is_rejected() {
     let service = Service::start().await;
     let headers = ["customerCuRefNo,notice", "managerCuRefNo,notice", "managerCuRefNo,email"];
     let errors = headers.map(|header| {

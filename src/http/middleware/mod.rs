@@ -7,6 +7,6 @@ mod request_timeout;
 mod security_headers;
 
 pub(crate) use access_log::access_log;
-pub(crate) use cors::CorsLayer;
+pub(crate) use cors::cors;
 pub(crate) use request_timeout::request_timeout;
 pub(crate) use security_headers::security_headers;

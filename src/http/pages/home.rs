@@ -9,10 +9,10 @@ use axum::response::{IntoResponse, Response};
 use maud::html;
 
 use super::layout;
+use crate::client::Peer;
+use crate::demo;
 use crate::domain::ApiKey;
 use crate::http::state::AppState;
-use crate::server::Peer;
-use crate::{db, demo};
 
 pub(super) async fn page(
     State(app): State<Arc<AppState>>,
@@ -20,7 +20,7 @@ pub(super) async fn page(
     uri: Uri,
     headers: HeaderMap,
 ) -> Response {
-    let (state, label) = match db::ping(&app.pool).await {
+    let (state, label) = match app.pool.ping().await {
         Ok(()) => ("good", "reachable"),
         Err(_) => ("bad", "not reachable"),
     };

@@ -8,7 +8,7 @@ use serde::Serialize;
 use sqlx::PgConnection;
 use utoipa::ToSchema;
 
-use crate::db::{self, customer, customer_identity};
+use crate::db::{customer, customer_identity};
 use crate::demo;
 use crate::domain::{CuRefNo, CuRefNoError, Customer, Email, IdentityId, ProfileText};
 use crate::error::{ApiError, ErrorCode};
@@ -78,7 +78,7 @@ pub(crate) async fn get_customer_detail(
     ApiQuery { caller, query }: ApiQuery<DetailQuery>,
 ) -> Result<Json<CustomerDetail>, ApiError> {
     let find = async |db: &mut PgConnection| find_permitted(db, caller.organisation_id, &query).await;
-    let customer = db::run(&app.pool, find).await??;
+    let customer = app.pool.with_connection(find).await??;
     Ok(Json(CustomerDetail {
         logged_in: true,
         cu_ref_no: customer.cu_ref_no,

@@ -9,7 +9,6 @@ use serde::Serialize;
 use sqlx::PgConnection;
 use utoipa::ToSchema;
 
-use crate::db;
 use crate::db::matched_customer::{self, MatchedCustomer, Role};
 use crate::db::{customer, customer_identity};
 use crate::demo;
@@ -167,7 +166,7 @@ pub(crate) async fn list_matched_customers(
     // One row more than the page shows tells whether there is another page.
     let rows = i64::from(query.limit.get()) + 1;
     let organisation = caller.organisation_id;
-    let page = db::run(&app.pool, async |db| {
+    let page = app.pool.with_connection(async |db| {
         let owner = match find_owner(db, organisation, &query.owner).await? {
             Ok(owner) => owner,
             Err(error) => return Ok(Err(error)),

@@ -6,7 +6,6 @@ use axum::Json;
 use axum::extract::State;
 
 use super::success::Success;
-use crate::db;
 use crate::error::ApiError;
 use crate::http::extract::ValidApiKey;
 use crate::http::openapi::{self, ErrorResponses};
@@ -26,6 +25,6 @@ pub(crate) async fn ping(
     State(app): State<Arc<AppState>>,
     _: ValidApiKey,
 ) -> Result<Json<Success>, ApiError> {
-    db::ping(&app.pool).await?;
+    app.pool.ping().await?;
     Ok(Json(Success::TRUE))
 }
