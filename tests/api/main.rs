@@ -11,6 +11,7 @@ mod customer_delete;
 mod customer_detail;
 mod customer_import;
 mod customer_merge;
+mod documentation;
 mod exactly_once;
 mod examples;
 mod health;
