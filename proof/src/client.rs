@@ -9,13 +9,13 @@ use rand::prelude::*;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::api::{Api, CREATE, LIST, MATCH, Reply, UNMATCH};
-use super::call::{Answer, Call, Item, List, Representation, Request, Wrong};
-use super::customers::{
+use crate::api::{Api, CREATE, LIST, MATCH, Reply, UNMATCH};
+use crate::call::{Answer, Call, Item, List, Representation, Request, Wrong};
+use crate::customers::{
     Customers, FEW, FEW_REGISTERED, FIRST_NEWCOMER, FIRST_OUTSIDER, Id, MANY, MANY_REGISTERED,
 };
-use super::model::{Change, Time};
-use super::symbols::{Symbol, Symbols};
+use crate::interner::{Symbol, Symbols};
+use crate::model::{Change, Time};
 
 /// So many calls in a row are about the same newcomer: the first of them meet.
 const CALLS_PER_NEWCOMER: Id = 6;

@@ -2,11 +2,11 @@
 
 use std::fmt::Write;
 
-use super::call::{Answer, Call, Request};
-use super::client::World;
-use super::customers::Id;
-use super::model::{Kind, Op, Sight};
-use super::symbols::Symbol;
+use crate::call::{Answer, Call, Request};
+use crate::client::World;
+use crate::customers::Id;
+use crate::interner::Symbol;
+use crate::model::{Kind, Op, Sight};
 
 /// When, who, what, and the answer.
 pub fn line(world: &World, call: &Call) -> String {

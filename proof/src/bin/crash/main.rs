@@ -1,20 +1,19 @@
 //! Kills Postgres and the server, cuts connections, and proves that nothing acknowledged is lost: docs/proof.md.
 //!
 //! ```text
-//! cargo run --release --example crash
+//! cargo run --release -p customer-match-proof --bin crash
 //! ```
 //!
 //! Exit code: 0 all is explained, 1 it is not, 2 it could not be tried, 130 it was interrupted.
 
+mod client_relay;
 mod postgres;
-mod proxy;
 mod server;
-#[path = "../shared/mod.rs"]
-mod shared;
-mod trouble;
+
+mod faults;
 
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
@@ -25,13 +24,13 @@ use comfy_table::presets::NOTHING;
 use rand::prelude::*;
 use tokio_util::sync::CancellationToken;
 
-use self::shared::api::Api;
-use self::shared::call::{Answer, Call};
-use self::shared::judge::{Fault, Verdict, Violation, judge};
-use self::shared::model::Time;
-use self::shared::report;
-use self::shared::run::Run;
-use self::trouble::{Rig, Trouble, phases};
+use self::faults::{Rig, Trouble, phases};
+use customer_match_proof::api::Api;
+use customer_match_proof::call::{Answer, Call};
+use customer_match_proof::checker::{Fault, Verdict, Violation, judge};
+use customer_match_proof::model::Time;
+use customer_match_proof::report;
+use customer_match_proof::run::Run;
 
 /// Prove that no acknowledged match is lost, whatever is killed.
 ///
@@ -214,11 +213,11 @@ fn is_acknowledged(answer: &Answer) -> bool {
 /// Of the same profile as this program.
 fn server_program() -> anyhow::Result<PathBuf> {
     let this = std::env::current_exe()?;
-    let folder = this.parent().and_then(Path::parent).context("this program is in target/*/examples")?;
+    let folder = this.parent().context("this program is in target/*")?;
     if let Some(cargo) = std::env::var_os("CARGO") {
         let mut build = Command::new(cargo);
-        build.args(["build", "--quiet", "--locked", "--bin", "customer-match", "--manifest-path"]);
-        build.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"));
+        build.args(["build", "--quiet", "--locked", "--package", "customer-match", "--manifest-path"]);
+        build.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"));
         build.args(folder.ends_with("release").then_some("--release"));
         if !build.status()?.success() {
             bail!("the server cannot be built");

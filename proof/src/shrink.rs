@@ -1,7 +1,7 @@
 //! The shortest history that still cannot be explained.
 
-use super::model::{Effect, Kind, Op};
-use super::search::{Failure, check};
+use crate::model::{Effect, Kind, Op};
+use crate::search::{Failure, check};
 
 /// Leaves out what does not matter, until leaving out any one more would explain the rest.
 ///

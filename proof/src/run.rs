@@ -9,12 +9,12 @@ use anyhow::bail;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::api::Api;
-use super::call::{Answer, Call, Request};
-use super::client::{Client, World};
-use super::customers::{Customers, FEW, FEW_REGISTERED, FIRST_OUTSIDER, Id, MANY, MANY_REGISTERED};
-use super::model::Time;
-use super::symbols::{Symbol, Symbols};
+use crate::api::Api;
+use crate::call::{Answer, Call, Request};
+use crate::client::{Client, World};
+use crate::customers::{Customers, FEW, FEW_REGISTERED, FIRST_OUTSIDER, Id, MANY, MANY_REGISTERED};
+use crate::interner::{Symbol, Symbols};
+use crate::model::Time;
 
 /// Clients beside those that call at random: whoever registers, and whoever reads in the end.
 const READERS: usize = 8;

@@ -11,10 +11,10 @@ use rand::prelude::*;
 use tempfile::TempDir;
 use tokio::sync::{Semaphore, watch};
 
+use super::client_relay::{Proxy, Target};
 use super::postgres::Postgres;
-use super::proxy::{Proxy, Target};
 use super::server::Server;
-use crate::shared::client::Client;
+use customer_match_proof::client::Client;
 
 /// Who has not recovered by then never does.
 const PATIENCE: Duration = Duration::from_secs(60);

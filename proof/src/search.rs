@@ -11,7 +11,7 @@
 
 use std::collections::HashSet;
 
-use super::model::{Effect, Kind, Op, State};
+use crate::model::{Effect, Kind, Op, State};
 
 /// Why a history was not explained.
 #[derive(Debug, PartialEq, Eq)]

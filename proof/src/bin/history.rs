@@ -1,13 +1,10 @@
 //! Calls a running server from many clients at once and proves that its answers can be believed: docs/proof.md.
 //!
 //! ```text
-//! cargo run --release --example history                 # beside `cargo run --release`
+//! cargo run --release -p customer-match-proof --bin history                 # beside `cargo run --release`
 //! ```
 //!
 //! Exit code: 0 all is explained, 1 it is not, 2 it could not be tried.
-
-#[path = "../shared/mod.rs"]
-mod shared;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -16,10 +13,10 @@ use clap::Parser;
 use customer_match::domain::ApiKey;
 use tokio_util::sync::CancellationToken;
 
-use self::shared::api::Api;
-use self::shared::judge::judge;
-use self::shared::report;
-use self::shared::run::Run;
+use customer_match_proof::api::Api;
+use customer_match_proof::checker::judge;
+use customer_match_proof::report;
+use customer_match_proof::run::Run;
 
 /// Prove that the answers of a running server can be believed.
 ///

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use comfy_table::Table;
 use comfy_table::presets::NOTHING;
 
-use super::call::{Answer, Call, Request};
-use super::judge::Verdict;
+use crate::call::{Answer, Call, Request};
+use crate::checker::Verdict;
 
 /// Violations that are printed whole.
 const PRINTED: usize = 10;

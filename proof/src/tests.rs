@@ -2,10 +2,10 @@
 
 use rstest::rstest;
 
-use super::model::{Change, Effect, Kind, Op, Sight};
-use super::search::{Failure, check};
-use super::shrink::shortest;
-use super::symbols::{Symbol, Symbols};
+use crate::interner::{Symbol, Symbols};
+use crate::model::{Change, Effect, Kind, Op, Sight};
+use crate::search::{Failure, check};
+use crate::shrink::shortest;
 
 /// Notices, and the empty one.
 fn notices() -> (Symbol, Symbol, Symbol) {

@@ -1,8 +1,8 @@
 //! A call: what was asked, what was answered, and when.
 
-use super::customers::Id;
-use super::model::{Change, Time};
-use super::symbols::Symbol;
+use crate::customers::Id;
+use crate::interner::Symbol;
+use crate::model::{Change, Time};
 
 /// One line of the history.
 #[derive(Debug, Clone)]

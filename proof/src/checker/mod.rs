@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
-use super::call::{Answer, Call, Item, List, Request};
-use super::customers::{FIRST_OUTSIDER, Id};
-use super::model::{Effect, Kind, Op, Sight, Time};
-use super::run::Run;
-use super::search::{Failure, check};
-use super::shrink::shortest;
-use super::story;
-use super::symbols::Symbol;
+use crate::call::{Answer, Call, Item, List, Request};
+use crate::customers::{FIRST_OUTSIDER, Id};
+use crate::explain;
+use crate::interner::Symbol;
+use crate::model::{Effect, Kind, Op, Sight, Time};
+use crate::run::Run;
+use crate::search::{Failure, check};
+use crate::shrink::shortest;
 
 /// How long an unanswered call may still take effect after its client has given up: an attempt of the server (5.5 s) and a
 /// statement of Postgres that outlives it (5 s) are less.
@@ -84,7 +84,7 @@ impl<'a> Judge<'a> {
     }
 
     fn tell(&self, call: &Call) -> String {
-        story::line(&self.run.world, call)
+        explain::line(&self.run.world, call)
     }
 
     /// Every call has an answer, and one that it may have.
@@ -285,7 +285,7 @@ impl<'a> Judge<'a> {
             let names = format!("{} and {}", self.name(pair.0), self.name(pair.1));
             let (at, text) = if index < EXPLAINED {
                 let core = shortest(ops);
-                let story = story::about(&self.run.world, &self.run.calls, pair, &core);
+                let story = explain::about(&self.run.world, &self.run.calls, pair, &core);
                 let answered = |op: &&Op| !matches!(op.kind, Kind::Read(_)) && op.effect != Effect::Perhaps;
                 let at = core.iter().filter(answered).map(|op| op.start).max().unwrap_or(failed.start);
                 (

@@ -1,6 +1,6 @@
 //! What the relation of two customers is to its callers, and what each call does to it.
 
-use super::symbols::Symbol;
+use crate::interner::Symbol;
 
 /// Nanoseconds since the run began, by the monotonic clock.
 pub type Time = u64;

@@ -6,15 +6,15 @@
 
 pub mod api;
 pub mod call;
+pub mod checker;
 pub mod client;
 pub mod customers;
-pub mod judge;
+pub mod explain;
+pub mod interner;
 pub mod model;
 pub mod report;
 pub mod run;
 pub mod search;
 pub mod shrink;
-pub mod story;
-pub mod symbols;
 #[cfg(test)]
 mod tests;
