@@ -1,13 +1,12 @@
-//! A call: what was asked, what was answered, and when.
+//! The record of one call: the request, the answer, and when.
 
 use crate::customers::Id;
 use crate::interner::Symbol;
-use crate::model::{Change, Time};
+use crate::model::{Shown, Time};
 
-/// One line of the history.
 #[derive(Debug, Clone)]
 pub struct Call {
-    /// Which client sent it; each sends one at a time.
+    /// Each client makes one call at a time.
     pub client: usize,
     pub start: Time,
     pub end: Time,
@@ -35,19 +34,52 @@ pub enum Request {
     Create {
         id: Id,
     },
-    /// Must be refused and leave no trace.
-    Wrong {
-        wrong: Wrong,
+    /// `magic-auth`.
+    LogIn {
+        id: Id,
     },
+    /// `detail` with an identity.
+    Detail {
+        id: Id,
+        identity: Symbol,
+    },
+    LogOut {
+        id: Id,
+        identity: Symbol,
+    },
+    /// Must be rejected and leave no trace.
+    Invalid(Invalid),
 }
 
-/// What is wrong with a request, and how it must be refused.
+impl Request {
+    /// Reads have another deadline.
+    pub fn is_write(&self) -> bool {
+        !matches!(self, Self::List { .. } | Self::Detail { .. })
+    }
+
+    pub fn customers(&self) -> impl Iterator<Item = Id> + use<> {
+        let ids = match *self {
+            Self::Match { manager, customer, .. } | Self::Unmatch { manager, customer } => {
+                [Some(manager), Some(customer)]
+            }
+            Self::List { of: id }
+            | Self::Create { id }
+            | Self::LogIn { id }
+            | Self::Detail { id, .. }
+            | Self::LogOut { id, .. } => [Some(id), None],
+            Self::Invalid(invalid) => [invalid.outsider, None],
+        };
+        ids.into_iter().flatten()
+    }
+}
+
+/// What is wrong with a request, and the error that it must be answered with.
 #[derive(Debug, Clone, Copy)]
-pub struct Wrong {
+pub struct Invalid {
     pub what: &'static str,
     pub status: u16,
     pub code: &'static str,
-    /// Whose address is in it, if nobody else may ever have heard of that.
+    /// The customer whose e-mail address is in it and in no valid request.
     pub outsider: Option<Id>,
 }
 
@@ -55,7 +87,7 @@ pub struct Wrong {
 pub enum Answer {
     Matched(Option<Representation>),
     Unmatched,
-    /// 404: never matched.
+    /// 404: the two were never matched.
     NeverMatched,
     Listed(List),
     Customer {
@@ -63,39 +95,56 @@ pub enum Answer {
         reference: Symbol,
         email: Symbol,
     },
-    /// As it had to be.
-    Refused,
-    /// 503: nobody knows whether it took effect.
+    LoggedIn {
+        identity: Symbol,
+    },
+    /// The detail of this customer.
+    Detailed {
+        reference: Symbol,
+    },
+    LoggedOut,
+    /// 401: the identity has been logged out.
+    NotLoggedIn,
+    /// The error that an invalid request must be answered with.
+    Rejected,
+    /// 503.
     Unavailable,
-    /// The connection was lost: nobody knows.
+    /// The connection was lost before the answer.
     Lost,
-    /// The server cannot have heard of it.
+    /// The connection was refused: the server did not receive the call.
     NotSent,
-    /// No answer at all.
-    Late,
-    /// What it must never say.
+    /// The client gave up waiting.
+    TimedOut,
+    /// An answer that the contract does not allow.
     Unexpected(String),
+}
+
+impl Answer {
+    pub fn is_served(&self) -> bool {
+        !matches!(self, Self::Unavailable | Self::Lost | Self::NotSent | Self::TimedOut)
+    }
+
+    pub fn is_acknowledged(&self) -> bool {
+        self.is_served() && !matches!(self, Self::Rejected | Self::NeverMatched | Self::Unexpected(_))
+    }
 }
 
 /// `Prefer: return=representation`.
 #[derive(Debug, Clone, Copy)]
 pub struct Representation {
-    pub change: Change,
+    pub shown: Shown,
     pub customer_created: bool,
     pub manager: Symbol,
     pub customer: Symbol,
     pub email: Symbol,
-    pub notice: Symbol,
-    pub active: bool,
 }
 
 #[derive(Debug, Clone, Default)]
 pub struct List {
     pub items: Vec<Item>,
-    /// Whether there is nobody else in it.
+    /// Whether the last page is in it.
     pub complete: bool,
     pub item_count: u64,
-    /// In how many pages it was read.
     pub pages: u32,
 }
 
@@ -104,7 +153,7 @@ pub struct Item {
     pub reference: Symbol,
     pub email: Symbol,
     pub notice: Symbol,
-    /// What the listed customer is: manager of the one whose list it is, managed by it, or both.
+    /// The role of the listed customer: manager of the one whose list it is, managed by it, or both.
     pub manages: bool,
     pub is_managed: bool,
     pub matched_at: Symbol,

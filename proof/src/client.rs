@@ -1,121 +1,168 @@
-//! A client: makes one call after the other, at random, and writes down each.
+//! A client: makes one random call after the other and records each.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rand::distr::{Alphanumeric, SampleString};
 use rand::prelude::*;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{Api, CREATE, LIST, MATCH, Reply, UNMATCH};
-use crate::call::{Answer, Call, Item, List, Representation, Request, Wrong};
-use crate::customers::{
-    Customers, FEW, FEW_REGISTERED, FIRST_NEWCOMER, FIRST_OUTSIDER, Id, MANY, MANY_REGISTERED,
-};
-use crate::interner::{Symbol, Symbols};
-use crate::model::{Change, Time};
+use crate::api::{Api, CREATE, DETAIL, LIST, LOGOUT, MAGIC_AUTH, MATCH, Reply, UNMATCH};
+use crate::call::{Answer, Call, Invalid, Item, List, Representation, Request};
+use crate::customers::{FEW, FEW_REGISTERED, FIRST_OUTSIDER, Id, MANY, MANY_REGISTERED, organisation};
+use crate::interner::Symbol;
+use crate::locks::Locked;
+use crate::model::{Change, Shown};
+use crate::world::World;
 
-/// So many calls in a row are about the same newcomer: the first of them meet.
-const CALLS_PER_NEWCOMER: Id = 6;
-/// Between a call that found nobody and the next.
+/// After a call that was not served.
 const PAUSE: Duration = Duration::from_millis(100);
+/// Between two calls about locked rows, which are not to take the processor from the others.
+const VISITOR_PAUSE: Duration = Duration::from_millis(50);
+/// Draws until a call does not concern a locked row.
+const MAX_DRAWS: usize = 50;
 /// Contract §1.
-const LONGEST_NOTICE: usize = 10_000;
-/// The most that a page has.
+const MAX_NOTICE: usize = 10_000;
+/// The longest page.
 const PAGE: &str = "500";
-/// So that the last lists are read in several pages.
-const LAST_PAGE: &str = "25";
-
-/// What all clients share.
-pub struct World {
-    /// Several servers on one database are one server.
-    pub servers: Vec<Api>,
-    pub customers: Customers,
-    pub symbols: Symbols,
-    /// Calls about newcomers.
-    pub newcomers: AtomicU32,
-    pub began: Instant,
-}
-
-impl World {
-    pub fn now(&self) -> Time {
-        // 580 years.
-        Time::try_from(self.began.elapsed().as_nanos()).unwrap_or(Time::MAX)
-    }
-}
+/// Several pages for most lists.
+const SHORT_PAGE: &str = "25";
 
 pub struct Client {
     world: Arc<World>,
-    api: Api,
+    server: usize,
     number: usize,
     random: StdRng,
     calls: Vec<Call>,
-    /// Counts what must be unique.
+    /// Makes notices unique.
     count: u32,
 }
 
+/// A call to be made.
+struct Plan {
+    path: &'static str,
+    body: Value,
+    request: Request,
+}
+
 impl Client {
-    /// The `number`th client; each calls one server.
+    /// Each client calls one server.
     pub fn new(world: Arc<World>, number: usize, seed: u64) -> Self {
-        let api = world.servers[number % world.servers.len()].clone();
+        let server = number % world.servers.len();
         let random = StdRng::seed_from_u64(seed.wrapping_add(u64::try_from(number).unwrap_or_default()));
-        Self { world, api, number, random, calls: Vec::new(), count: 0 }
+        Self { world, server, number, random, calls: Vec::new(), count: 0 }
     }
 
     pub fn into_calls(self) -> Vec<Call> {
         self.calls
     }
 
-    /// Calls until it is told to stop, and to the end of the call that is under way then.
-    pub async fn run(&mut self, stop: &CancellationToken) -> anyhow::Result<()> {
+    /// Calls about what is not locked, until `stop` and the end of the call in flight.
+    pub async fn wander(&mut self, stop: &CancellationToken) -> anyhow::Result<()> {
         while !stop.is_cancelled() {
-            if !self.anything().await? {
+            if !self.random_call().await? {
                 stop.run_until_cancelled(tokio::time::sleep(PAUSE)).await;
             }
         }
         Ok(())
     }
 
-    /// Makes one call of any kind; false if it was not served.
-    async fn anything(&mut self) -> anyhow::Result<bool> {
+    /// Calls about what is locked, while something is.
+    pub async fn visit(&mut self, stop: &CancellationToken) -> anyhow::Result<()> {
+        while !stop.is_cancelled() {
+            if let Some(locked) = self.world.locks.held().choose(&mut self.random) {
+                self.call_about(*locked).await?;
+            }
+            stop.run_until_cancelled(tokio::time::sleep(VISITOR_PAUSE)).await;
+        }
+        Ok(())
+    }
+
+    /// False if it was not served.
+    async fn random_call(&mut self) -> anyhow::Result<bool> {
+        let held = self.world.locks.held();
+        for _ in 0..MAX_DRAWS {
+            if let Some(plan) = self.draw()
+                && !held.iter().any(|locked| locked.concerns(&plan.request))
+                && let Some(served) = self.execute_unless_crowded(plan).await?
+            {
+                return Ok(served);
+            }
+        }
+        self.list(FEW_REGISTERED.start, PAGE, 1).await
+    }
+
+    fn draw(&mut self) -> Option<Plan> {
         match self.random.random_range(0..100) {
-            0..40 => {
+            0..38 => {
                 let (manager, customer) = self.pair();
-                self.match_pair(manager, customer).await
+                self.matching(manager, customer)
             }
-            40..55 => {
+            38..53 => {
                 let (manager, customer) = self.pair();
-                self.unmatch(manager, customer).await
+                self.unmatching(manager, customer)
             }
-            55..75 => {
-                let of = self.one_with_reference();
-                self.list(of).await
+            53..70 => {
+                let id = self.one(0.9);
+                let of = if self.world.customers.reference(id).is_some() { id } else { FEW_REGISTERED.start };
+                Some(Plan { path: LIST, body: Value::Null, request: Request::List { of } })
             }
-            75..80 => {
-                let id = if self.random.random() { self.newcomer() } else { self.one(0.5) };
-                self.create(id).await
+            70..75 => {
+                let id = if self.random.random() { self.world.newcomer() } else { self.one(0.5) };
+                Some(self.creating(id))
             }
-            80..92 => self.match_newcomer().await,
-            _ => self.wrong().await,
+            75..86 => self.matching_newcomer(),
+            86..88 => {
+                let id = if self.random.random_bool(0.3) { self.world.newcomer() } else { self.one(0.0) };
+                Some(self.logging_in(id))
+            }
+            88..92 => {
+                let (id, identity) = self.world.identity(self.random.random_range(0..1000))?;
+                Some(Plan { path: DETAIL, body: Value::Null, request: Request::Detail { id, identity } })
+            }
+            92..94 => {
+                let (id, identity) = self.world.identity(self.random.random_range(0..1000))?;
+                let body = json!({ "identityId": self.world.interner.text(identity) });
+                Some(Plan { path: LOGOUT, body, request: Request::LogOut { id, identity } })
+            }
+            _ => self.invalid(),
         }
     }
 
-    /// Somebody out of few or of many.
+    async fn call_about(&mut self, locked: Locked) -> anyhow::Result<()> {
+        let draw = self.random.random_range(0..100);
+        let plan = match locked {
+            Locked::Relation(one, other) if draw < 50 => self.matching(one, other),
+            Locked::Relation(one, other) if draw < 75 => self.matching(other, one),
+            Locked::Relation(one, other) => self.unmatching(one, other),
+            Locked::Customer(id) if draw < 70 => {
+                let partner = self.random.random_range(MANY_REGISTERED);
+                if partner == id { None } else { self.matching(partner, id) }
+            }
+            Locked::Customer(id) if draw < 90 => Some(self.creating(id)),
+            Locked::Customer(id) => Some(self.logging_in(id)),
+            Locked::Organisation(_) => self.matching_newcomer(),
+        };
+        if let Some(plan) = plan {
+            self.execute_unless_crowded(plan).await?;
+        }
+        Ok(())
+    }
+
+    /// `few`: the probability of one of the few.
     fn one(&mut self, few: f64) -> Id {
         let range = if self.random.random_bool(few) { FEW } else { MANY };
         self.random.random_range(range)
     }
 
-    /// Those of many have long lists.
-    fn one_with_reference(&mut self) -> Id {
-        let id = self.one(0.9);
-        if self.world.customers.reference(id).is_some() { id } else { FEW_REGISTERED.start }
-    }
-
-    /// Two out of few or two out of many, in either direction.
+    /// Two of the few, two of the many or two neighbours, in either direction.
     fn pair(&mut self) -> (Id, Id) {
+        if self.random.random_bool(0.05)
+            && let Some([one, other]) = self.world.neighbours().choose(&mut self.random)
+        {
+            return if self.random.random() { (one, other) } else { (other, one) };
+        }
         let range = if self.random.random_bool(0.6) { FEW } else { MANY };
         let one = self.random.random_range(range.clone());
         loop {
@@ -126,7 +173,7 @@ impl Client {
         }
     }
 
-    /// A text that nobody else writes, or one of a few, or none at all; and a spelling of it.
+    /// A unique text, one of a few, the empty one or none; and a spelling of it.
     fn notice(&mut self) -> Option<(Symbol, String)> {
         self.count += 1;
         let normal = match self.random.random_range(0..100) {
@@ -136,7 +183,7 @@ impl Client {
             65..99 => format!("{}.{} comes\ntwice a week", self.number, self.count),
             _ => {
                 let mut long = format!("{}.{} long ", self.number, self.count);
-                long.extend(std::iter::repeat_n('ž', LONGEST_NOTICE - long.len()));
+                long.extend(std::iter::repeat_n('ž', MAX_NOTICE - long.len()));
                 long
             }
         };
@@ -145,21 +192,20 @@ impl Client {
             1 => format!(" {}\r\n\t", normal.replace('\n', "\r\n")),
             _ => format!("\n\u{3000}{}", normal.replace('\n', "\r")),
         };
-        Some((self.world.symbols.symbol(&normal), text))
+        Some((self.world.interner.symbol(&normal), text))
     }
 
-    async fn match_pair(&mut self, manager: Id, customer: Id) -> anyhow::Result<bool> {
+    fn matching(&mut self, manager: Id, customer: Id) -> Option<Plan> {
         let customers = &self.world.customers;
         let (manager, customer, reference) =
             match (customers.reference(manager), customers.reference(customer)) {
                 (Some(reference), _) => (manager, customer, reference),
                 (None, Some(reference)) => (customer, manager, reference),
-                // Neither is known yet: one of those who are takes part.
+                // A customer that is known takes the place of the manager.
                 (None, None) => {
                     let known = if FEW.contains(&manager) { FEW_REGISTERED } else { MANY_REGISTERED };
                     let known = self.random.random_range(known);
-                    let Some(reference) = customers.reference(known) else { return Ok(false) };
-                    (known, customer, reference)
+                    (known, customer, customers.reference(known)?)
                 }
             };
         let mut body = json!({ "managerCuRefNo": reference });
@@ -182,54 +228,57 @@ impl Client {
         }
         let represent = self.random.random_bool(0.3);
         let notice = notice.map(|(symbol, _)| symbol);
-        let request = Request::Match { manager, customer, by_email, notice, represent };
-        self.post(MATCH, body.to_string(), request).await
+        Some(Plan {
+            path: MATCH,
+            body,
+            request: Request::Match { manager, customer, by_email, notice, represent },
+        })
     }
 
-    /// Somebody new, whom others may match at the same moment, with the same one of many or another.
-    pub async fn match_newcomer(&mut self) -> anyhow::Result<bool> {
-        let newcomer = self.newcomer();
+    /// Other clients match the same newcomer at the same moment, with the same one of the many or another.
+    fn matching_newcomer(&mut self) -> Option<Plan> {
+        let newcomer = self.world.newcomer();
         let meeting = MANY_REGISTERED.start + newcomer % (MANY_REGISTERED.end - MANY_REGISTERED.start);
         let manager = if self.random.random() { meeting } else { self.random.random_range(MANY_REGISTERED) };
-        self.match_pair(manager, newcomer).await
+        self.matching(manager, newcomer)
     }
 
-    fn newcomer(&self) -> Id {
-        FIRST_NEWCOMER + self.world.newcomers.fetch_add(1, Ordering::Relaxed) / CALLS_PER_NEWCOMER
-    }
-
-    async fn unmatch(&mut self, manager: Id, customer: Id) -> anyhow::Result<bool> {
+    fn unmatching(&mut self, manager: Id, customer: Id) -> Option<Plan> {
         let customers = &self.world.customers;
         let (Some(one), Some(other)) = (customers.reference(manager), customers.reference(customer)) else {
-            return self.match_pair(manager, customer).await;
+            return self.matching(manager, customer);
         };
         let body = json!({ "managerCuRefNo": one, "customerCuRefNo": other });
-        self.post(UNMATCH, body.to_string(), Request::Unmatch { manager, customer }).await
+        Some(Plan { path: UNMATCH, body, request: Request::Unmatch { manager, customer } })
     }
 
-    /// Registers the customer, or asks for its reference.
-    pub async fn create(&mut self, id: Id) -> anyhow::Result<bool> {
+    fn creating(&mut self, id: Id) -> Plan {
         let body = json!({ "email": self.world.customers.spelling(id, &mut self.random) });
-        self.post(CREATE, body.to_string(), Request::Create { id }).await
+        Plan { path: CREATE, body, request: Request::Create { id } }
     }
 
-    /// A request that must be refused, with something in it that would be seen if it was not.
-    async fn wrong(&mut self) -> anyhow::Result<bool> {
+    fn logging_in(&mut self, id: Id) -> Plan {
+        let body = json!({ "email": self.world.customers.spelling(id, &mut self.random) });
+        Plan { path: MAGIC_AUTH, body, request: Request::LogIn { id } }
+    }
+
+    /// A request that must be rejected, with something in it that would show if it was not.
+    fn invalid(&mut self) -> Option<Plan> {
         const INVALID: &str = "INTERNAL_VALIDATION_FAILED";
         const NOT_FOUND: &str = "INTERNAL_RESOURCE_NOT_FOUND";
         self.count += 1;
-        let outsider = FIRST_OUTSIDER + 1_000_000 * Id::try_from(self.number)? + self.count;
+        let outsider = FIRST_OUTSIDER + 1_000_000 * Id::try_from(self.number).ok()? + self.count;
         let customers = &self.world.customers;
         let known = self.random.random_range(FEW_REGISTERED);
-        let Some(reference) = customers.reference(known) else { return Ok(false) };
-        let other = FEW_REGISTERED.sum::<Id>() - known;
-        let other = customers.reference(other);
+        let reference = customers.reference(known)?;
+        let other = customers.reference(FEW_REGISTERED.sum::<Id>() - known);
         let outside = customers.spelling(outsider, &mut self.random);
-        let nobody = Alphanumeric.sample_string(&mut self.random, 16);
-        let long = "ž".repeat(LONGEST_NOTICE + 1);
+        let unknown = Alphanumeric.sample_string(&mut self.random, 16);
+        let long = "ž".repeat(MAX_NOTICE + 1);
+        let manager = &reference;
         let (what, status, code, outsider, body) = match self.random.random_range(0..10) {
             0 => {
-                let bad = [
+                let invalid = [
                     "nobody",
                     "a@localhost",
                     "a..b@c.co",
@@ -238,129 +287,186 @@ impl Client {
                     "a@b.co,c@d.co",
                     "\"a\"@b.co",
                 ];
-                let bad = bad.choose(&mut self.random);
-                (
-                    "no e-mail address",
-                    422,
-                    INVALID,
-                    None,
-                    json!({ "managerCuRefNo": reference, "customerEmail": bad }),
-                )
+                let body =
+                    json!({ "managerCuRefNo": manager, "customerEmail": invalid.choose(&mut self.random) });
+                ("an invalid e-mail address", 422, INVALID, None, body)
             }
             1 => {
-                let own = customers.email(FEW_REGISTERED.start + 1);
+                let email = customers.email(FEW_REGISTERED.start + 1);
                 let body =
-                    json!({ "managerCuRefNo": reference, "customerCuRefNo": nobody, "customerEmail": own });
-                ("an unknown customer, and the address of another", 404, NOT_FOUND, None, body)
+                    json!({ "managerCuRefNo": manager, "customerCuRefNo": unknown, "customerEmail": email });
+                ("an unknown customer and a known e-mail address", 404, NOT_FOUND, None, body)
             }
             2 => {
-                let body = json!({ "managerCuRefNo": nobody, "customerEmail": outside });
-                ("an unknown manager, and a new address", 404, NOT_FOUND, Some(outsider), body)
+                let body = json!({ "managerCuRefNo": unknown, "customerEmail": outside });
+                ("an unknown manager and a new e-mail address", 404, NOT_FOUND, Some(outsider), body)
             }
             3 => {
                 let body =
-                    json!({ "managerCuRefNo": reference, "customerCuRefNo": reference, "notice": "myself" });
+                    json!({ "managerCuRefNo": manager, "customerCuRefNo": manager, "notice": "myself" });
                 ("a customer with itself", 422, INVALID, None, body)
             }
             4 => {
                 let own = customers.spelling(known, &mut self.random);
-                let body = json!({ "managerCuRefNo": reference, "customerEmail": own, "notice": "myself" });
-                ("a customer with itself, by address", 422, INVALID, None, body)
+                let body = json!({ "managerCuRefNo": manager, "customerEmail": own, "notice": "myself" });
+                ("a customer with itself, by e-mail address", 422, INVALID, None, body)
             }
             5 => {
-                let body = json!({ "managerCuRefNo": reference, "customerCuRefNo": other, "notice": long });
+                let body = json!({ "managerCuRefNo": manager, "customerCuRefNo": other, "notice": long });
                 ("too long a notice", 422, INVALID, None, body)
             }
             6 => {
-                let body = json!({ "managerCuRefNo": reference, "customerEmail": outside, "notice": long });
-                ("too long a notice, and a new address", 422, INVALID, Some(outsider), body)
+                let body = json!({ "managerCuRefNo": manager, "customerEmail": outside, "notice": long });
+                ("too long a notice and a new e-mail address", 422, INVALID, Some(outsider), body)
             }
             7 => {
-                let body = json!({ "managerCuRefNo": reference, "customerCuRefNo": other, "notice": "a\0b" });
+                let body = json!({ "managerCuRefNo": manager, "customerCuRefNo": other, "notice": "a\0b" });
                 ("a NUL in the notice", 422, INVALID, None, body)
             }
             8 => {
-                let body = json!({ "managerCuRefNo": &reference[1..], "customerEmail": outside });
-                ("a reference of 15 characters, and a new address", 422, INVALID, Some(outsider), body)
+                let body = json!({ "managerCuRefNo": &manager[1..], "customerEmail": outside });
+                ("a reference of 15 characters and a new e-mail address", 422, INVALID, Some(outsider), body)
             }
             _ => {
-                let body = json!({ "managerCuRefNo": reference, "notice": "with nobody" });
+                let body = json!({ "managerCuRefNo": manager, "notice": "without a customer" });
                 ("no customer", 422, INVALID, None, body)
             }
         };
-        let wrong = Wrong { what, status, code, outsider };
-        self.post(MATCH, body.to_string(), Request::Wrong { wrong }).await
+        let request = Request::Invalid(Invalid { what, status, code, outsider });
+        Some(Plan { path: MATCH, body, request })
     }
 
-    async fn post(&mut self, path: &str, body: String, request: Request) -> anyhow::Result<bool> {
+    /// False if it was not served.
+    pub async fn match_newcomer(&mut self) -> anyhow::Result<bool> {
+        let Some(plan) = self.matching_newcomer() else { return Ok(false) };
+        self.execute(plan).await
+    }
+
+    /// Registers the customer, or asks for its reference. False if it was not served.
+    pub async fn create(&mut self, id: Id) -> anyhow::Result<bool> {
+        let plan = self.creating(id);
+        self.execute(plan).await
+    }
+
+    /// Makes the relation of two customers exist. False if it was not served.
+    pub async fn match_pair(&mut self, manager: Id, customer: Id) -> anyhow::Result<bool> {
+        let Some(plan) = self.matching(manager, customer) else { return Ok(false) };
+        self.execute(plan).await
+    }
+
+    /// Reads all pages of a list.
+    pub async fn whole_list(&mut self, of: Id) -> anyhow::Result<bool> {
+        self.list(of, SHORT_PAGE, u32::MAX).await
+    }
+
+    /// `None`: too many calls about the pair are in flight.
+    async fn execute_unless_crowded(&mut self, plan: Plan) -> anyhow::Result<Option<bool>> {
+        let mut ids = plan.request.customers();
+        let (Some(one), Some(other)) = (ids.next(), ids.next()) else {
+            return Ok(Some(self.execute(plan).await?));
+        };
+        if !self.world.enter(one, other) {
+            return Ok(None);
+        }
+        let served = self.execute(plan).await;
+        self.world.leave(one, other);
+        Ok(Some(served?))
+    }
+
+    async fn execute(&mut self, plan: Plan) -> anyhow::Result<bool> {
+        let request = plan.request;
+        if let Request::List { of } = request {
+            return self.list(of, PAGE, 1).await;
+        }
+        let api = self.api(request.customers().next().unwrap_or_default()).clone();
         let represent = matches!(request, Request::Match { represent: true, .. });
         let start = self.world.now();
-        let reply = self.api.post(path, body, represent).await?;
+        let reply = if let Request::Detail { identity, .. } = request {
+            api.get(plan.path, &[("identityId", &self.world.interner.text(identity))]).await?
+        } else {
+            api.post(plan.path, plan.body.to_string(), represent).await?
+        };
         let end = self.world.now();
         let answer = self.understand(&request, reply);
-        let served = is_served(&answer);
-        self.calls.push(Call { client: self.number, start, end, request, answer });
-        Ok(served)
+        if let (Request::LogIn { id }, Answer::LoggedIn { identity }) = (&request, &answer) {
+            self.world.add_identity(*id, *identity);
+        }
+        Ok(self.record(Call { client: self.number, start, end, request, answer }))
     }
 
-    /// What the reply says; what it must not say is not understood.
+    fn record(&mut self, call: Call) -> bool {
+        let served = call.answer.is_served();
+        if call.answer.is_acknowledged() {
+            self.world.count_acknowledged();
+        }
+        self.calls.push(call);
+        served
+    }
+
+    /// With the key of the customer's organisation.
+    fn api(&self, id: Id) -> &Api {
+        let organisations = &self.world.servers[self.server];
+        organisations.get(organisation(id)).unwrap_or(&organisations[0])
+    }
+
     fn understand(&self, request: &Request, reply: Reply) -> Answer {
         let (status, body) = match reply {
             Reply::Answer { status, body } => (status, body),
             Reply::NotSent => return Answer::NotSent,
             Reply::Lost => return Answer::Lost,
-            Reply::Late => return Answer::Late,
+            Reply::TimedOut => return Answer::TimedOut,
         };
         let code = body["error"]["code"].as_str().unwrap_or_default();
-        if (status, code) == (503, "INTERNAL_SERVICE_UNAVAILABLE") {
-            return Answer::Unavailable;
-        }
-        let understood = match request {
-            Request::Match { represent: false, .. } => {
-                (status == 200 && body == json!({ "success": true })).then_some(Answer::Matched(None))
+        let success = status == 200 && body == json!({ "success": true });
+        let understood = match (request, status, code) {
+            (_, 503, "INTERNAL_SERVICE_UNAVAILABLE") => Some(Answer::Unavailable),
+            (Request::Match { represent: false, .. }, ..) => success.then_some(Answer::Matched(None)),
+            (Request::Match { customer, .. }, 200, _) => {
+                if let Some(reference) = body["relation"]["customerCuRefNo"].as_str() {
+                    self.world.customers.learn(*customer, reference);
+                }
+                self.representation(&body).map(|representation| Answer::Matched(Some(representation)))
             }
-            Request::Match { customer, .. } => (status == 200)
-                .then(|| self.representation(&body))
-                .flatten()
-                .inspect(|_| {
-                    if let Some(reference) = body["relation"]["customerCuRefNo"].as_str() {
-                        self.world.customers.learn(*customer, reference);
-                    }
-                })
-                .map(|representation| Answer::Matched(Some(representation))),
-            Request::Unmatch { .. } if status == 404 && code == "INTERNAL_RESOURCE_NOT_FOUND" => {
+            (Request::Unmatch { .. }, 404, "INTERNAL_RESOURCE_NOT_FOUND") => {
                 let description = body["error"]["description"].as_str().unwrap_or_default();
                 description.starts_with("Relation of ").then_some(Answer::NeverMatched)
             }
-            Request::Unmatch { .. } => {
-                (status == 200 && body == json!({ "success": true })).then_some(Answer::Unmatched)
+            (Request::Unmatch { .. }, ..) => success.then_some(Answer::Unmatched),
+            (Request::Create { id }, 200, _) => self.created(*id, &body),
+            (Request::LogIn { .. }, 200, _) => {
+                self.symbol(&body["identityId"]).map(|identity| Answer::LoggedIn { identity })
             }
-            Request::Create { id } => (status == 200).then(|| self.created(*id, &body)).flatten(),
-            Request::Wrong { wrong } => {
-                (wrong.status == status && wrong.code == code).then_some(Answer::Refused)
+            (Request::Detail { .. }, 200, _) => {
+                self.symbol(&body["cuRefNo"]).map(|reference| Answer::Detailed { reference })
             }
-            // See `list`.
-            Request::List { .. } => None,
+            (Request::Detail { .. } | Request::LogOut { .. }, 401, "INTERNAL_USER_MUST_BE_AUTHORIZED") => {
+                Some(Answer::NotLoggedIn)
+            }
+            (Request::LogOut { .. }, ..) => success.then_some(Answer::LoggedOut),
+            (Request::Invalid(invalid), ..) => {
+                (invalid.status == status && invalid.code == code).then_some(Answer::Rejected)
+            }
+            _ => None,
         };
         understood.unwrap_or_else(|| Answer::Unexpected(format!("{status} {body}")))
     }
 
     fn representation(&self, body: &Value) -> Option<Representation> {
         let relation = &body["relation"];
+        let change = match body["outcome"].as_str()? {
+            "created" => Change::Created,
+            "updated" => Change::Updated,
+            "unchanged" => Change::Unchanged,
+            "reactivated" => Change::Reactivated,
+            _ => return None,
+        };
+        let active = relation["active"].as_bool()?;
         Some(Representation {
-            change: match body["outcome"].as_str()? {
-                "created" => Change::Created,
-                "updated" => Change::Updated,
-                "unchanged" => Change::Unchanged,
-                "reactivated" => Change::Reactivated,
-                _ => return None,
-            },
+            shown: Shown { change, active, notice: self.optional_symbol(&relation["notice"])? },
             customer_created: body["customerCreated"].as_bool()?,
             manager: self.symbol(&relation["managerCuRefNo"])?,
             customer: self.symbol(&relation["customerCuRefNo"])?,
             email: self.symbol(&relation["customerEmail"])?,
-            notice: self.optional_symbol(&relation["notice"])?,
-            active: relation["active"].as_bool()?,
         })
     }
 
@@ -369,23 +475,14 @@ impl Client {
         self.world.customers.learn(id, reference);
         Some(Answer::Customer {
             created: body["created"].as_bool()?,
-            reference: self.world.symbols.symbol(reference),
+            reference: self.world.interner.symbol(reference),
             email: self.symbol(&body["email"])?,
         })
     }
 
-    /// The first page of a list, which is all of it unless it is very long.
-    async fn list(&mut self, of: Id) -> anyhow::Result<bool> {
-        self.read_list(of, PAGE, 1).await
-    }
-
-    /// All pages of a list, when nothing changes any more.
-    pub async fn whole_list(&mut self, of: Id) -> anyhow::Result<bool> {
-        self.read_list(of, LAST_PAGE, u32::MAX).await
-    }
-
-    async fn read_list(&mut self, of: Id, limit: &str, most_pages: u32) -> anyhow::Result<bool> {
+    async fn list(&mut self, of: Id, limit: &str, max_pages: u32) -> anyhow::Result<bool> {
         let Some(reference) = self.world.customers.reference(of) else { return Ok(false) };
+        let api = self.api(of).clone();
         let start = self.world.now();
         let mut list = List::default();
         let mut cursor = String::new();
@@ -394,13 +491,13 @@ impl Client {
             if !cursor.is_empty() {
                 parameters.push(("cursor", cursor.as_str()));
             }
-            match self.api.get(LIST, &parameters).await? {
+            match api.get(LIST, &parameters).await? {
                 Reply::Answer { status: 200, body } => {
                     let Some(next) = self.add_page(&mut list, &body) else {
                         break Answer::Unexpected(format!("200 {body}"));
                     };
                     list.complete = next.is_empty();
-                    if list.complete || list.pages == most_pages {
+                    if list.complete || list.pages == max_pages {
                         break Answer::Listed(list);
                     }
                     cursor = next;
@@ -409,12 +506,10 @@ impl Client {
             }
         };
         let (end, request) = (self.world.now(), Request::List { of });
-        let served = is_served(&answer);
-        self.calls.push(Call { client: self.number, start, end, request, answer });
-        Ok(served)
+        Ok(self.record(Call { client: self.number, start, end, request, answer }))
     }
 
-    /// The next page's cursor, empty on the last one.
+    /// Returns the next cursor, empty on the last page.
     fn add_page(&self, list: &mut List, body: &Value) -> Option<String> {
         for item in body["items"].as_array()? {
             let role = item["role"].as_str()?;
@@ -437,15 +532,11 @@ impl Client {
     }
 
     fn symbol(&self, value: &Value) -> Option<Symbol> {
-        value.as_str().map(|text| self.world.symbols.symbol(text))
+        value.as_str().map(|text| self.world.interner.symbol(text))
     }
 
-    /// Of null as of an empty text.
+    /// Null is the empty string.
     fn optional_symbol(&self, value: &Value) -> Option<Symbol> {
         if value.is_null() { Some(Symbol::default()) } else { self.symbol(value) }
     }
-}
-
-fn is_served(answer: &Answer) -> bool {
-    !matches!(answer, Answer::Unavailable | Answer::Lost | Answer::NotSent | Answer::Late)
 }

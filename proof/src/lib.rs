@@ -1,8 +1,10 @@
-//! What the history checker and the crash test have in common. See docs/proof.md.
+//! The history checker and the crash test: docs/proof.md.
 //!
-//! - [`model`] says what a relation is, [`search`] finds an order that explains a history, [`shrink`] what cannot be
-//! - [`customers`] and [`client`] make the calls, [`api`] sends them, [`call`] is what is written down
-//! - [`run`] puts them together, [`judge`] says whether all is well, [`story`] and [`report`] put it in words
+//! - [`model`] is the sequential specification of a relation; [`search`] decides whether a history is linearizable; [`shrink`]
+//!   minimises one that is not
+//! - [`customers`] and [`client`] generate calls, [`api`] sends them, [`call`] is the record of one, [`locks`] the record of row locks
+//!   that are held meanwhile
+//! - [`run`] collects a history, [`checker`] compares it with the guarantees, [`explain`] and [`report`] print what was found
 
 pub mod api;
 pub mod call;
@@ -11,6 +13,7 @@ pub mod client;
 pub mod customers;
 pub mod explain;
 pub mod interner;
+pub mod locks;
 pub mod model;
 pub mod report;
 pub mod run;
@@ -18,3 +21,4 @@ pub mod search;
 pub mod shrink;
 #[cfg(test)]
 mod tests;
+pub mod world;

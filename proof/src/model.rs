@@ -1,29 +1,29 @@
-//! What the relation of two customers is to its callers, and what each call does to it.
+//! The sequential specification: the state of a relation, and what each operation does to it and answers.
 
 use crate::interner::Symbol;
 
-/// Nanoseconds since the run began, by the monotonic clock.
+/// Nanoseconds since the run began, on the monotonic clock.
 pub type Time = u64;
 
-/// The relation between two calls. The default: nobody has ever matched the two.
+/// The state of a relation between two operations. The default: the two were never matched.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct State {
     life: Life,
     /// Which of the two sides acts as manager.
     managers: [bool; 2],
-    /// Stays when the relation ends.
+    /// Stays when the relation is deactivated.
     notice: Symbol,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 enum Life {
     #[default]
-    Never,
+    NeverMatched,
     Active,
-    Ended,
+    Inactive,
 }
 
-/// What happened to the relation, as `Prefer: return=representation` shows it.
+/// `outcome` of `Prefer: return=representation`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Change {
     Created,
@@ -32,53 +32,55 @@ pub enum Change {
     Reactivated,
 }
 
-/// What somebody saw of the relation at one moment.
+/// What a list shows of the relation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Sight {
-    /// Not in the list of one of the two.
+pub enum Listing {
     Absent,
-    /// In the list of one of the two.
-    Listed { managers: [bool; 2], notice: Symbol },
-    /// In the answer to a match, after the match.
-    Shown { active: bool, notice: Symbol },
+    Present { managers: [bool; 2], notice: Symbol },
 }
 
-/// A call, as far as one pair is concerned, and what was answered.
+/// The representation that a match was answered with: the relation as this match left it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Shown {
+    pub change: Change,
+    pub active: bool,
+    pub notice: Symbol,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// `notice`: `None` keeps the one that is there. `change`: if it was answered.
-    Match { manager: usize, notice: Option<Symbol>, change: Option<Change> },
-    /// `found` is false when the answer was that the two were never matched.
+    /// A `notice` of `None` keeps the present one.
+    Match { manager: usize, notice: Option<Symbol>, shown: Option<Shown> },
+    /// `found` is false if the answer was that the two were never matched.
     Unmatch { found: bool },
     /// Changes nothing.
-    Read(Sight),
+    List(Listing),
 }
 
-/// How often a call took effect.
+/// How often an operation takes effect between its start and its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Effect {
-    /// It was answered while nothing was broken.
+    /// It was answered.
     Once,
-    /// It was answered, but the server may have lost the first answer of the database and written again: matches and
-    /// unmatches are idempotent, and nobody but the server knows. The answer is to the last time.
-    AtLeastOnce,
-    /// It was not answered: never, once or several times.
-    Perhaps,
+    /// It was answered 503, or its connection was lost.
+    AtMostOnce,
+    /// Any number of times. No guarantee: it stands for what an explanation leaves out.
+    AnyNumber,
 }
 
-/// A call on one pair, from when it was sent to when it can no longer take effect.
+/// A call, as far as one pair is concerned.
 #[derive(Debug, Clone, Copy)]
 pub struct Op {
     pub start: Time,
+    /// It takes no effect later than this.
     pub end: Time,
     pub kind: Kind,
     pub effect: Effect,
-    /// Its place in the history.
+    /// Its index in the history.
     pub call: usize,
 }
 
 impl State {
-    /// The relation after the call.
     pub fn after(self, kind: Kind) -> Self {
         match kind {
             Kind::Match { manager, notice, .. } => {
@@ -86,34 +88,49 @@ impl State {
                 managers[manager] = true;
                 Self { life: Life::Active, managers, notice: notice.unwrap_or(self.notice) }
             }
-            Kind::Unmatch { .. } if self.life == Life::Never => self,
-            Kind::Unmatch { .. } => Self { life: Life::Ended, ..self },
-            Kind::Read(_) => self,
+            Kind::Unmatch { .. } if self.life == Life::NeverMatched => self,
+            Kind::Unmatch { .. } => Self { life: Life::Inactive, ..self },
+            Kind::List(_) => self,
         }
     }
 
-    /// Whether the call, taking effect now, is answered as it was.
-    pub fn answers(self, kind: Kind) -> bool {
+    /// Whether the answer is right if the operation takes effect in this state.
+    pub fn allows(self, kind: Kind) -> bool {
         match kind {
-            Kind::Match { change: None, .. } => true,
-            Kind::Match { change: Some(change), .. } => change == self.change_to(self.after(kind)),
-            Kind::Unmatch { found } => found == (self.life != Life::Never),
-            Kind::Read(Sight::Absent) => self.life != Life::Active,
-            Kind::Read(Sight::Listed { managers, notice }) => {
-                self == Self { life: Life::Active, managers, notice }
+            Kind::Match { shown: None, .. } => true,
+            Kind::Match { shown: Some(shown), .. } => {
+                let after = self.after(kind);
+                shown == Shown { change: self.change_to(after), active: true, notice: after.notice }
             }
-            Kind::Read(Sight::Shown { active, notice }) => {
-                self.life == if active { Life::Active } else { Life::Ended } && self.notice == notice
+            Kind::Unmatch { found } => found == (self.life != Life::NeverMatched),
+            Kind::List(Listing::Absent) => self.life != Life::Active,
+            Kind::List(Listing::Present { managers, notice }) => {
+                self == Self { life: Life::Active, managers, notice }
             }
         }
     }
 
     fn change_to(self, after: Self) -> Change {
         match self.life {
-            Life::Never => Change::Created,
-            Life::Ended => Change::Reactivated,
+            Life::NeverMatched => Change::Created,
+            Life::Inactive => Change::Reactivated,
             Life::Active if self == after => Change::Unchanged,
             Life::Active => Change::Updated,
+        }
+    }
+}
+
+impl Kind {
+    pub fn is_list(self) -> bool {
+        matches!(self, Self::List(_))
+    }
+
+    /// The same effect, whatever is answered.
+    pub fn unanswered(self) -> Self {
+        match self {
+            Self::Match { manager, notice, .. } => Self::Match { manager, notice, shown: None },
+            Self::Unmatch { .. } => Self::Unmatch { found: true },
+            Self::List(_) => self,
         }
     }
 }

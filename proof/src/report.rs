@@ -1,4 +1,4 @@
-//! What a run came to, for people.
+//! What a run found, for people.
 
 use std::collections::BTreeMap;
 
@@ -8,29 +8,33 @@ use comfy_table::presets::NOTHING;
 use crate::call::{Answer, Call, Request};
 use crate::checker::Verdict;
 
-/// Violations that are printed whole.
-const PRINTED: usize = 10;
+/// Violations that are printed in full; of each kind some, so that many of one do not hide another.
+const PRINTED: usize = 12;
+const PRINTED_OF_A_KIND: usize = 3;
 
 /// How many calls of each kind had which answer.
 pub fn calls_table(calls: &[Call]) -> String {
-    const ANSWERS: [&str; 6] = ["answered", "refused", "503", "lost", "not sent", "wrong"];
+    const ANSWERS: [&str; 6] = ["acknowledged", "rejected", "503", "lost", "not sent", "wrong"];
     let mut counts: BTreeMap<&str, [u64; ANSWERS.len()]> = BTreeMap::new();
     for call in calls {
         let kind = match call.request {
             Request::Match { by_email: false, .. } => "match by reference",
-            Request::Match { by_email: true, .. } => "match by address",
+            Request::Match { by_email: true, .. } => "match by e-mail address",
             Request::Unmatch { .. } => "unmatch",
             Request::List { .. } => "list",
             Request::Create { .. } => "create",
-            Request::Wrong { .. } => "match to be refused",
+            Request::LogIn { .. } => "magic-auth",
+            Request::Detail { .. } => "detail",
+            Request::LogOut { .. } => "logout",
+            Request::Invalid(_) => "invalid match",
         };
         let column = match call.answer {
-            Answer::Matched(_) | Answer::Unmatched | Answer::Listed(_) | Answer::Customer { .. } => 0,
-            Answer::Refused | Answer::NeverMatched => 1,
+            Answer::Rejected | Answer::NeverMatched => 1,
             Answer::Unavailable => 2,
             Answer::Lost => 3,
             Answer::NotSent => 4,
-            Answer::Late | Answer::Unexpected(_) => 5,
+            Answer::TimedOut | Answer::Unexpected(_) => 5,
+            _ => 0,
         };
         counts.entry(kind).or_default()[column] += 1;
     }
@@ -42,7 +46,7 @@ pub fn calls_table(calls: &[Call]) -> String {
     table.trim_fmt()
 }
 
-/// What is wrong, the most telling first, and what was looked at.
+/// The violations in the order of time, and what was checked.
 pub fn print(verdict: &mut Verdict, calls: usize) {
     println!(
         "{calls} calls, {} pairs of customers, {} operations on them checked.",
@@ -55,12 +59,20 @@ pub fn print(verdict: &mut Verdict, calls: usize) {
         );
     }
     verdict.violations.sort_by_key(|violation| violation.at);
-    for violation in verdict.violations.iter().take(PRINTED) {
-        println!("\n{:?}: {}", violation.fault, violation.text);
+    let mut of_kind: BTreeMap<_, usize> = BTreeMap::new();
+    let mut printed = 0;
+    for violation in &verdict.violations {
+        let count = of_kind.entry(violation.kind).or_default();
+        *count += 1;
+        if *count <= PRINTED_OF_A_KIND && printed < PRINTED {
+            println!("\n{:?}: {}", violation.kind, violation.text);
+            printed += 1;
+        }
     }
-    match verdict.violations.len() {
-        0 => println!("Every answer is explained: nothing is missing, doubled or left over."),
-        all if all > PRINTED => println!("\n… and {} more.", all - PRINTED),
-        _ => {}
+    if verdict.violations.is_empty() {
+        println!("Every answer is explained: nothing is missing, stale, repeated, doubled or late.");
+    } else {
+        let counts: Vec<_> = of_kind.iter().map(|(kind, count)| format!("{count} {kind:?}")).collect();
+        println!("\n{} violations: {}.", verdict.violations.len(), counts.join(", "));
     }
 }

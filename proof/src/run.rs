@@ -1,47 +1,55 @@
-//! A run: customers are registered, clients call all at once, and in the end everything is read.
+//! A run: customers are registered, clients call concurrently, and in the end everything is read.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
-use std::time::Instant;
 
 use anyhow::bail;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::Api;
-use crate::call::{Answer, Call, Request};
-use crate::client::{Client, World};
-use crate::customers::{Customers, FEW, FEW_REGISTERED, FIRST_OUTSIDER, Id, MANY, MANY_REGISTERED};
-use crate::interner::{Symbol, Symbols};
+use crate::call::{Answer, Call};
+use crate::client::Client;
+use crate::customers::{FEW, FEW_REGISTERED, FIRST_NEIGHBOUR, FIRST_OUTSIDER, Id, MANY, MANY_REGISTERED};
+use crate::interner::Symbol;
 use crate::model::Time;
+use crate::world::World;
 
-/// Clients beside those that call at random: whoever registers, and whoever reads in the end.
+/// Clients that read in the end.
 const READERS: usize = 8;
-/// Outsiders of whom is asked in the end whether they exist, which makes them exist.
-const OUTSIDERS: usize = 500;
+/// Outsiders that are created in the end, which shows whether they existed.
+const MAX_OUTSIDERS: usize = 500;
 
 pub struct Run {
     pub world: Arc<World>,
     seed: u64,
-    /// All that have ended, in no order.
+    /// In no order.
     pub calls: Vec<Call>,
-    /// From then on nothing was called that changes a relation.
-    pub settled: Time,
+    /// The clients that wander; they call about nothing that is locked.
+    pub wanderers: BTreeSet<usize>,
+    /// No call since then changes a relation.
+    pub quiesced: Time,
     clients: usize,
 }
 
+/// The calls of clients that run.
+pub type Running = JoinSet<anyhow::Result<Vec<Call>>>;
+
 impl Run {
-    /// Registers those who are to be known from the start.
-    pub async fn start(servers: Vec<Api>, seed: u64) -> anyhow::Result<Self> {
-        let (customers, symbols, began) = (Customers::new(), Symbols::default(), Instant::now());
-        let world = Arc::new(World { servers, customers, symbols, newcomers: AtomicU32::default(), began });
-        let mut run = Self { world, seed, calls: Vec::new(), settled: 0, clients: 0 };
+    /// Registers the customers that are to exist from the start. `servers`: by server, then by organisation.
+    pub async fn start(servers: Vec<Vec<Api>>, seed: u64) -> anyhow::Result<Self> {
+        let world = Arc::new(World::new(servers));
+        let wanderers = BTreeSet::new();
+        let mut run = Self { world, seed, calls: Vec::new(), wanderers, quiesced: 0, clients: 0 };
         let mut registrar = run.client();
-        for id in FEW_REGISTERED.chain(MANY_REGISTERED) {
+        let neighbours: Vec<_> = run.world.neighbours().collect();
+        for id in FEW_REGISTERED.chain(MANY_REGISTERED).chain(neighbours.iter().copied().flatten()) {
             if !registrar.create(id).await? {
-                bail!("the server does not serve: is it the right address?");
+                bail!("the server does not serve: is the URL right?");
             }
+        }
+        for [one, other] in neighbours {
+            registrar.match_pair(one, other).await?;
         }
         run.calls.extend(registrar.into_calls());
         if let Some(Call { answer: Answer::Unexpected(answer), .. }) = run.calls.first() {
@@ -50,53 +58,59 @@ impl Run {
         Ok(run)
     }
 
-    /// Another client, whose calls are to come to the others' in the end.
+    /// Its calls are to be added to the run's in the end.
     pub fn client(&mut self) -> Client {
         self.clients += 1;
         Client::new(Arc::clone(&self.world), self.clients, self.seed)
     }
 
-    /// Lets so many clients call until they are told to stop.
-    pub fn set_out(
-        &mut self,
-        clients: usize,
-        stop: &CancellationToken,
-    ) -> JoinSet<anyhow::Result<Vec<Call>>> {
-        let mut running = JoinSet::new();
-        for _ in 0..clients {
+    /// Starts clients that call about what is not locked.
+    pub fn start_wanderers(&mut self, count: usize, stop: &CancellationToken, running: &mut Running) {
+        for _ in 0..count {
             let (mut client, stop) = (self.client(), stop.clone());
+            self.wanderers.insert(self.clients);
             running.spawn(async move {
-                let _all = stop.clone().drop_guard();
-                client.run(&stop).await?;
+                let _stops_all = stop.clone().drop_guard();
+                client.wander(&stop).await?;
                 Ok(client.into_calls())
             });
         }
-        running
     }
 
-    /// Waits for the clients.
-    pub async fn gather(&mut self, mut running: JoinSet<anyhow::Result<Vec<Call>>>) -> anyhow::Result<()> {
+    /// Starts clients that call about what is locked.
+    pub fn start_visitors(&mut self, count: usize, stop: &CancellationToken, running: &mut Running) {
+        for _ in 0..count {
+            let (mut client, stop) = (self.client(), stop.clone());
+            running.spawn(async move {
+                let _stops_all = stop.clone().drop_guard();
+                client.visit(&stop).await?;
+                Ok(client.into_calls())
+            });
+        }
+    }
+
+    pub async fn join(&mut self, mut running: Running) -> anyhow::Result<()> {
         while let Some(calls) = running.join_next().await {
             self.calls.extend(calls??);
         }
         Ok(())
     }
 
-    /// Reads every list from both sides, all pages, and asks for those who must not exist. Nothing else may be under way.
+    /// Reads every list from both sides, all pages, and creates those that must not exist. No other call may be in flight.
     pub async fn read_everything(&mut self) -> anyhow::Result<()> {
-        self.settled = self.world.now();
+        self.quiesced = self.world.now();
         self.read(FEW_REGISTERED.chain(MANY_REGISTERED).map(Question::List).collect()).await?;
         self.learn_from_lists();
         let registered = |id: &Id| FEW_REGISTERED.contains(id) || MANY_REGISTERED.contains(id);
         let others = self.customers().into_iter().filter(|id| !registered(id) && *id < FIRST_OUTSIDER);
         self.read(others.map(Question::List).collect()).await?;
         let few = FEW.chain(MANY).map(Question::Create);
-        let outsiders = self.outsiders().into_iter().take(OUTSIDERS).map(Question::Create);
-        self.read(few.chain(outsiders).collect()).await
+        let outsiders = self.customers().split_off(&FIRST_OUTSIDER).into_iter().take(MAX_OUTSIDERS);
+        self.read(few.chain(outsiders.map(Question::Create)).collect()).await
     }
 
     async fn read(&mut self, questions: Vec<Question>) -> anyhow::Result<()> {
-        let mut running = JoinSet::new();
+        let mut running = Running::new();
         for reader in 0..READERS {
             let mut client = self.client();
             let part: Vec<_> = questions.iter().copied().skip(reader).step_by(READERS).collect();
@@ -110,39 +124,30 @@ impl Run {
                 Ok(client.into_calls())
             });
         }
-        self.gather(running).await
+        self.join(running).await
     }
 
-    /// Everybody whom somebody asked for.
+    /// All that a call named.
     pub fn customers(&self) -> BTreeSet<Id> {
-        let named = |call: &Call| match call.request {
-            Request::Match { manager, customer, .. } | Request::Unmatch { manager, customer } => {
-                [Some(manager), Some(customer)]
-            }
-            Request::List { of: id } | Request::Create { id } => [Some(id), None],
-            Request::Wrong { wrong } => [wrong.outsider, None],
-        };
-        self.calls.iter().flat_map(named).flatten().collect()
+        self.calls.iter().flat_map(|call| call.request.customers()).collect()
     }
 
-    fn outsiders(&self) -> BTreeSet<Id> {
-        self.customers().split_off(&FIRST_OUTSIDER)
-    }
-
-    /// Whose address in the normal form it is.
+    /// By e-mail address in the normal form.
     pub fn by_email(&self) -> HashMap<Symbol, Id> {
-        let email = |id: &Id| self.world.symbols.symbol(&self.world.customers.email(*id));
+        let email = |id: &Id| self.world.interner.symbol(&self.world.customers.email(*id));
         self.customers().iter().map(|id| (email(id), *id)).collect()
     }
 
-    /// A guest's reference is first seen in a list, unless somebody asked for it.
+    /// The reference of a guest is first seen in a list.
     fn learn_from_lists(&self) {
         let by_email = self.by_email();
         for call in &self.calls {
             let Answer::Listed(list) = &call.answer else { continue };
             for item in &list.items {
-                if let Some(id) = by_email.get(&item.email) {
-                    self.world.customers.learn(*id, &self.world.symbols.text(item.reference));
+                if let Some(id) = by_email.get(&item.email)
+                    && *id < FIRST_NEIGHBOUR
+                {
+                    self.world.customers.learn(*id, &self.world.interner.text(item.reference));
                 }
             }
         }

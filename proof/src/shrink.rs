@@ -1,23 +1,23 @@
-//! The shortest history that still cannot be explained.
+//! Minimises a history that is not linearizable.
 
-use crate::model::{Effect, Kind, Op};
+use crate::model::{Effect, Op};
 use crate::search::{Failure, check};
 
-/// Leaves out what does not matter, until leaving out any one more would explain the rest.
+/// Leaves out operations until leaving out any one more would make the rest linearizable.
 ///
-/// Leaving out a read demands less. Leaving out a match would demand more, as somebody may have read its notice: instead it
-/// may have taken effect in its time or not, so that what is left is wrong whatever the others did.
+/// A list is left out as a whole, which demands less. A write cannot be, as another operation may depend on it: instead it
+/// may take effect any number of times in its time, so that what is left is wrong whatever the writes left out did.
 pub fn shortest(mut ops: Vec<Op>) -> Vec<Op> {
-    let Err(Failure::NoOrder(failed)) = check(&ops) else { return ops };
+    let Err(Failure::NotLinearizable(failed)) = check(&ops) else { return ops };
     let end = ops[failed].end;
     ops.retain(|op| op.start <= end);
     ops.sort_by_key(|op| op.start);
     let mut kept = vec![true; ops.len()];
-    let is_read = |op: &Op| matches!(op.kind, Kind::Read(_));
-    let (reads, writes): (Vec<usize>, Vec<usize>) = (0..ops.len()).partition(|index| is_read(&ops[*index]));
+    let (lists, writes): (Vec<usize>, Vec<usize>) =
+        (0..ops.len()).partition(|index| ops[*index].kind.is_list());
     let mut before = ops.len() + 1;
     loop {
-        leave_out(&ops, &mut kept, &reads);
+        leave_out(&ops, &mut kept, &lists);
         leave_out(&ops, &mut kept, &writes);
         let now = kept.iter().filter(|kept| **kept).count();
         if now == before {
@@ -40,7 +40,7 @@ fn leave_out(ops: &[Op], kept: &mut Vec<bool>, candidates: &[usize]) {
             for index in chunk {
                 fewer[*index] = false;
             }
-            if matches!(check(&relaxed(ops, &fewer)), Err(Failure::NoOrder(_))) {
+            if matches!(check(&relaxed(ops, &fewer)), Err(Failure::NotLinearizable(_))) {
                 *kept = fewer;
             }
         }
@@ -48,12 +48,12 @@ fn leave_out(ops: &[Op], kept: &mut Vec<bool>, candidates: &[usize]) {
     }
 }
 
-/// What is kept; of the rest each write takes effect in its time or not.
+/// What is kept; of the rest each write takes effect in its time any number of times.
 fn relaxed(ops: &[Op], kept: &[bool]) -> Vec<Op> {
     let relax = |(op, kept): (&Op, &bool)| match op.kind {
         _ if *kept => Some(*op),
-        Kind::Read(_) => None,
-        _ => Some(Op { effect: Effect::Perhaps, ..*op }),
+        kind if kind.is_list() => None,
+        kind => Some(Op { effect: Effect::AnyNumber, kind: kind.unanswered(), ..*op }),
     };
     ops.iter().zip(kept).filter_map(relax).collect()
 }

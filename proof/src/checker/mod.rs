@@ -1,336 +1,128 @@
-//! Whether the history is what the contract promises.
+//! Compares a history with the guarantees of docs/proof.md.
+//!
+//! - `answers`: every call has an answer that the contract allows, in time
+//! - `pairs`: the history of each pair is linearizable, which is "exactly once" and "fenced"
+//! - `addresses`: one customer for each e-mail address, created once
+//! - `sessions`: an identity is valid until its logout, and never after
+//! - `lists`: each list by itself, and the last ones from both sides
+//! - `isolation`: a lock delays only the calls that it concerns
+//! - `tables`: the tables hold what the calls of their time left
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+mod addresses;
+mod answers;
+mod isolation;
+mod lists;
+mod pairs;
+mod sessions;
+mod tables;
+
+use std::collections::HashMap;
+use std::ops::Range;
 use std::time::Duration;
 
-use crate::call::{Answer, Call, Item, List, Request};
-use crate::customers::{FIRST_OUTSIDER, Id};
+pub use self::isolation::Medians;
+pub use self::tables::Tables;
+use crate::call::{Answer, Call, List, Request};
+use crate::customers::Id;
 use crate::explain;
 use crate::interner::Symbol;
-use crate::model::{Effect, Kind, Op, Sight, Time};
+use crate::model::Time;
 use crate::run::Run;
-use crate::search::{Failure, check};
-use crate::shrink::shortest;
 
-/// How long an unanswered call may still take effect after its client has given up: an attempt of the server (5.5 s) and a
-/// statement of Postgres that outlives it (5 s) are less.
-const LINGER: Duration = Duration::from_secs(15);
-/// Histories that are explained at length.
-const EXPLAINED: usize = 3;
+/// A write is answered by then, and takes no effect later, whether it was answered or not.
+pub const WRITE_DEADLINE: Duration = Duration::from_millis(9_500);
+/// A read is answered by then (`--request-timeout`).
+pub const READ_DEADLINE: Duration = Duration::from_secs(20);
+/// For what the clients' machine adds: two cores run the servers, Postgres and the clients.
+pub const TOLERANCE: Duration = Duration::from_millis(500);
 
-/// What must not be.
+/// A guarantee that does not hold.
 pub struct Violation {
-    pub fault: Fault,
-    /// When it was asked for, or seen.
+    pub kind: ViolationKind,
+    /// When it was called for, or seen.
     pub at: Time,
     pub text: String,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
-    /// What was answered is not there, or something else is: no order of the calls explains it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ViolationKind {
+    /// No linearization of the calls about a pair, or of an identity, exists.
     Missing,
-    /// Two relations of a pair, or two customers with one address.
+    /// It would exist if a call had taken effect after it was answered.
+    Stale,
+    /// It would exist if a call had taken effect twice before it was answered.
+    Repeated,
+    /// It would exist if a representation showed what another call wrote.
+    Representation,
+    /// Two relations of a pair, two customers with one e-mail address, or an effect that was acknowledged twice.
     Doubled,
-    /// An answer that nobody may get.
+    Late,
+    /// A call that no lock concerned was delayed or not served while only locks were held.
+    NotIsolated,
+    /// An answer that the contract does not allow.
     Answer,
-    /// What was refused left a trace.
+    /// A rejected call left a trace.
     Trace,
 }
 
-/// What was found.
+/// What a run was exposed to.
+#[derive(Default)]
+pub struct Conditions {
+    /// Whether connections were cut and processes killed: then calls may be unavailable or lost.
+    pub faults: bool,
+    /// When nothing but locks could delay a call.
+    pub only_locks: Vec<Range<Time>>,
+    pub tables: Option<Tables>,
+}
+
 #[derive(Default)]
 pub struct Verdict {
     pub violations: Vec<Violation>,
     pub pairs: usize,
-    /// Calls, and what lists say, for each pair.
+    /// Calls, and what lists show, of each pair.
     pub operations: usize,
     /// Pairs with too many calls at a time to be searched.
     pub undecided: usize,
+    pub medians: Medians,
 }
 
-/// `broken`: whether something was, on purpose; then calls may be unavailable or lost, and writes may be repeated.
-pub fn judge(run: &Run, broken: bool) -> Verdict {
-    let judge = Judge::new(run, broken);
+impl Verdict {
+    fn add(&mut self, kind: ViolationKind, at: Time, text: String) {
+        self.violations.push(Violation { kind, at, text });
+    }
+}
+
+pub fn check(run: &Run, conditions: &Conditions) -> Verdict {
+    let checker = Checker { run, conditions, by_email: run.by_email() };
     let mut verdict = Verdict::default();
-    judge.answers(&mut verdict);
-    judge.identities(&mut verdict);
-    judge.lists(&mut verdict);
-    judge.both_sides(&mut verdict);
-    judge.pairs(&mut verdict);
+    checker.answers(&mut verdict);
+    checker.addresses(&mut verdict);
+    checker.sessions(&mut verdict);
+    checker.lists(&mut verdict);
+    checker.both_sides(&mut verdict);
+    checker.isolation(&mut verdict);
+    checker.tables(&mut verdict);
+    checker.pairs(&mut verdict);
     verdict
 }
 
-type Pair = (Id, Id);
-
-struct Judge<'a> {
+struct Checker<'a> {
     run: &'a Run,
-    broken: bool,
+    conditions: &'a Conditions,
     by_email: HashMap<Symbol, Id>,
 }
 
-impl<'a> Judge<'a> {
-    fn new(run: &'a Run, broken: bool) -> Self {
-        Self { run, broken, by_email: run.by_email() }
-    }
-
+impl Checker<'_> {
     fn name(&self, id: Id) -> String {
-        let customers = &self.run.world.customers;
-        customers.reference(id).unwrap_or_else(|| customers.email(id))
+        explain::name(&self.run.world, id)
     }
 
     fn text(&self, symbol: Symbol) -> String {
-        self.run.world.symbols.text(symbol)
+        self.run.world.interner.text(symbol)
     }
 
-    fn tell(&self, call: &Call) -> String {
+    fn line(&self, call: &Call) -> String {
         explain::line(&self.run.world, call)
-    }
-
-    /// Every call has an answer, and one that it may have.
-    fn answers(&self, verdict: &mut Verdict) {
-        for call in &self.run.calls {
-            let settled = call.start >= self.run.settled;
-            let wrong = match call.answer {
-                Answer::Unexpected(_) => "This answer is never right:",
-                Answer::Late => "A request takes no longer than 20 s, whatever happens:",
-                Answer::Unavailable | Answer::Lost | Answer::NotSent if !self.broken || settled => {
-                    "Nothing was broken, and yet this was not served:"
-                }
-                _ => continue,
-            };
-            let text = format!("{wrong}\n{}", self.tell(call));
-            verdict.violations.push(Violation { fault: Fault::Answer, at: call.start, text });
-        }
-    }
-
-    /// One customer for each address, created once, shown in the normal form; none for what was refused.
-    fn identities(&self, verdict: &mut Verdict) {
-        let mut references: BTreeMap<Id, (Symbol, &Call)> = BTreeMap::new();
-        let mut creators: BTreeMap<Id, &Call> = BTreeMap::new();
-        let mut note = |fault, call: &Call, text: String| {
-            let text = format!("{text}\n{}", self.tell(call));
-            verdict.violations.push(Violation { fault, at: call.start, text });
-        };
-        for call in &self.run.calls {
-            let mut shown: Vec<(Id, Symbol, Option<Symbol>)> = Vec::new();
-            let mut created = None;
-            match (&call.request, &call.answer) {
-                (Request::Create { id }, Answer::Customer { created: new, reference, email }) => {
-                    shown.push((*id, *reference, Some(*email)));
-                    created = new.then_some(*id);
-                    if *id >= FIRST_OUTSIDER && !new {
-                        note(
-                            Fault::Trace,
-                            call,
-                            "Only refused calls named this address, and yet somebody has it:".into(),
-                        );
-                    }
-                }
-                (Request::Match { manager, customer, .. }, Answer::Matched(Some(relation))) => {
-                    shown.push((*manager, relation.manager, None));
-                    shown.push((*customer, relation.customer, Some(relation.email)));
-                    created = relation.customer_created.then_some(*customer);
-                }
-                (_, Answer::Listed(list)) => {
-                    for item in &list.items {
-                        match self.by_email.get(&item.email) {
-                            Some(id) if *id < FIRST_OUTSIDER => shown.push((*id, item.reference, None)),
-                            _ => {
-                                let text = format!(
-                                    "Nobody matched {} <{}>, who is in the list:",
-                                    self.text(item.reference),
-                                    self.text(item.email)
-                                );
-                                note(Fault::Trace, call, text);
-                            }
-                        }
-                    }
-                }
-                _ => {}
-            }
-            for (id, reference, email) in shown {
-                let (first, earlier) = references.entry(id).or_insert((reference, call));
-                let normal = self.run.world.customers.email(id);
-                if *first != reference {
-                    let text = format!(
-                        "{normal} is two customers, {} and {}:\n{}",
-                        self.text(*first),
-                        self.text(reference),
-                        self.tell(earlier)
-                    );
-                    note(Fault::Doubled, call, text);
-                }
-                if email.is_some_and(|email| self.text(email) != normal) {
-                    note(Fault::Answer, call, format!("The normal form is {normal}:"));
-                }
-            }
-            if let Some(id) = created
-                && let Some(first) = creators.insert(id, call)
-            {
-                let text = format!("{} was created twice:\n{}", self.name(id), self.tell(first));
-                note(Fault::Doubled, call, text);
-            }
-        }
-    }
-
-    /// A list has nobody twice, not its owner, and as many as it says.
-    fn lists(&self, verdict: &mut Verdict) {
-        for (call, of, list) in self.all_lists() {
-            let mut seen = HashSet::new();
-            let twice = list.items.iter().find(|item| !seen.insert(item.reference));
-            let itself = list.items.iter().find(|item| self.by_email.get(&item.email) == Some(&of));
-            let miscounted = list.complete && list.pages == 1 && list.item_count != list.items.len() as u64;
-            let wrong = match (twice, itself) {
-                (Some(item), _) => {
-                    (Fault::Doubled, format!("{} is in the list twice:", self.text(item.reference)))
-                }
-                (_, Some(_)) => (Fault::Trace, format!("{} is matched with itself:", self.name(of))),
-                _ if miscounted => {
-                    let text =
-                        format!("itemCount is {}, the items are {}:", list.item_count, list.items.len());
-                    (Fault::Answer, text)
-                }
-                _ => continue,
-            };
-            let text = format!("{}\n{}", wrong.1, self.tell(call));
-            verdict.violations.push(Violation { fault: wrong.0, at: call.start, text });
-        }
-    }
-
-    /// When nothing changes any more both sides see the same.
-    fn both_sides(&self, verdict: &mut Verdict) {
-        let mut last: BTreeMap<Pair, (&Call, Item)> = BTreeMap::new();
-        let mut read = HashSet::new();
-        for (call, of, list) in self.all_lists().filter(|(call, ..)| call.start >= self.run.settled) {
-            read.insert(of);
-            for item in &list.items {
-                if let Some(other) = self.by_email.get(&item.email) {
-                    last.insert((of, *other), (call, *item));
-                }
-            }
-        }
-        for ((of, other), (call, item)) in &last {
-            let mirrored = |item: &Item| Item {
-                manages: item.is_managed,
-                is_managed: item.manages,
-                reference: Symbol::default(),
-                email: Symbol::default(),
-                ..*item
-            };
-            let plain =
-                |item: &Item| Item { reference: Symbol::default(), email: Symbol::default(), ..*item };
-            let seen = last.get(&(*other, *of));
-            if !read.contains(other) || seen.is_some_and(|(_, seen)| mirrored(seen) == plain(item)) {
-                continue;
-            }
-            let counterpart = seen.map_or_else(
-                || "is not in the other's list".to_owned(),
-                |(call, _)| format!("the other side sees\n{}", self.tell(call)),
-            );
-            let text = format!(
-                "{} and {} do not see the same: {counterpart}\n{}",
-                self.name(*of),
-                self.name(*other),
-                self.tell(call)
-            );
-            verdict.violations.push(Violation { fault: Fault::Missing, at: call.start, text });
-        }
-    }
-
-    /// The answers about each pair are explained by an order of the calls.
-    fn pairs(&self, verdict: &mut Verdict) {
-        let mut pairs: BTreeMap<Pair, Vec<Op>> = BTreeMap::new();
-        for (index, call) in self.run.calls.iter().enumerate() {
-            if let Request::Match { manager, customer, .. } | Request::Unmatch { manager, customer } =
-                call.request
-            {
-                self.add_write(index, call, pairs.entry(ordered(manager, customer)).or_default());
-            }
-        }
-        let mut lists: HashMap<Id, Vec<View>> = HashMap::new();
-        for (index, call) in self.run.calls.iter().enumerate() {
-            let (Request::List { of }, Answer::Listed(list)) = (&call.request, &call.answer) else {
-                continue;
-            };
-            let view = self.view(index, *of, list);
-            for other in view.others.keys() {
-                pairs.entry(ordered(*of, *other)).or_default();
-            }
-            lists.entry(*of).or_default().push(view);
-        }
-        let mut failures = Vec::new();
-        for (pair, mut ops) in pairs {
-            let first_write = ops.iter().map(|op| op.start).min().unwrap_or(Time::MAX);
-            for (of, other) in [pair, (pair.1, pair.0)] {
-                let views = lists.get(&of).into_iter().flatten();
-                // Before the first write there is nothing to be seen, as a rule.
-                ops.extend(
-                    views
-                        .filter_map(|view| self.read(view, other))
-                        .filter(|op| op.end > first_write || op.kind != Kind::Read(Sight::Absent)),
-                );
-            }
-            verdict.pairs += 1;
-            verdict.operations += ops.len();
-            match check(&ops) {
-                Ok(()) => {}
-                Err(Failure::TooManyOrders) => verdict.undecided += 1,
-                Err(Failure::NoOrder(failed)) => failures.push((ops[failed].call, pair, ops)),
-            }
-        }
-        failures.sort_by_key(|(failed, ..)| self.run.calls[*failed].start);
-        for (index, (failed, pair, ops)) in failures.into_iter().enumerate() {
-            let failed = &self.run.calls[failed];
-            let names = format!("{} and {}", self.name(pair.0), self.name(pair.1));
-            let (at, text) = if index < EXPLAINED {
-                let core = shortest(ops);
-                let story = explain::about(&self.run.world, &self.run.calls, pair, &core);
-                let answered = |op: &&Op| !matches!(op.kind, Kind::Read(_)) && op.effect != Effect::Perhaps;
-                let at = core.iter().filter(answered).map(|op| op.start).max().unwrap_or(failed.start);
-                (
-                    at,
-                    format!(
-                        "about {names}, whatever the others did in their time; these suffice to show it:\n{story}"
-                    ),
-                )
-            } else {
-                (failed.start, format!("about {names} as far as this one:\n{}", self.tell(failed)))
-            };
-            let text = format!("No order explains the answers to the calls {text}");
-            verdict.violations.push(Violation { fault: Fault::Missing, at, text });
-        }
-    }
-
-    fn add_write(&self, index: usize, call: &Call, ops: &mut Vec<Op>) {
-        let mut op = Op {
-            start: call.start,
-            end: call.end,
-            kind: Kind::Unmatch { found: !matches!(call.answer, Answer::NeverMatched) },
-            effect: if self.broken { Effect::AtLeastOnce } else { Effect::Once },
-            call: index,
-        };
-        if let Request::Match { manager, customer, notice, .. } = call.request {
-            let change = match call.answer {
-                Answer::Matched(Some(relation)) => Some(relation.change),
-                _ => None,
-            };
-            op.kind = Kind::Match { manager: usize::from(manager > customer), notice, change };
-        }
-        match &call.answer {
-            Answer::NotSent => return,
-            Answer::Unavailable | Answer::Lost | Answer::Late | Answer::Unexpected(_) => {
-                let linger = Time::try_from(LINGER.as_nanos()).unwrap_or(Time::MAX);
-                op.end = op.end.saturating_add(linger).min(self.run.settled.max(op.end));
-                op.effect = Effect::Perhaps;
-            }
-            Answer::Matched(Some(relation)) => {
-                let shown = Sight::Shown { active: relation.active, notice: relation.notice };
-                ops.push(Op { kind: Kind::Read(shown), effect: Effect::Once, ..op });
-            }
-            _ => {}
-        }
-        ops.push(op);
     }
 
     fn all_lists(&self) -> impl Iterator<Item = (&Call, Id, &List)> {
@@ -339,34 +131,25 @@ impl<'a> Judge<'a> {
             _ => None,
         })
     }
+}
 
-    fn view(&self, call: usize, of: Id, list: &List) -> View {
-        let others = list.items.iter().filter_map(|item| {
-            let other = *self.by_email.get(&item.email)?;
-            let mut managers = [item.is_managed, item.manages];
-            if other < of {
-                managers.reverse();
-            }
-            Some((other, Sight::Listed { managers, notice: item.notice }))
-        });
-        View { call, complete: list.complete, others: others.collect() }
-    }
-
-    fn read(&self, view: &View, other: Id) -> Option<Op> {
-        let absent = view.complete.then_some(Sight::Absent);
-        let sight = view.others.get(&other).copied().or(absent)?;
-        let Call { start, end, .. } = self.run.calls[view.call];
-        Some(Op { start, end, kind: Kind::Read(sight), effect: Effect::Once, call: view.call })
+/// When an unanswered write can take effect for the last time.
+///
+/// A 503 is an answer: there is no effect after it. Without an answer the server has its deadline.
+fn last_effect(call: &Call) -> Time {
+    match call.answer {
+        Answer::Lost | Answer::TimedOut | Answer::Unexpected(_) => {
+            call.end.max(call.start.saturating_add(nanoseconds(WRITE_DEADLINE + TOLERANCE)))
+        }
+        _ => call.end,
     }
 }
 
-fn ordered(one: Id, other: Id) -> Pair {
-    (one.min(other), one.max(other))
+/// Whether a write took effect once.
+fn is_certain(answer: &Answer) -> bool {
+    answer.is_served() && !matches!(answer, Answer::Unexpected(_))
 }
 
-/// A list, as far as its pairs are concerned.
-struct View {
-    call: usize,
-    complete: bool,
-    others: HashMap<Id, Sight>,
+fn nanoseconds(duration: Duration) -> Time {
+    Time::try_from(duration.as_nanos()).unwrap_or(Time::MAX)
 }

@@ -1,64 +1,94 @@
-//! A way to the server, or from it to Postgres, on which connections are cut.
+//! A TCP relay between clients and a server, so that the server has one address, and connections can be cut.
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::time::Duration;
 
 use rand::RngExt;
-use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional};
-use tokio::net::{TcpListener, TcpStream, UnixStream};
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
-/// Between two looks whether a server is there again.
-const PAUSE: Duration = Duration::from_millis(5);
+/// Connections that the kernel accepts before the relay does.
+const BACKLOG: u32 = 128;
 
-/// Where a connection leads.
-#[derive(Clone)]
-pub enum Target {
-    /// To a server; while it is away, the connection waits for it.
-    Server(watch::Receiver<SocketAddr>),
-    /// To a Postgres; while it is away, the connection is closed at once.
-    Postgres(watch::Receiver<PathBuf>),
-}
-
-/// Dropped, it takes no more connections.
-pub struct Proxy {
+/// Dropped, it accepts no more connections.
+pub struct ClientRelay {
     pub address: SocketAddr,
+    /// `None` while the server does not run.
+    server: watch::Sender<Option<SocketAddr>>,
     /// Counts the cuts, with the share of connections that each ends.
     cuts: watch::Sender<f64>,
     accepting: AbortHandle,
 }
 
-impl Proxy {
-    pub async fn before(target: Target) -> io::Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
+impl ClientRelay {
+    pub fn start(server: SocketAddr) -> io::Result<Self> {
+        let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0)))?;
         let address = listener.local_addr()?;
-        let cuts = watch::Sender::new(0.0);
-        let watched = cuts.clone();
-        let accepting = tokio::spawn(async move {
-            while let Ok((client, _)) = listener.accept().await {
-                // What becomes of a connection is seen at its ends.
-                tokio::spawn(carry(client, target.clone(), watched.subscribe()));
-            }
-        });
-        Ok(Self { address, cuts, accepting: accepting.abort_handle() })
+        let (server, cuts) = (watch::Sender::new(Some(server)), watch::Sender::new(0.0));
+        let accepting = tokio::spawn(accept(listener, address, server.subscribe(), cuts.clone()));
+        Ok(Self { address, server, cuts, accepting: accepting.abort_handle() })
     }
 
-    /// Closes each connection with this probability, whatever is on its way.
+    /// Refuses connections from now on, as an address on which no process listens does.
+    pub fn server_down(&self) {
+        self.server.send_replace(None);
+    }
+
+    pub fn server_up(&self, server: SocketAddr) {
+        self.server.send_replace(Some(server));
+    }
+
+    /// Closes each connection with this probability.
     pub fn cut(&self, share: f64) {
         self.cuts.send_replace(share);
     }
 }
 
-impl Drop for Proxy {
+impl Drop for ClientRelay {
     fn drop(&mut self) {
         self.accepting.abort();
     }
 }
 
-async fn carry(client: TcpStream, target: Target, mut cuts: watch::Receiver<f64>) -> io::Result<()> {
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = TcpSocket::new_v4()?;
+    // The port is taken again while connections of before are still closing.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+async fn accept(
+    listener: TcpListener,
+    address: SocketAddr,
+    mut server: watch::Receiver<Option<SocketAddr>>,
+    cuts: watch::Sender<f64>,
+) -> anyhow::Result<()> {
+    let mut listener = Some(listener);
+    loop {
+        let Some(target) = *server.borrow_and_update() else {
+            listener = None;
+            server.changed().await?;
+            continue;
+        };
+        let accepting = match listener.take() {
+            Some(listener) => listener,
+            None => listen(address)?,
+        };
+        tokio::select! {
+            accepted = accepting.accept() => {
+                // The ends see what becomes of it.
+                tokio::spawn(carry(accepted?.0, target, cuts.subscribe()));
+            }
+            changed = server.changed() => changed?,
+        }
+        listener = Some(accepting);
+    }
+}
+
+async fn carry(mut client: TcpStream, server: SocketAddr, mut cuts: watch::Receiver<f64>) -> io::Result<()> {
     client.set_nodelay(true)?;
     let cut = async {
         while cuts.changed().await.is_ok() {
@@ -68,32 +98,13 @@ async fn carry(client: TcpStream, target: Target, mut cuts: watch::Receiver<f64>
             }
         }
     };
-    let through = async {
-        match target {
-            Target::Postgres(socket) => {
-                let socket = socket.borrow().clone();
-                pass(client, UnixStream::connect(socket).await?).await
-            }
-            Target::Server(address) => {
-                let server = loop {
-                    let address = *address.borrow();
-                    match TcpStream::connect(address).await {
-                        Ok(server) => break server,
-                        Err(_) => tokio::time::sleep(PAUSE).await,
-                    }
-                };
-                server.set_nodelay(true)?;
-                pass(client, server).await
-            }
-        }
+    let relay = async {
+        let mut server = TcpStream::connect(server).await?;
+        server.set_nodelay(true)?;
+        copy_bidirectional(&mut client, &mut server).await.map(|_| ())
     };
     tokio::select! {
         () = cut => Ok(()),
-        result = through => result,
+        result = relay => result,
     }
-}
-
-/// Both ways, until one of the two ends.
-async fn pass(mut client: TcpStream, mut server: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
-    copy_bidirectional(&mut client, &mut server).await.map(|_| ())
 }

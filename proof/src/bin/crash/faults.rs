@@ -1,191 +1,260 @@
-//! What is broken, when, and how soon all is well again.
+//! Faults, the phases in which they are injected, and how soon calls are served again.
 
-use std::fs::{self, Permissions};
-use std::net::SocketAddr;
-use std::ops::Range;
-use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
-use rand::prelude::*;
-use tempfile::TempDir;
-use tokio::sync::{Semaphore, watch};
-
-use super::client_relay::{Proxy, Target};
-use super::postgres::Postgres;
-use super::server::Server;
+use anyhow::ensure;
 use customer_match_proof::client::Client;
+use futures_util::future::join_all;
+use rand::prelude::*;
+use tokio::sync::Semaphore;
 
-/// Who has not recovered by then never does.
-const PATIENCE: Duration = Duration::from_secs(60);
+use super::locker::Locker;
+use super::rig::Rig;
+
+/// Longer than any recovery takes.
+const RECOVERY_TIMEOUT: Duration = Duration::from_secs(60);
 /// Between two attempts to be served.
 const PAUSE: Duration = Duration::from_millis(10);
-/// What is broken at the same time is broken within this.
+/// Faults of one round begin within this.
 const TOGETHER: Duration = Duration::from_millis(800);
-/// How many connections a cut ends.
+/// The shares of connections that a cut ends.
 const SHARES: [f64; 3] = [0.1, 0.5, 1.0];
+/// Segments that are held back at the same time.
+const HOLDS: RangeInclusive<usize> = 1..=4;
+/// Locks that are held at the same time.
+const LOCKS: RangeInclusive<usize> = 1..=4;
 
-/// A way to break something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Trouble {
+pub enum Fault {
     KillPostgres,
     KillServer,
     CutClients,
     CutDatabase,
+    /// Segments with a write arrive late.
+    HoldSegments,
+    /// A write is committed, and its answer is lost with the connection.
+    LoseAnswer,
+    /// The network between a server and Postgres delivers nothing.
+    BlackHole,
+    /// Rows are locked by others.
+    LockRows,
 }
 
-/// A part of the run.
 pub struct Phase {
     pub name: &'static str,
-    /// What is broken in each round, at the same time.
-    pub rounds: Vec<Vec<Trouble>>,
-    /// How long nothing is broken before each round, and after the last.
-    pub calm: Range<f64>,
+    /// The faults of each round, which overlap.
+    pub rounds: Vec<Vec<Fault>>,
+    /// Seconds before each round, and after the last.
+    pub calm: RangeInclusive<f64>,
+    pub durations: Durations,
 }
 
-/// One after another, then mixed: Postgres and the server are killed ten times each, or once if it is to be quick.
-pub fn phases(quick: bool, random: &mut StdRng) -> Vec<Phase> {
-    use Trouble::{CutClients, CutDatabase, KillPostgres, KillServer};
-    let (kills, cuts, calm) = if quick { (1, 1, 0.3..0.6) } else { (5, 15, 1.0..6.0) };
-    let mut phases = vec![Phase { name: "nothing", rounds: Vec::new(), calm: calm.clone() }];
-    for (name, trouble, times) in [
-        ("Postgres killed", KillPostgres, kills),
-        ("server killed", KillServer, kills),
-        ("clients cut off", CutClients, cuts),
-        ("database cut off", CutDatabase, cuts),
-    ] {
-        phases.push(Phase { name, rounds: vec![vec![trouble]; times], calm: calm.clone() });
+/// Seconds that faults last.
+#[derive(Clone)]
+pub struct Durations {
+    pub hold: RangeInclusive<f64>,
+    pub black_hole: RangeInclusive<f64>,
+    pub locks: RangeInclusive<f64>,
+}
+
+impl Phase {
+    /// Whether nothing but locks can delay a call.
+    pub fn has_only_locks(&self) -> bool {
+        self.rounds.iter().flatten().all(|fault| *fault == Fault::LockRows)
     }
+}
+
+/// One kind after the other, then mixed.
+pub fn phases(quick: bool, random: &mut StdRng) -> Vec<Phase> {
+    use Fault::{
+        BlackHole, CutClients, CutDatabase, HoldSegments, KillPostgres, KillServer, LockRows, LoseAnswer,
+    };
+    let (calm, durations) = if quick {
+        (0.3..=0.6, Durations { hold: 6.0..=9.0, black_hole: 3.0..=5.0, locks: 2.0..=4.0 })
+    } else {
+        (1.0..=6.0, Durations { hold: 1.0..=30.0, black_hole: 3.0..=30.0, locks: 1.0..=14.0 })
+    };
+    let rounds = |quickly, thoroughly| if quick { quickly } else { thoroughly };
+    let phase = |name, rounds| Phase { name, rounds, calm: calm.clone(), durations: durations.clone() };
+    let several = |fault, times| vec![vec![fault]; times];
+    let quiet = if quick { 3.0 } else { 10.0 };
+    let mut phases = vec![
+        // The locks come first: no connection is still recovering from another fault.
+        Phase { calm: quiet..=quiet, ..phase("nothing", Vec::new()) },
+        phase("rows locked", several(LockRows, rounds(2, 12))),
+        phase("Postgres killed", several(KillPostgres, rounds(1, 5))),
+        phase("server killed", several(KillServer, rounds(1, 5))),
+        phase("clients cut off", several(CutClients, rounds(1, 15))),
+        phase("database cut off", several(CutDatabase, rounds(1, 15))),
+        phase("answers lost", several(LoseAnswer, rounds(4, 40))),
+        phase("segments held back", several(HoldSegments, rounds(1, 10))),
+        phase("black holes", several(BlackHole, rounds(1, 8))),
+    ];
     if !quick {
-        // Both at once is a machine that goes down.
-        let both = vec![KillPostgres, KillServer];
-        let kills =
-            [vec![KillPostgres], vec![KillServer], both.clone(), vec![KillPostgres], vec![KillServer], both];
-        let mut rounds: Vec<_> = kills.into_iter().chain([vec![KillPostgres], vec![KillServer]]).collect();
-        for round in &mut rounds {
-            round.extend([CutClients, CutDatabase].into_iter().filter(|_| random.random_bool(0.6)));
-        }
-        phases.push(Phase { name: "mixed", rounds, calm });
+        // Postgres and a server at the same time is a machine that goes down.
+        let mixed = (0..24).map(|round| {
+            let mut faults = match round % 6 {
+                0 => vec![KillPostgres],
+                1 => vec![KillServer],
+                2 => vec![KillPostgres, KillServer],
+                _ => Vec::new(),
+            };
+            let others = [CutClients, CutDatabase, LoseAnswer, HoldSegments, BlackHole, LockRows];
+            faults.extend(others.into_iter().filter(|_| random.random_bool(0.5)));
+            faults
+        });
+        let rounds = mixed.filter(|faults| !faults.is_empty()).collect();
+        let durations = Durations { hold: 1.0..=15.0, black_hole: 3.0..=10.0, locks: 1.0..=12.0 };
+        phases.push(Phase { calm: 0.5..=3.0, durations, ..phase("mixed", rounds) });
     }
     phases
 }
 
-/// A Postgres, a server and the ways between.
-pub struct Rig {
-    postgres: Postgres,
-    server: Server,
-    socket: watch::Sender<PathBuf>,
-    address: watch::Sender<SocketAddr>,
-    clients: Proxy,
-    database: Proxy,
-    /// The last to go.
-    folder: TempDir,
+/// What a round came to.
+pub struct Struck {
+    /// From the last fault until both servers served a call; `None` if one did not.
+    pub recovery: Option<Duration>,
+    /// How many there were of each.
+    pub counts: Vec<(Fault, usize)>,
 }
 
-impl Rig {
-    /// Also returns the key.
-    pub async fn build(binary: PathBuf) -> anyhow::Result<(Self, String)> {
-        let folder = TempDir::with_prefix("customer-match-proof-")?;
-        // For the user that runs Postgres for root.
-        fs::set_permissions(&folder, Permissions::from_mode(0o711))?;
-        let postgres = Postgres::start(folder.path().join("data")).await?;
-        let socket = watch::Sender::new(postgres.socket()?);
-        let database = Proxy::before(Target::Postgres(socket.subscribe())).await?;
-        // As the private Postgres names them.
-        let url = format!("postgres://customer_match@{}/customer_match?sslmode=disable", database.address);
-        let mut server = Server::new(binary, url, &folder.path().join("server.log"))?;
-        let key = server.prepare().await?;
-        let address = watch::Sender::new(server.start().await?);
-        let clients = Proxy::before(Target::Server(address.subscribe())).await?;
-        Ok((Self { postgres, server, socket, address, clients, database, folder }, key))
-    }
+/// Injects the faults of a round, in any order, and has restarted what was killed.
+pub async fn strike(
+    rig: &mut Rig,
+    locker: &Locker,
+    faults: &[Fault],
+    durations: &Durations,
+    probes: &mut [Client],
+    random: &mut StdRng,
+) -> anyhow::Result<Struck> {
+    let mut delay = || if faults.len() == 1 { Duration::ZERO } else { TOGETHER.mul_f64(random.random()) };
+    let delays: Vec<_> = faults.iter().map(|fault| (*fault, delay())).collect();
+    let begins = |wanted: Fault| delays.iter().find(|(fault, _)| *fault == wanted).map(|(_, delay)| *delay);
+    let seconds = |range: &RangeInclusive<f64>, random: &mut StdRng| {
+        Duration::from_secs_f64(random.random_range(range.clone()))
+    };
+    let share = *SHARES.choose(random).unwrap_or(&1.0);
+    let relay = random.random_range(0..rig.database_relays.len());
+    let (victim, cut) =
+        (random.random_range(0..rig.servers.len()), random.random_range(0..rig.servers.len()));
+    let holds: Vec<_> = (0..random.random_range(HOLDS)).map(|_| seconds(&durations.hold, random)).collect();
+    let black_hole = seconds(&durations.black_hole, random);
+    let connect_delay =
+        if random.random() { Duration::from_secs_f64(random.random_range(0.2..3.0)) } else { Duration::ZERO };
+    let locks: Vec<_> = (0..random.random_range(LOCKS))
+        .map(|_| (seconds(&durations.locks, random), StdRng::seed_from_u64(random.random())))
+        .collect();
 
-    /// Where clients call, whatever happens behind it.
-    pub fn url(&self) -> String {
-        format!("http://{}", self.clients.address)
-    }
-
-    /// The server's, for whoever must look.
-    pub fn keep_log(self) -> PathBuf {
-        self.folder.keep().join("server.log")
-    }
-
-    /// Breaks all this within a moment, in any order, has what was killed started again, and returns how long it took from the last of
-    /// it until a call was served; nothing if none was.
-    pub async fn strike(
-        &mut self,
-        troubles: &[Trouble],
-        probe: &mut Client,
-        random: &mut StdRng,
-    ) -> anyhow::Result<Option<Duration>> {
-        let mut delay =
-            || if troubles.len() == 1 { Duration::ZERO } else { TOGETHER.mul_f64(random.random()) };
-        let delays: Vec<_> = troubles.iter().map(|trouble| (*trouble, delay())).collect();
-        let share = *SHARES.choose(random).unwrap_or(&1.0);
-        let when =
-            |wanted: Trouble| delays.iter().find(|(trouble, _)| *trouble == wanted).map(|(_, delay)| *delay);
-        let (postgres, server) = (&mut self.postgres, &mut self.server);
-        // A permit for each blow that has been dealt.
-        let dealt = Semaphore::new(0);
-        let kill_postgres = async {
-            if let Some(delay) = when(Trouble::KillPostgres) {
-                tokio::time::sleep(delay).await;
-                postgres.kill().await?;
-                dealt.add_permits(1);
-                self.socket.send_replace(postgres.restart().await?);
+    let options = rig.postgres.connect_options()?;
+    let Rig { postgres, servers, socket, client_relays, database_relays, .. } = rig;
+    // A permit for each fault that has ended.
+    let ended = Semaphore::new(0);
+    let counts = std::sync::Mutex::new(Vec::new());
+    let end = |fault, count| {
+        counts.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((fault, count));
+        ended.add_permits(1);
+    };
+    let kill_postgres = async {
+        if let Some(delay) = begins(Fault::KillPostgres) {
+            tokio::time::sleep(delay).await;
+            postgres.kill().await?;
+            end(Fault::KillPostgres, 1);
+            socket.send_replace(postgres.restart().await?);
+        }
+        anyhow::Ok(())
+    };
+    let kill_server = async {
+        if let Some(delay) = begins(Fault::KillServer) {
+            tokio::time::sleep(delay).await;
+            servers[victim].kill().await?;
+            client_relays[victim].server_down();
+            end(Fault::KillServer, 1);
+            client_relays[victim].server_up(servers[victim].restart().await?);
+        }
+        anyhow::Ok(())
+    };
+    let cut_clients = async {
+        if let Some(delay) = begins(Fault::CutClients) {
+            tokio::time::sleep(delay).await;
+            client_relays[cut].cut(share);
+            end(Fault::CutClients, 1);
+        }
+        anyhow::Ok(())
+    };
+    let database = &database_relays[relay];
+    let cut_database = async {
+        if let Some(delay) = begins(Fault::CutDatabase) {
+            tokio::time::sleep(delay).await;
+            database.cut(share);
+            end(Fault::CutDatabase, 1);
+        }
+        anyhow::Ok(())
+    };
+    let hold_segments = async {
+        if let Some(delay) = begins(Fault::HoldSegments) {
+            tokio::time::sleep(delay).await;
+            end(Fault::HoldSegments, database.hold(holds).await);
+        }
+        anyhow::Ok(())
+    };
+    let lose_answer = async {
+        if let Some(delay) = begins(Fault::LoseAnswer) {
+            tokio::time::sleep(delay).await;
+            end(Fault::LoseAnswer, usize::from(database.lose_answer(connect_delay).await));
+        }
+        anyhow::Ok(())
+    };
+    let make_black_hole = async {
+        if let Some(delay) = begins(Fault::BlackHole) {
+            tokio::time::sleep(delay).await;
+            database.black_hole(black_hole).await;
+            end(Fault::BlackHole, 1);
+        }
+        anyhow::Ok(())
+    };
+    let lock_rows = async {
+        if let Some(delay) = begins(Fault::LockRows) {
+            tokio::time::sleep(delay).await;
+            let mut held = 0;
+            let mut sessions = Vec::new();
+            for (duration, mut random) in locks {
+                let options = &options;
+                sessions.push(async move { locker.hold(options, duration, &mut random).await });
             }
-            anyhow::Ok(())
-        };
-        let kill_server = async {
-            if let Some(delay) = when(Trouble::KillServer) {
-                tokio::time::sleep(delay).await;
-                server.kill().await?;
-                dealt.add_permits(1);
-                self.address.send_replace(server.restart().await?);
+            for session in join_all(sessions).await {
+                held += usize::from(session.is_some());
             }
-            anyhow::Ok(())
-        };
-        let cut = async |trouble, proxy: &Proxy| {
-            if let Some(delay) = when(trouble) {
-                tokio::time::sleep(delay).await;
-                proxy.cut(share);
-                dealt.add_permits(1);
-            }
-            anyhow::Ok(())
-        };
-        let recover = async {
-            let _all = dealt.acquire_many(u32::try_from(troubles.len())?).await?;
-            let struck = Instant::now();
-            while struck.elapsed() < PATIENCE {
-                if probe.match_newcomer().await? {
-                    return Ok(Some(struck.elapsed()));
+            end(Fault::LockRows, held);
+        }
+        anyhow::Ok(())
+    };
+    let recover = async {
+        let _all = ended.acquire_many(u32::try_from(faults.len())?).await?;
+        let since = Instant::now();
+        for probe in probes {
+            while !probe.match_newcomer().await? {
+                if since.elapsed() > RECOVERY_TIMEOUT {
+                    return Ok(None);
                 }
                 tokio::time::sleep(PAUSE).await;
             }
-            Ok(None)
-        };
-        let (.., recovered) = tokio::try_join!(
-            kill_postgres,
-            kill_server,
-            cut(Trouble::CutClients, &self.clients),
-            cut(Trouble::CutDatabase, &self.database),
-            recover,
-        )?;
-        anyhow::ensure!(!self.server.has_ended(), "the server ended by itself: see its log");
-        Ok(recovered)
+        }
+        Ok(Some(since.elapsed()))
+    };
+    let (.., recovery) = tokio::try_join!(
+        kill_postgres,
+        kill_server,
+        cut_clients,
+        cut_database,
+        hold_segments,
+        lose_answer,
+        make_black_hole,
+        lock_rows,
+        recover,
+    )?;
+    for server in servers {
+        ensure!(!server.has_ended(), "a server ended by itself: see its log");
     }
-
-    /// Ends all that may still be under way anywhere, and starts again.
-    pub async fn settle(&mut self) -> anyhow::Result<()> {
-        self.server.stop().await?;
-        self.socket.send_replace(self.postgres.restart().await?);
-        self.address.send_replace(self.server.start().await?);
-        Ok(())
-    }
-
-    pub async fn tear_down(&mut self) -> anyhow::Result<()> {
-        self.server.kill().await?;
-        self.postgres.stop().await;
-        Ok(())
-    }
+    Ok(Struck { recovery, counts: counts.into_inner().unwrap_or_default() })
 }

@@ -1,0 +1,194 @@
+//! The history of each pair is linearizable: what was acknowledged took effect exactly once between its start and its
+//! answer, what was not at most once and in its time.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::{Checker, Verdict, ViolationKind, is_certain, last_effect};
+use crate::call::{Answer, Call, List, Request};
+use crate::customers::Id;
+use crate::explain;
+use crate::model::{Effect, Kind, Listing, Op, Time};
+use crate::search::{Failure, check};
+use crate::shrink::shortest;
+
+/// Pairs whose shortest history is printed, and pairs that are classified.
+const EXPLAINED: usize = 5;
+const CLASSIFIED: usize = 30;
+/// Calls that are tried as the cause, the slowest first.
+const SUSPECTS: usize = 48;
+
+type Pair = (Id, Id);
+
+/// A list, as far as its pairs are concerned.
+struct View {
+    call: usize,
+    complete: bool,
+    others: HashMap<Id, Listing>,
+}
+
+impl Checker<'_> {
+    pub(super) fn pairs(&self, verdict: &mut Verdict) {
+        let mut pairs: BTreeMap<Pair, Vec<Op>> = BTreeMap::new();
+        for (index, call) in self.run.calls.iter().enumerate() {
+            if let Some((pair, op)) = write(index, call) {
+                pairs.entry(pair).or_default().push(op);
+            }
+        }
+        let mut lists: HashMap<Id, Vec<View>> = HashMap::new();
+        for (index, call) in self.run.calls.iter().enumerate() {
+            let (Request::List { of }, Answer::Listed(list)) = (&call.request, &call.answer) else {
+                continue;
+            };
+            let view = self.view(index, *of, list);
+            for other in view.others.keys() {
+                pairs.entry(ordered(*of, *other)).or_default();
+            }
+            lists.entry(*of).or_default().push(view);
+        }
+        let mut failures = Vec::new();
+        for (pair, mut ops) in pairs {
+            let first_write = ops.iter().map(|op| op.start).min().unwrap_or(Time::MAX);
+            for (of, other) in [pair, (pair.1, pair.0)] {
+                let views = lists.get(&of).into_iter().flatten();
+                // An absence before the first write says nothing.
+                ops.extend(
+                    views
+                        .filter_map(|view| self.listing(view, other))
+                        .filter(|op| op.end > first_write || op.kind != Kind::List(Listing::Absent)),
+                );
+            }
+            verdict.pairs += 1;
+            verdict.operations += ops.len();
+            match check(&ops) {
+                Ok(()) => {}
+                Err(Failure::TooManyConfigurations) => verdict.undecided += 1,
+                Err(Failure::NotLinearizable(failed)) => failures.push((pair, ops[failed], ops)),
+            }
+        }
+        failures.sort_by_key(|(_, failed, _)| failed.start);
+        for (index, (pair, failed, ops)) in failures.into_iter().enumerate() {
+            self.failure(index, pair, failed, ops, verdict);
+        }
+    }
+
+    fn failure(&self, index: usize, pair: Pair, failed: Op, mut ops: Vec<Op>, verdict: &mut Verdict) {
+        // What begins later has no part in it.
+        ops.retain(|op| op.start <= failed.end);
+        let names = format!("{} and {}", self.name(pair.0), self.name(pair.1));
+        let cause = if index < CLASSIFIED { classify(&ops, failed) } else { Cause::Unknown };
+        let explanation = if index < EXPLAINED {
+            let core = shortest(ops);
+            let lines = explain::about(&self.run.world, &self.run.calls, pair, &core);
+            format!("whatever the others did in their time; these suffice to show it:\n{lines}")
+        } else {
+            format!("up to this one:\n{}\n", self.line(&self.run.calls[failed.call]))
+        };
+        let call = |op: Op| self.line(&self.run.calls[op.call]);
+        let (kind, at, cause) = match cause {
+            Cause::Unknown => (ViolationKind::Missing, failed.start, String::new()),
+            Cause::Representation => (
+                ViolationKind::Representation,
+                failed.start,
+                "The order exists if representations may show what other calls wrote.".to_owned(),
+            ),
+            Cause::Repeated(op) => (
+                ViolationKind::Repeated,
+                op.start,
+                format!(
+                    "An order exists if this call took effect twice before it was answered:\n{}",
+                    call(op)
+                ),
+            ),
+            Cause::Stale(op) => (
+                ViolationKind::Stale,
+                op.start,
+                format!(
+                    "An order exists if this call took effect once more after it was answered:\n{}",
+                    call(op)
+                ),
+            ),
+        };
+        let text = format!("No order explains the answers to the calls about {names}, {explanation}{cause}");
+        verdict.add(kind, at, text);
+    }
+
+    fn view(&self, call: usize, of: Id, list: &List) -> View {
+        let others = list.items.iter().filter_map(|item| {
+            let other = *self.by_email.get(&item.email)?;
+            let mut managers = [item.is_managed, item.manages];
+            if other < of {
+                managers.reverse();
+            }
+            Some((other, Listing::Present { managers, notice: item.notice }))
+        });
+        View { call, complete: list.complete, others: others.collect() }
+    }
+
+    fn listing(&self, view: &View, other: Id) -> Option<Op> {
+        let absent = view.complete.then_some(Listing::Absent);
+        let listing = view.others.get(&other).copied().or(absent)?;
+        let Call { start, end, .. } = self.run.calls[view.call];
+        Some(Op { start, end, kind: Kind::List(listing), effect: Effect::Once, call: view.call })
+    }
+}
+
+/// What would make the history linearizable.
+enum Cause {
+    Unknown,
+    Representation,
+    Repeated(Op),
+    Stale(Op),
+}
+
+fn classify(ops: &[Op], failed: Op) -> Cause {
+    let without_shown = |op: &Op| match op.kind {
+        Kind::Match { shown: Some(_), .. } => Op { kind: op.kind.unanswered(), ..*op },
+        _ => *op,
+    };
+    if check(&ops.iter().map(without_shown).collect::<Vec<_>>()).is_ok() {
+        return Cause::Representation;
+    }
+    let mut suspects: Vec<Op> = ops.iter().filter(|op| !op.kind.is_list()).copied().collect();
+    suspects.sort_by_key(|op| std::cmp::Reverse(op.end - op.start));
+    let explains = |suspect: &Op, end: Time| {
+        let again = Op { end, effect: Effect::AtMostOnce, kind: suspect.kind.unanswered(), ..*suspect };
+        check(&[ops, &[again]].concat()).is_ok()
+    };
+    for suspect in suspects.into_iter().take(SUSPECTS) {
+        if explains(&suspect, failed.end) {
+            return if explains(&suspect, suspect.end) {
+                Cause::Repeated(suspect)
+            } else {
+                Cause::Stale(suspect)
+            };
+        }
+    }
+    Cause::Unknown
+}
+
+fn write(index: usize, call: &Call) -> Option<(Pair, Op)> {
+    let (pair, kind) = match call.request {
+        Request::Match { manager, customer, notice, .. } => {
+            let shown = match call.answer {
+                Answer::Matched(Some(relation)) => Some(relation.shown),
+                _ => None,
+            };
+            let kind = Kind::Match { manager: usize::from(manager > customer), notice, shown };
+            (ordered(manager, customer), kind)
+        }
+        Request::Unmatch { manager, customer } => {
+            let found = !matches!(call.answer, Answer::NeverMatched);
+            (ordered(manager, customer), Kind::Unmatch { found })
+        }
+        _ => return None,
+    };
+    if matches!(call.answer, Answer::NotSent) {
+        return None;
+    }
+    let effect = if is_certain(&call.answer) { Effect::Once } else { Effect::AtMostOnce };
+    Some((pair, Op { start: call.start, end: last_effect(call), kind, effect, call: index }))
+}
+
+fn ordered(one: Id, other: Id) -> Pair {
+    (one.min(other), one.max(other))
+}
