@@ -120,6 +120,20 @@ impl State {
     }
 }
 
+/// The history up to a moment: what ends later is not answered yet.
+pub fn until(ops: &[Op], end: Time) -> Vec<Op> {
+    let begun = ops.iter().filter(|op| op.start <= end);
+    let open = |op: &Op| (!op.kind.is_list()).then(|| op.unanswered());
+    begun.filter_map(|op| if op.end <= end { Some(*op) } else { open(op) }).collect()
+}
+
+impl Op {
+    /// The same write, if it were not answered.
+    pub fn unanswered(self) -> Self {
+        Self { kind: self.kind.unanswered(), effect: Effect::AtMostOnce, ..self }
+    }
+}
+
 impl Kind {
     pub fn is_list(self) -> bool {
         matches!(self, Self::List(_))

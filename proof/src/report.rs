@@ -9,7 +9,7 @@ use crate::call::{Answer, Call, Request};
 use crate::checker::Verdict;
 
 /// Violations that are printed in full; of each kind some, so that many of one do not hide another.
-const PRINTED: usize = 12;
+const PRINTED: usize = 20;
 const PRINTED_OF_A_KIND: usize = 3;
 
 /// How many calls of each kind had which answer.

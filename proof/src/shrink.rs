@@ -1,16 +1,15 @@
 //! Minimises a history that is not linearizable.
 
-use crate::model::{Effect, Op};
+use crate::model::{Effect, Op, until};
 use crate::search::{Failure, check};
 
 /// Leaves out operations until leaving out any one more would make the rest linearizable.
 ///
 /// A list is left out as a whole, which demands less. A write cannot be, as another operation may depend on it: instead it
 /// may take effect any number of times in its time, so that what is left is wrong whatever the writes left out did.
-pub fn shortest(mut ops: Vec<Op>) -> Vec<Op> {
+pub fn shortest(ops: Vec<Op>) -> Vec<Op> {
     let Err(Failure::NotLinearizable(failed)) = check(&ops) else { return ops };
-    let end = ops[failed].end;
-    ops.retain(|op| op.start <= end);
+    let mut ops = until(&ops, ops[failed].end);
     ops.sort_by_key(|op| op.start);
     let mut kept = vec![true; ops.len()];
     let (lists, writes): (Vec<usize>, Vec<usize>) =

@@ -205,7 +205,7 @@ fn what_cannot() {
         ),
         (
             "shown as another left it",
-            1,
+            0,
             vec![op(3, 4, UNMATCHED), op(0, 9, shown(0, None, Change::Created, false, empty))],
         ),
         (

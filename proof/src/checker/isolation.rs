@@ -13,7 +13,7 @@ const MAX_RATIO: f64 = 2.0;
 /// and this, which is what a scheduler adds.
 const MEDIAN_TOLERANCE: Duration = Duration::from_millis(5);
 /// Fewer calls have no median worth comparing.
-const MIN_CALLS: usize = 100;
+const MIN_CALLS: usize = 20;
 
 /// Of the time that matches and unmatches take, in milliseconds.
 #[derive(Debug, Clone, Copy, Default)]

@@ -7,7 +7,7 @@ use super::{Checker, Verdict, ViolationKind, is_certain, last_effect};
 use crate::call::{Answer, Call, List, Request};
 use crate::customers::Id;
 use crate::explain;
-use crate::model::{Effect, Kind, Listing, Op, Time};
+use crate::model::{Effect, Kind, Listing, Op, Time, until};
 use crate::search::{Failure, check};
 use crate::shrink::shortest;
 
@@ -59,21 +59,19 @@ impl Checker<'_> {
             }
             verdict.pairs += 1;
             verdict.operations += ops.len();
-            match check(&ops) {
-                Ok(()) => {}
-                Err(Failure::TooManyConfigurations) => verdict.undecided += 1,
-                Err(Failure::NotLinearizable(failed)) => failures.push((pair, ops[failed], ops)),
+            match failures_of(&ops) {
+                None => verdict.undecided += 1,
+                Some(of_pair) => failures.extend(of_pair.into_iter().map(|failure| (pair, failure))),
             }
         }
-        failures.sort_by_key(|(_, failed, _)| failed.start);
-        for (index, (pair, failed, ops)) in failures.into_iter().enumerate() {
-            self.failure(index, pair, failed, ops, verdict);
+        failures.sort_by_key(|(_, failure)| failure.failed.start);
+        for (index, (pair, failure)) in failures.into_iter().enumerate() {
+            self.failure(index, pair, failure, verdict);
         }
     }
 
-    fn failure(&self, index: usize, pair: Pair, failed: Op, mut ops: Vec<Op>, verdict: &mut Verdict) {
-        // What begins later has no part in it.
-        ops.retain(|op| op.start <= failed.end);
+    fn failure(&self, index: usize, pair: Pair, failure: PairFailure, verdict: &mut Verdict) {
+        let PairFailure { failed, ops } = failure;
         let names = format!("{} and {}", self.name(pair.0), self.name(pair.1));
         let cause = if index < CLASSIFIED { classify(&ops, failed) } else { Cause::Unknown };
         let explanation = if index < EXPLAINED {
@@ -132,6 +130,42 @@ impl Checker<'_> {
     }
 }
 
+/// A history, up to the end of an operation, that has no linearization.
+struct PairFailure {
+    failed: Op,
+    ops: Vec<Op>,
+}
+
+/// The first failure, and the first one that is there whatever representations show. `None`: it could not be decided.
+fn failures_of(ops: &[Op]) -> Option<Vec<PairFailure>> {
+    let mut failures = Vec::new();
+    let failure = |ops: &[Op], failed: usize| {
+        let failed = ops[failed];
+        PairFailure { failed, ops: until(ops, failed.end) }
+    };
+    match check(ops) {
+        Ok(()) => return Some(failures),
+        Err(Failure::TooManyConfigurations) => return None,
+        Err(Failure::NotLinearizable(failed)) => failures.push(failure(ops, failed)),
+    }
+    let ops = without_shown(ops);
+    if let Err(Failure::NotLinearizable(failed)) = check(&ops) {
+        if ops[failed].call == failures[0].failed.call {
+            failures.clear();
+        }
+        failures.push(failure(&ops, failed));
+    }
+    Some(failures)
+}
+
+fn without_shown(ops: &[Op]) -> Vec<Op> {
+    let hide = |op: &Op| match op.kind {
+        Kind::Match { shown: Some(_), .. } => Op { kind: op.kind.unanswered(), ..*op },
+        _ => *op,
+    };
+    ops.iter().map(hide).collect()
+}
+
 /// What would make the history linearizable.
 enum Cause {
     Unknown,
@@ -141,11 +175,7 @@ enum Cause {
 }
 
 fn classify(ops: &[Op], failed: Op) -> Cause {
-    let without_shown = |op: &Op| match op.kind {
-        Kind::Match { shown: Some(_), .. } => Op { kind: op.kind.unanswered(), ..*op },
-        _ => *op,
-    };
-    if check(&ops.iter().map(without_shown).collect::<Vec<_>>()).is_ok() {
+    if check(&without_shown(ops)).is_ok() {
         return Cause::Representation;
     }
     let mut suspects: Vec<Op> = ops.iter().filter(|op| !op.kind.is_list()).copied().collect();

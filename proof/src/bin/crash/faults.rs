@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use rand::prelude::*;
 use tokio::sync::Semaphore;
 
-use super::locker::Locker;
+use super::locker::{LOCK_KINDS, Locker};
 use super::rig::Rig;
 
 /// Longer than any recovery takes.
@@ -22,8 +22,6 @@ const TOGETHER: Duration = Duration::from_millis(800);
 const SHARES: [f64; 3] = [0.1, 0.5, 1.0];
 /// Segments that are held back at the same time.
 const HOLDS: RangeInclusive<usize> = 1..=4;
-/// Locks that are held at the same time.
-const LOCKS: RangeInclusive<usize> = 1..=4;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
@@ -56,6 +54,8 @@ pub struct Durations {
     pub hold: RangeInclusive<f64>,
     pub black_hole: RangeInclusive<f64>,
     pub locks: RangeInclusive<f64>,
+    /// Kinds of locks that are held at the same time.
+    pub lock_kinds: RangeInclusive<usize>,
 }
 
 impl Phase {
@@ -71,9 +71,15 @@ pub fn phases(quick: bool, random: &mut StdRng) -> Vec<Phase> {
         BlackHole, CutClients, CutDatabase, HoldSegments, KillPostgres, KillServer, LockRows, LoseAnswer,
     };
     let (calm, durations) = if quick {
-        (0.3..=0.6, Durations { hold: 6.0..=9.0, black_hole: 3.0..=5.0, locks: 2.0..=4.0 })
+        (
+            0.3..=0.6,
+            Durations { hold: 6.0..=9.0, black_hole: 3.0..=5.0, locks: 4.0..=10.5, lock_kinds: 5..=5 },
+        )
     } else {
-        (1.0..=6.0, Durations { hold: 1.0..=30.0, black_hole: 3.0..=30.0, locks: 1.0..=14.0 })
+        (
+            1.0..=6.0,
+            Durations { hold: 1.0..=30.0, black_hole: 3.0..=30.0, locks: 1.0..=14.0, lock_kinds: 1..=5 },
+        )
     };
     let rounds = |quickly, thoroughly| if quick { quickly } else { thoroughly };
     let phase = |name, rounds| Phase { name, rounds, calm: calm.clone(), durations: durations.clone() };
@@ -82,12 +88,12 @@ pub fn phases(quick: bool, random: &mut StdRng) -> Vec<Phase> {
     let mut phases = vec![
         // The locks come first: no connection is still recovering from another fault.
         Phase { calm: quiet..=quiet, ..phase("nothing", Vec::new()) },
-        phase("rows locked", several(LockRows, rounds(2, 12))),
+        phase("rows locked", several(LockRows, rounds(1, 12))),
         phase("Postgres killed", several(KillPostgres, rounds(1, 5))),
         phase("server killed", several(KillServer, rounds(1, 5))),
         phase("clients cut off", several(CutClients, rounds(1, 15))),
         phase("database cut off", several(CutDatabase, rounds(1, 15))),
-        phase("answers lost", several(LoseAnswer, rounds(4, 40))),
+        phase("answers lost", several(LoseAnswer, rounds(3, 40))),
         phase("segments held back", several(HoldSegments, rounds(1, 10))),
         phase("black holes", several(BlackHole, rounds(1, 8))),
     ];
@@ -105,7 +111,8 @@ pub fn phases(quick: bool, random: &mut StdRng) -> Vec<Phase> {
             faults
         });
         let rounds = mixed.filter(|faults| !faults.is_empty()).collect();
-        let durations = Durations { hold: 1.0..=15.0, black_hole: 3.0..=10.0, locks: 1.0..=12.0 };
+        let durations =
+            Durations { hold: 1.0..=15.0, black_hole: 3.0..=10.0, locks: 1.0..=12.0, lock_kinds: 1..=3 };
         phases.push(Phase { calm: 0.5..=3.0, durations, ..phase("mixed", rounds) });
     }
     phases
@@ -142,8 +149,10 @@ pub async fn strike(
     let black_hole = seconds(&durations.black_hole, random);
     let connect_delay =
         if random.random() { Duration::from_secs_f64(random.random_range(0.2..3.0)) } else { Duration::ZERO };
-    let locks: Vec<_> = (0..random.random_range(LOCKS))
-        .map(|_| (seconds(&durations.locks, random), StdRng::seed_from_u64(random.random())))
+    let lock_count = random.random_range(durations.lock_kinds.clone());
+    let locks: Vec<_> = LOCK_KINDS
+        .sample(random, lock_count)
+        .map(|kind| (*kind, seconds(&durations.locks, random), StdRng::seed_from_u64(random.random())))
         .collect();
 
     let options = rig.postgres.connect_options()?;
@@ -218,9 +227,9 @@ pub async fn strike(
             tokio::time::sleep(delay).await;
             let mut held = 0;
             let mut sessions = Vec::new();
-            for (duration, mut random) in locks {
+            for (kind, duration, mut random) in locks {
                 let options = &options;
-                sessions.push(async move { locker.hold(options, duration, &mut random).await });
+                sessions.push(async move { locker.hold(options, kind, duration, &mut random).await });
             }
             for session in join_all(sessions).await {
                 held += usize::from(session.is_some());

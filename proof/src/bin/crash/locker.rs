@@ -22,6 +22,23 @@ pub struct Locker {
     select_relation: String,
 }
 
+#[derive(Debug, Clone, Copy)]
+pub enum LockKind {
+    Relations,
+    Neighbours,
+    Customer,
+    UncommittedCustomer,
+    Organisation,
+}
+
+pub const LOCK_KINDS: [LockKind; 5] = [
+    LockKind::Relations,
+    LockKind::Neighbours,
+    LockKind::Customer,
+    LockKind::UncommittedCustomer,
+    LockKind::Organisation,
+];
+
 /// One transaction.
 struct Transaction {
     locked: Vec<Locked>,
@@ -39,14 +56,15 @@ impl Locker {
         Ok(Self { world, organisations, select_relation })
     }
 
-    /// Holds a lock of a random kind. `None`: the rows were not to be had, or the database was unavailable.
+    /// Locks random rows of this kind. `None`: the rows were not to be had, or the database was unavailable.
     pub async fn hold(
         &self,
         options: &PgConnectOptions,
+        kind: LockKind,
         duration: Duration,
         random: &mut StdRng,
     ) -> Option<()> {
-        let Transaction { locked, statements } = self.draw(random);
+        let Transaction { locked, statements } = self.draw(kind, random);
         let lock = self.world.locks.announce(locked, self.world.now());
         let result = async {
             let mut database = PgConnection::connect_with(options).await?;
@@ -65,13 +83,13 @@ impl Locker {
         result.ok()
     }
 
-    fn draw(&self, random: &mut StdRng) -> Transaction {
-        match random.random_range(0..100) {
-            0..45 => self.relations(random),
-            45..60 => self.neighbours(),
-            60..80 => self.customer(random),
-            80..90 => self.uncommitted_customer(random),
-            _ => self.organisation(random),
+    fn draw(&self, kind: LockKind, random: &mut StdRng) -> Transaction {
+        match kind {
+            LockKind::Relations => self.relations(random),
+            LockKind::Neighbours => self.neighbours(),
+            LockKind::Customer => self.customer(random),
+            LockKind::UncommittedCustomer => self.uncommitted_customer(random),
+            LockKind::Organisation => self.organisation(random),
         }
     }
 
