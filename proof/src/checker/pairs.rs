@@ -11,11 +11,12 @@ use crate::model::{Effect, Kind, Listing, Op, Time, until};
 use crate::search::{Failure, check};
 use crate::shrink::shortest;
 
-/// Pairs whose shortest history is printed, and pairs that are classified.
-const EXPLAINED: usize = 5;
-const CLASSIFIED: usize = 30;
+/// Of each kind of violation so many are minimised,
+const MAX_EXPLAINED: usize = 3;
+/// and of all violations so many are classified: each takes as long as a search of its pair, several times.
+const MAX_CLASSIFIED: usize = 300;
 /// Calls that are tried as the cause, the slowest first.
-const SUSPECTS: usize = 48;
+const MAX_SUSPECTS: usize = 48;
 
 type Pair = (Id, Id);
 
@@ -65,49 +66,54 @@ impl Checker<'_> {
             }
         }
         failures.sort_by_key(|(_, failure)| failure.failed.start);
+        let mut explained: BTreeMap<ViolationKind, usize> = BTreeMap::new();
         for (index, (pair, failure)) in failures.into_iter().enumerate() {
-            self.failure(index, pair, failure, verdict);
+            let cause =
+                if index < MAX_CLASSIFIED { classify(&failure.ops, failure.failed) } else { Cause::Unknown };
+            let count = explained.entry(cause.kind()).or_default();
+            *count += 1;
+            self.failure(pair, failure, &cause, *count <= MAX_EXPLAINED, verdict);
         }
     }
 
-    fn failure(&self, index: usize, pair: Pair, failure: PairFailure, verdict: &mut Verdict) {
+    fn failure(
+        &self,
+        pair: Pair,
+        failure: PairFailure,
+        cause: &Cause,
+        is_explained: bool,
+        verdict: &mut Verdict,
+    ) {
         let PairFailure { failed, ops } = failure;
         let names = format!("{} and {}", self.name(pair.0), self.name(pair.1));
-        let cause = if index < CLASSIFIED { classify(&ops, failed) } else { Cause::Unknown };
-        let explanation = if index < EXPLAINED {
+        let explanation = if is_explained {
             let core = shortest(ops);
             let lines = explain::about(&self.run.world, &self.run.calls, pair, &core);
             format!("whatever the others did in their time; these suffice to show it:\n{lines}")
         } else {
             format!("up to this one:\n{}\n", self.line(&self.run.calls[failed.call]))
         };
-        let call = |op: Op| self.line(&self.run.calls[op.call]);
-        let (kind, at, cause) = match cause {
-            Cause::Unknown => (ViolationKind::Missing, failed.start, String::new()),
+        let line = |op: &Op| self.line(&self.run.calls[op.call]);
+        let (at, hint) = match cause {
+            Cause::Unknown => (failed.start, String::new()),
             Cause::Representation => (
-                ViolationKind::Representation,
                 failed.start,
-                "The order exists if representations may show what other calls wrote.".to_owned(),
+                "An order exists if representations may show what other calls wrote.".to_owned(),
             ),
             Cause::Repeated(op) => (
-                ViolationKind::Repeated,
                 op.start,
                 format!(
                     "An order exists if this call took effect twice before it was answered:\n{}",
-                    call(op)
+                    line(op)
                 ),
             ),
             Cause::Stale(op) => (
-                ViolationKind::Stale,
                 op.start,
-                format!(
-                    "An order exists if this call took effect once more after it was answered:\n{}",
-                    call(op)
-                ),
+                format!("An order exists if this call took effect after it was answered:\n{}", line(op)),
             ),
         };
-        let text = format!("No order explains the answers to the calls about {names}, {explanation}{cause}");
-        verdict.add(kind, at, text);
+        let text = format!("No order explains the answers to the calls about {names}, {explanation}{hint}");
+        verdict.add(cause.kind(), at, text);
     }
 
     fn view(&self, call: usize, of: Id, list: &List) -> View {
@@ -174,6 +180,17 @@ enum Cause {
     Stale(Op),
 }
 
+impl Cause {
+    fn kind(&self) -> ViolationKind {
+        match self {
+            Self::Unknown => ViolationKind::Missing,
+            Self::Representation => ViolationKind::Representation,
+            Self::Repeated(_) => ViolationKind::Repeated,
+            Self::Stale(_) => ViolationKind::Stale,
+        }
+    }
+}
+
 fn classify(ops: &[Op], failed: Op) -> Cause {
     if check(&without_shown(ops)).is_ok() {
         return Cause::Representation;
@@ -184,7 +201,7 @@ fn classify(ops: &[Op], failed: Op) -> Cause {
         let again = Op { end, effect: Effect::AtMostOnce, kind: suspect.kind.unanswered(), ..*suspect };
         check(&[ops, &[again]].concat()).is_ok()
     };
-    for suspect in suspects.into_iter().take(SUSPECTS) {
+    for suspect in suspects.into_iter().take(MAX_SUSPECTS) {
         if explains(&suspect, failed.end) {
             return if explains(&suspect, suspect.end) {
                 Cause::Repeated(suspect)

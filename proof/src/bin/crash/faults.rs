@@ -20,6 +20,8 @@ const PAUSE: Duration = Duration::from_millis(10);
 const TOGETHER: Duration = Duration::from_millis(800);
 /// The shares of connections that a cut ends.
 const SHARES: [f64; 3] = [0.1, 0.5, 1.0];
+/// Seconds that connecting takes after a lost answer.
+const CONNECT_DELAY: RangeInclusive<f64> = 0.0..=3.0;
 /// Segments that are held back at the same time.
 const HOLDS: RangeInclusive<usize> = 1..=4;
 
@@ -147,8 +149,7 @@ pub async fn strike(
         (random.random_range(0..rig.servers.len()), random.random_range(0..rig.servers.len()));
     let holds: Vec<_> = (0..random.random_range(HOLDS)).map(|_| seconds(&durations.hold, random)).collect();
     let black_hole = seconds(&durations.black_hole, random);
-    let connect_delay =
-        if random.random() { Duration::from_secs_f64(random.random_range(0.2..3.0)) } else { Duration::ZERO };
+    let connect_delay = seconds(&CONNECT_DELAY, random);
     let lock_count = random.random_range(durations.lock_kinds.clone());
     let locks: Vec<_> = LOCK_KINDS
         .sample(random, lock_count)
