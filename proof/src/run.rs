@@ -58,6 +58,13 @@ impl Run {
         Ok(run)
     }
 
+    /// A run that made these calls.
+    #[cfg(test)]
+    pub fn of(calls: Vec<Call>) -> Self {
+        let world = Arc::new(World::new(vec![Vec::new()]));
+        Self { world, seed: 0, calls, wanderers: BTreeSet::new(), quiesced: Time::MAX, clients: 1 }
+    }
+
     /// Its calls are to be added to the run's in the end.
     pub fn client(&mut self) -> Client {
         self.clients += 1;

@@ -58,15 +58,15 @@ impl Checker<'_> {
             }
             match creation(call) {
                 Creation::Told(id) => {
-                    if let Some(first) = addresses.entry(id).or_default().creator.replace(call) {
-                        let text = format!(
-                            "{} was created twice:\n{}\n{}",
-                            self.name(id),
-                            self.line(first),
-                            self.line(call)
-                        );
-                        verdict.add(ViolationKind::Doubled, call.start, text);
-                    }
+                    let creator = &mut addresses.entry(id).or_default().creator;
+                    let Some(other) = *creator else {
+                        *creator = Some(call);
+                        continue;
+                    };
+                    *creator = Some(if call.start < other.start { call } else { other });
+                    let (one, other) = (self.line(other), self.line(call));
+                    let text = format!("{} was created twice:\n{one}\n{other}", self.name(id));
+                    verdict.add(ViolationKind::Doubled, call.start, text);
                 }
                 Creation::Possible(id) => addresses.entry(id).or_default().possible_creators.push(call),
                 Creation::No => {}

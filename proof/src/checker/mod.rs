@@ -15,6 +15,8 @@ mod lists;
 mod pairs;
 mod sessions;
 mod tables;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::ops::Range;

@@ -75,7 +75,7 @@ pub fn phases(quick: bool, random: &mut StdRng) -> Vec<Phase> {
     let (calm, durations) = if quick {
         (
             0.3..=0.6,
-            Durations { hold: 6.0..=9.0, black_hole: 3.0..=5.0, locks: 4.0..=10.5, lock_kinds: 5..=5 },
+            Durations { hold: 6.0..=7.5, black_hole: 3.0..=5.0, locks: 4.0..=10.5, lock_kinds: 5..=5 },
         )
     } else {
         (
