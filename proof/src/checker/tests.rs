@@ -102,7 +102,7 @@ fn a_503_beside_a_lock(#[case] locked: Locked, #[case] expected: Option<Violatio
     let run = Run::of(vec![unmatch]);
     let lock = run.world.locks.announce(vec![locked], 2 * SECOND);
     run.world.locks.release(lock, 3 * SECOND);
-    let conditions = Conditions { only_locks: vec![0..10 * SECOND], ..FAULTS };
+    let conditions = Conditions { only_locks: std::iter::once(0..10 * SECOND).collect(), ..FAULTS };
     let violations = check(&run, &conditions).violations;
     assert_eq!(violations.iter().map(|found| found.kind).collect::<Vec<_>>(), Vec::from_iter(expected));
 }
