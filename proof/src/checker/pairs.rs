@@ -2,8 +2,9 @@
 //! answer, what was not at most once and in its time.
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
-use super::{Checker, Verdict, ViolationKind, is_certain, last_effect};
+use super::{Checker, Verdict, ViolationKind, is_certain, last_effect, nanoseconds};
 use crate::call::{Answer, Call, List, Request};
 use crate::customers::Id;
 use crate::explain;
@@ -11,12 +12,14 @@ use crate::model::{Effect, Kind, Listing, Op, Time, until};
 use crate::search::{Failure, check};
 use crate::shrink::shortest;
 
-/// Of each kind of violation so many are minimised,
+/// Of each kind of violation so many are minimised.
 const MAX_EXPLAINED: usize = 3;
-/// and of all violations so many are classified: each takes as long as a search of its pair, several times.
-const MAX_CLASSIFIED: usize = 300;
-/// Calls that are tried as the cause, the slowest first.
-const MAX_SUSPECTS: usize = 48;
+/// Of so many violations the cause is searched for, which takes many searches of the pair.
+const MAX_CLASSIFIED: usize = 60;
+/// Calls that are tried as the cause, the slowest first,
+const MAX_SUSPECTS: usize = 24;
+/// of those that ended so long before at most.
+const MAX_AGE: Duration = Duration::from_secs(45);
 
 type Pair = (Id, Id);
 
@@ -66,10 +69,16 @@ impl Checker<'_> {
             }
         }
         failures.sort_by_key(|(_, failure)| failure.failed.start);
-        let mut explained: BTreeMap<ViolationKind, usize> = BTreeMap::new();
-        for (index, (pair, failure)) in failures.into_iter().enumerate() {
-            let cause =
-                if index < MAX_CLASSIFIED { classify(&failure.ops, failure.failed) } else { Cause::Unknown };
+        let (mut explained, mut classified): (BTreeMap<ViolationKind, usize>, _) = (BTreeMap::new(), 0);
+        for (pair, failure) in failures {
+            let cause = if check(&without_shown(&failure.ops)).is_ok() {
+                Cause::Representation
+            } else if classified < MAX_CLASSIFIED {
+                classified += 1;
+                find_call(&failure)
+            } else {
+                Cause::Unknown
+            };
             let count = explained.entry(cause.kind()).or_default();
             *count += 1;
             self.failure(pair, failure, &cause, *count <= MAX_EXPLAINED, verdict);
@@ -191,15 +200,16 @@ impl Cause {
     }
 }
 
-fn classify(ops: &[Op], failed: Op) -> Cause {
-    if check(&without_shown(ops)).is_ok() {
-        return Cause::Representation;
-    }
-    let mut suspects: Vec<Op> = ops.iter().filter(|op| !op.kind.is_list()).copied().collect();
+/// The call that explains everything if it alone breaks its guarantee.
+fn find_call(failure: &PairFailure) -> Cause {
+    let PairFailure { failed, ops } = failure;
+    let is_recent = |op: &&Op| op.end.saturating_add(nanoseconds(MAX_AGE)) > failed.start;
+    let writes = ops.iter().filter(|op| !op.kind.is_list());
+    let mut suspects: Vec<Op> = writes.filter(is_recent).copied().collect();
     suspects.sort_by_key(|op| std::cmp::Reverse(op.end - op.start));
     let explains = |suspect: &Op, end: Time| {
         let again = Op { end, effect: Effect::AtMostOnce, kind: suspect.kind.unanswered(), ..*suspect };
-        check(&[ops, &[again]].concat()).is_ok()
+        check(&[ops.as_slice(), &[again]].concat()).is_ok()
     };
     for suspect in suspects.into_iter().take(MAX_SUSPECTS) {
         if explains(&suspect, failed.end) {
