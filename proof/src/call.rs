@@ -111,7 +111,7 @@ pub enum Answer {
     Unavailable,
     /// The connection was lost before the answer.
     Lost,
-    /// The connection was refused: the server did not receive the call.
+    /// There was no connection: the server did not receive the call.
     NotSent,
     /// The client gave up waiting.
     TimedOut,

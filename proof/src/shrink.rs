@@ -11,9 +11,9 @@ pub fn shortest(ops: Vec<Op>) -> Vec<Op> {
     let Err(Failure::NotLinearizable(failed)) = check(&ops) else { return ops };
     let mut ops = until(&ops, ops[failed].end);
     ops.sort_by_key(|op| op.start);
-    let mut kept = vec![true; ops.len()];
+    let mut kept = last(&ops);
     let (lists, writes): (Vec<usize>, Vec<usize>) =
-        (0..ops.len()).partition(|index| ops[*index].kind.is_list());
+        (0..ops.len()).filter(|index| kept[*index]).partition(|index| ops[*index].kind.is_list());
     let mut before = ops.len() + 1;
     loop {
         leave_out(&ops, &mut kept, &lists);
@@ -25,6 +25,25 @@ pub fn shortest(ops: Vec<Op>) -> Vec<Op> {
         before = now;
     }
     ops.into_iter().zip(kept).filter_map(|(op, kept)| kept.then_some(op)).collect()
+}
+
+/// The operations that ended last, as many as it takes: few are searched much faster than all.
+fn last(ops: &[Op]) -> Vec<bool> {
+    let mut by_end: Vec<_> = (0..ops.len()).collect();
+    by_end.sort_by_key(|index| std::cmp::Reverse(ops[*index].end));
+    let mut count = 1;
+    loop {
+        let mut kept = vec![false; ops.len()];
+        by_end.iter().take(count).for_each(|index| kept[*index] = true);
+        if count >= ops.len() || is_wrong(ops, &kept) {
+            return kept;
+        }
+        count *= 2;
+    }
+}
+
+fn is_wrong(ops: &[Op], kept: &[bool]) -> bool {
+    matches!(check(&relaxed(ops, kept)), Err(Failure::NotLinearizable(_)))
 }
 
 /// Half of the candidates at a time, then a quarter and so on.
@@ -39,7 +58,7 @@ fn leave_out(ops: &[Op], kept: &mut Vec<bool>, candidates: &[usize]) {
             for index in chunk {
                 fewer[*index] = false;
             }
-            if matches!(check(&relaxed(ops, &fewer)), Err(Failure::NotLinearizable(_))) {
+            if is_wrong(ops, &fewer) {
                 *kept = fewer;
             }
         }

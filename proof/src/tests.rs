@@ -81,7 +81,7 @@ fn what_can_be_explained() {
             vec![op(0, 5, matched(Some(a))), op(5, 6, matched(Some(b))), op(7, 8, listed(a))],
         ),
         (
-            "a read under way sees it or not",
+            "a list during a match shows it or not",
             vec![op(0, 9, matched(Some(a))), op(1, 2, ABSENT), op(3, 4, listed(a))],
         ),
         (
@@ -121,7 +121,7 @@ fn what_can_be_explained() {
             vec![unanswered(0, 20, matched(Some(a))), op(5, 6, ABSENT), op(8, 9, listed(a))],
         ),
         (
-            "without an answer, done when nobody looked",
+            "without an answer, done before the first list",
             vec![unanswered(0, 3, matched(Some(a))), op(5, 6, listed(a)), op(7, 8, listed(a))],
         ),
         (
@@ -163,8 +163,8 @@ fn what_cannot() {
             2,
             vec![op(0, 1, matched(Some(a))), op(2, 3, matched(Some(b))), op(4, 5, listed(a))],
         ),
-        ("nobody wrote it", 1, vec![op(0, 1, matched(Some(a))), op(2, 3, listed(b))]),
-        ("nobody matched them", 0, vec![op(0, 1, listed(empty))]),
+        ("a notice that no match wrote", 1, vec![op(0, 1, matched(Some(a))), op(2, 3, listed(b))]),
+        ("listed without a match", 0, vec![op(0, 1, listed(empty))]),
         ("read before it was asked for", 0, vec![op(0, 1, listed(a)), op(2, 3, matched(Some(a)))]),
         ("back in time", 2, vec![op(0, 9, matched(Some(a))), op(1, 2, listed(a)), op(3, 4, ABSENT)]),
         (
@@ -177,7 +177,11 @@ fn what_cannot() {
                 op(12, 13, listed(b)),
             ],
         ),
-        ("a manager nobody made", 1, vec![op(0, 1, matched(None)), op(2, 3, managed_by([true, true]))]),
+        (
+            "a manager that no match made",
+            1,
+            vec![op(0, 1, matched(None)), op(2, 3, managed_by([true, true]))],
+        ),
         (
             "a manager that is lost",
             2,
@@ -261,7 +265,7 @@ fn what_cannot() {
     }
 }
 
-/// Many at the same time, and long: the search neither gives up nor goes astray.
+/// Many concurrent operations, and a long history.
 #[rstest]
 #[case::explained(false)]
 #[case::not_explained(true)]
@@ -302,5 +306,5 @@ fn the_shortest_explanation_is_what_matters() {
     ops.push(op(5_006, 5_007, UNMATCHED));
     let core = shortest(ops);
     let kinds: Vec<_> = core.iter().map(|op| op.kind).collect();
-    assert_eq!(kinds, [matched(Some(b)), ABSENT]);
+    assert_eq!(kinds, [listed(b), ABSENT]);
 }

@@ -17,7 +17,7 @@ pub struct ClientRelay {
     pub address: SocketAddr,
     /// `None` while the server does not run.
     server: watch::Sender<Option<SocketAddr>>,
-    /// Counts the cuts, with the share of connections that each ends.
+    /// Counts the cuts, with the fraction of connections that each ends.
     cuts: watch::Sender<f64>,
     accepting: AbortHandle,
 }
@@ -31,7 +31,7 @@ impl ClientRelay {
         Ok(Self { address, server, cuts, accepting: accepting.abort_handle() })
     }
 
-    /// Refuses connections from now on, as an address on which no process listens does.
+    /// Closes the listener, as a process that ends does.
     pub fn server_down(&self) {
         self.server.send_replace(None);
     }
@@ -41,8 +41,8 @@ impl ClientRelay {
     }
 
     /// Closes each connection with this probability.
-    pub fn cut(&self, share: f64) {
-        self.cuts.send_replace(share);
+    pub fn cut(&self, fraction: f64) {
+        self.cuts.send_replace(fraction);
     }
 }
 
@@ -92,8 +92,8 @@ async fn carry(mut client: TcpStream, server: SocketAddr, mut cuts: watch::Recei
     client.set_nodelay(true)?;
     let cut = async {
         while cuts.changed().await.is_ok() {
-            let share = *cuts.borrow_and_update();
-            if rand::rng().random_bool(share) {
+            let fraction = *cuts.borrow_and_update();
+            if rand::rng().random_bool(fraction) {
                 return;
             }
         }

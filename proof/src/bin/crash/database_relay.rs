@@ -37,7 +37,7 @@ pub struct DatabaseRelay {
 struct Control {
     /// Of connections from now on.
     postgres: watch::Receiver<PathBuf>,
-    /// Counts the cuts, with the share of connections that each ends.
+    /// Counts the cuts, with the fraction of connections that each ends.
     cuts: watch::Sender<f64>,
     /// False in a black hole.
     passes: watch::Sender<bool>,
@@ -76,8 +76,8 @@ impl DatabaseRelay {
     }
 
     /// Closes each connection with this probability.
-    pub fn cut(&self, share: f64) {
-        self.control.cuts.send_replace(share);
+    pub fn cut(&self, fraction: f64) {
+        self.control.cuts.send_replace(fraction);
     }
 
     /// Delivers nothing in either direction for so long, and closes nothing.
@@ -149,8 +149,8 @@ async fn carry(server: TcpStream, control: Arc<Control>) -> io::Result<()> {
     let mut cuts = control.cuts.subscribe();
     let cut = async {
         while cuts.changed().await.is_ok() {
-            let share = *cuts.borrow_and_update();
-            if rand::rng().random_bool(share) {
+            let fraction = *cuts.borrow_and_update();
+            if rand::rng().random_bool(fraction) {
                 return;
             }
         }
@@ -246,7 +246,7 @@ async fn deliver(
     while let Some(segment) = from.recv().await {
         tokio::time::sleep_until(segment.deliver_at).await;
         control.passable().await;
-        // Of a receiver that is gone the rest is discarded.
+        // The rest is discarded once the receiver has closed the connection.
         let _ = to.write_all(&segment.bytes).await;
         if segment.is_held {
             control.held.send_modify(|held| *held += 1);

@@ -18,8 +18,8 @@ const RECOVERY_TIMEOUT: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(10);
 /// Faults of one round begin within this.
 const TOGETHER: Duration = Duration::from_millis(800);
-/// The shares of connections that a cut ends.
-const SHARES: [f64; 3] = [0.1, 0.5, 1.0];
+/// The fractions of connections that a cut ends.
+const FRACTIONS: [f64; 3] = [0.1, 0.5, 1.0];
 /// Seconds that connecting takes after a lost answer.
 const CONNECT_DELAY: RangeInclusive<f64> = 0.0..=3.0;
 /// Segments that are held back at the same time.
@@ -128,7 +128,7 @@ pub struct Struck {
     pub counts: Vec<(Fault, usize)>,
 }
 
-/// Injects the faults of a round, in any order, and has restarted what was killed.
+/// Injects the faults of a round, in any order, and restarts what was killed.
 pub async fn strike(
     rig: &mut Rig,
     locker: &Locker,
@@ -143,7 +143,7 @@ pub async fn strike(
     let seconds = |range: &RangeInclusive<f64>, random: &mut StdRng| {
         Duration::from_secs_f64(random.random_range(range.clone()))
     };
-    let share = *SHARES.choose(random).unwrap_or(&1.0);
+    let fraction = *FRACTIONS.choose(random).unwrap_or(&1.0);
     let relay = random.random_range(0..rig.database_relays.len());
     let (victim, cut) =
         (random.random_range(0..rig.servers.len()), random.random_range(0..rig.servers.len()));
@@ -187,7 +187,7 @@ pub async fn strike(
     let cut_clients = async {
         if let Some(delay) = begins(Fault::CutClients) {
             tokio::time::sleep(delay).await;
-            client_relays[cut].cut(share);
+            client_relays[cut].cut(fraction);
             end(Fault::CutClients, 1);
         }
         anyhow::Ok(())
@@ -196,7 +196,7 @@ pub async fn strike(
     let cut_database = async {
         if let Some(delay) = begins(Fault::CutDatabase) {
             tokio::time::sleep(delay).await;
-            database.cut(share);
+            database.cut(fraction);
             end(Fault::CutDatabase, 1);
         }
         anyhow::Ok(())
