@@ -16,7 +16,7 @@
 
 use std::collections::HashMap;
 
-use crate::model::{Effect, Op, State};
+use crate::model::{Effect, Op, State, Time};
 
 /// Why a history was not accepted.
 #[derive(Debug, PartialEq, Eq)]
@@ -34,24 +34,21 @@ const SLOTS: usize = 128;
 
 /// Accepts a linearizable history. The operations may come in any order.
 pub fn check(ops: &[Op]) -> Result<(), Failure> {
+    check_from(&[State::default()], ops)
+}
+
+/// The same for a history that begins in one of these states.
+pub fn check_from(states: &[State], ops: &[Op]) -> Result<(), Failure> {
     // What takes effect after the last answer contradicts nothing.
-    let last = ops.iter().filter(|op| op.effect == Effect::Once).map(|op| op.end).max().unwrap_or_default();
-    let mut events = Vec::with_capacity(2 * ops.len());
-    for (index, op) in ops.iter().enumerate() {
-        events.push((op.start, Event::Start, index));
-        events.push((op.end, Event::End, index));
-    }
-    events.retain(|(at, ..)| *at <= last);
-    // Starts first: an operation that starts at the moment at which another ends overlaps it.
-    events.sort_unstable();
-    let mut search = Search::new(ops);
-    for (_, event, index) in events {
-        match event {
-            Event::Start => search.start(index)?,
-            Event::End => search.end(index)?,
-        }
-    }
-    Ok(())
+    let answered = ops.iter().filter(|op| op.effect == Effect::Once);
+    let last = answered.map(|op| op.end).max().unwrap_or_default();
+    Search::run(states, ops, last).map(|_| ())
+}
+
+/// The states in which a history may end.
+pub fn states_after(ops: &[Op]) -> Result<Vec<State>, Failure> {
+    let reached = Search::run(&[State::default()], ops, Time::MAX)?;
+    Ok(reached.iter().map(|(configuration, _)| configuration.state).collect())
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -112,16 +109,34 @@ struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
-    fn new(ops: &'a [Op]) -> Self {
+    /// Up to the moment `last`.
+    fn run(states: &[State], ops: &'a [Op], last: Time) -> Result<Configurations, Failure> {
         let mut configurations = Configurations::default();
-        configurations.insert(Configuration::default(), 0);
-        Self {
+        for state in states {
+            configurations.insert(Configuration { state: *state, done: 0 }, 0);
+        }
+        let mut search = Self {
             ops,
             answered: [None; SLOTS],
             unanswered: [None; SLOTS],
             any_number: Vec::new(),
             configurations,
+        };
+        let mut events = Vec::with_capacity(2 * ops.len());
+        for (index, op) in ops.iter().enumerate() {
+            events.push((op.start, Event::Start, index));
+            events.push((op.end, Event::End, index));
         }
+        events.retain(|(at, ..)| *at <= last);
+        // Starts first: an operation that starts at the moment at which another ends overlaps it.
+        events.sort_unstable();
+        for (_, event, index) in events {
+            match event {
+                Event::Start => search.start(index)?,
+                Event::End => search.end(index)?,
+            }
+        }
+        Ok(search.configurations)
     }
 
     fn start(&mut self, index: usize) -> Result<(), Failure> {

@@ -3,7 +3,7 @@
 use rstest::rstest;
 
 use crate::interner::{Interner, Symbol};
-use crate::model::{Change, Effect, Kind, Listing, Op, Shown};
+use crate::model::{Change, Effect, Kind, Listing, Op, Shown, State};
 use crate::search::{Failure, check};
 use crate::shrink::shortest;
 
@@ -304,7 +304,7 @@ fn the_shortest_explanation_is_what_matters() {
     ops.push(op(5_002, 5_003, listed(b)));
     ops.push(op(5_004, 5_005, ABSENT));
     ops.push(op(5_006, 5_007, UNMATCHED));
-    let core = shortest(ops);
+    let core = shortest(&[State::default()], ops);
     let kinds: Vec<_> = core.iter().map(|op| op.kind).collect();
     assert_eq!(kinds, [listed(b), ABSENT]);
 }

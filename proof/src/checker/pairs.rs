@@ -8,8 +8,8 @@ use super::{Checker, Verdict, ViolationKind, is_certain, last_effect, nanosecond
 use crate::call::{Answer, Call, List, Request};
 use crate::customers::Id;
 use crate::explain;
-use crate::model::{Effect, Kind, Listing, Op, Time, until};
-use crate::search::{Failure, check};
+use crate::model::{Effect, Kind, Listing, Op, State, Time, until};
+use crate::search::{Failure, check, check_from, states_after};
 use crate::shrink::shortest;
 
 /// Of each kind of violation so many are minimised.
@@ -71,7 +71,7 @@ impl Checker<'_> {
         failures.sort_by_key(|(_, failure)| failure.failed.start);
         let (mut explained, mut classified): (BTreeMap<ViolationKind, usize>, _) = (BTreeMap::new(), 0);
         for (pair, failure) in failures {
-            let cause = if check(&without_shown(&failure.ops)).is_ok() {
+            let cause = if failure.has_order(&without_shown(&failure.ops)) {
                 Cause::Representation
             } else if classified < MAX_CLASSIFIED {
                 classified += 1;
@@ -93,10 +93,10 @@ impl Checker<'_> {
         is_explained: bool,
         verdict: &mut Verdict,
     ) {
-        let PairFailure { failed, ops } = failure;
+        let PairFailure { failed, states, ops } = failure;
         let names = format!("{} and {}", self.name(pair.0), self.name(pair.1));
         let explanation = if is_explained {
-            let core = shortest(ops);
+            let core = shortest(&states, ops);
             let lines = explain::about(&self.run.world, &self.run.calls, pair, &core);
             format!("whatever the others did in their time; these suffice to show it:\n{lines}")
         } else {
@@ -148,27 +148,49 @@ impl Checker<'_> {
 /// A history, up to the end of an operation, that has no linearization.
 struct PairFailure {
     failed: Op,
+    /// It begins in one of these.
+    states: Vec<State>,
     ops: Vec<Op>,
+}
+
+impl PairFailure {
+    /// Without what a moment ended at which no call was in flight, long before the failure: many searches follow.
+    fn new(ops: &[Op], failed: Op) -> Self {
+        let mut ops = until(ops, failed.end);
+        ops.sort_by_key(|op| op.start);
+        let latest = failed.start.saturating_sub(2 * nanoseconds(MAX_AGE));
+        let (mut end, mut cut) = (0, 0);
+        for (index, op) in ops.iter().enumerate() {
+            if op.start > end && end < latest {
+                cut = index;
+            }
+            end = end.max(op.end);
+        }
+        match states_after(&ops[..cut]) {
+            Ok(states) => Self { failed, states, ops: ops.split_off(cut) },
+            Err(_) => Self { failed, states: vec![State::default()], ops },
+        }
+    }
+
+    fn has_order(&self, ops: &[Op]) -> bool {
+        check_from(&self.states, ops).is_ok()
+    }
 }
 
 /// The first failure, and the first one that is there whatever representations show. `None`: it could not be decided.
 fn failures_of(ops: &[Op]) -> Option<Vec<PairFailure>> {
     let mut failures = Vec::new();
-    let failure = |ops: &[Op], failed: usize| {
-        let failed = ops[failed];
-        PairFailure { failed, ops: until(ops, failed.end) }
-    };
     match check(ops) {
         Ok(()) => return Some(failures),
         Err(Failure::TooManyConfigurations) => return None,
-        Err(Failure::NotLinearizable(failed)) => failures.push(failure(ops, failed)),
+        Err(Failure::NotLinearizable(failed)) => failures.push(PairFailure::new(ops, ops[failed])),
     }
     let ops = without_shown(ops);
     if let Err(Failure::NotLinearizable(failed)) = check(&ops) {
         if ops[failed].call == failures[0].failed.call {
             failures.clear();
         }
-        failures.push(failure(&ops, failed));
+        failures.push(PairFailure::new(&ops, ops[failed]));
     }
     Some(failures)
 }
@@ -202,14 +224,14 @@ impl Cause {
 
 /// The call that explains everything if it alone breaks its guarantee.
 fn find_call(failure: &PairFailure) -> Cause {
-    let PairFailure { failed, ops } = failure;
+    let PairFailure { failed, ops, .. } = failure;
     let is_recent = |op: &&Op| op.end.saturating_add(nanoseconds(MAX_AGE)) > failed.start;
     let writes = ops.iter().filter(|op| !op.kind.is_list());
     let mut suspects: Vec<Op> = writes.filter(is_recent).copied().collect();
     suspects.sort_by_key(|op| std::cmp::Reverse(op.end - op.start));
     let explains = |suspect: &Op, end: Time| {
         let again = Op { end, effect: Effect::AtMostOnce, kind: suspect.kind.unanswered(), ..*suspect };
-        check(&[ops.as_slice(), &[again]].concat()).is_ok()
+        failure.has_order(&[ops.as_slice(), &[again]].concat())
     };
     for suspect in suspects.into_iter().take(MAX_SUSPECTS) {
         if explains(&suspect, failed.end) {
