@@ -10,18 +10,31 @@ use crate::model::Time;
 
 /// The median beside locks is at most so many times the quiet one,
 const MAX_RATIO: f64 = 2.0;
-/// and this, which is what a scheduler adds.
-const MEDIAN_TOLERANCE: Duration = Duration::from_millis(5);
+/// and so many milliseconds, which are the scheduler's.
+const TOLERANCE: f64 = 5.0;
+/// The same of the median by time, which a single stall of the machine moves.
+const MAX_RATIO_BY_TIME: f64 = 3.0;
+const TOLERANCE_BY_TIME: f64 = 20.0;
 /// Fewer calls have no median worth comparing.
 const MIN_CALLS: usize = 20;
 
-/// Of the time that matches and unmatches take, in milliseconds.
+/// How long matches and unmatches take, in milliseconds.
+#[derive(Debug, Clone, Copy)]
+pub struct Latency {
+    /// Half of the calls take longer.
+    pub median: f64,
+    /// Half of the time of the clients is spent in calls that take longer. A client that waits makes no calls, so that a stall of
+    /// all clients does not show in the median of the calls.
+    pub by_time: f64,
+}
+
+/// Of the clients that wander.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Medians {
+pub struct Latencies {
     /// While no lock was held.
-    pub quiet: Option<f64>,
+    pub quiet: Option<Latency>,
     /// Of calls that no lock concerned, while one was held.
-    pub beside_locks: Option<f64>,
+    pub beside_locks: Option<Latency>,
 }
 
 impl Checker<'_> {
@@ -45,11 +58,14 @@ impl Checker<'_> {
                 sample.push(call.end - call.start);
             }
         }
-        verdict.medians = Medians { quiet: median(quiet), beside_locks: median(beside) };
-        let Medians { quiet: Some(quiet), beside_locks: Some(beside) } = verdict.medians else { return };
-        if beside > MAX_RATIO * quiet + MEDIAN_TOLERANCE.as_secs_f64() * 1e3 {
+        verdict.latencies = Latencies { quiet: latency(quiet), beside_locks: latency(beside) };
+        let Latencies { quiet: Some(quiet), beside_locks: Some(beside) } = verdict.latencies else { return };
+        if beside.median > MAX_RATIO * quiet.median + TOLERANCE
+            || beside.by_time > MAX_RATIO_BY_TIME * quiet.by_time + TOLERANCE_BY_TIME
+        {
             let text = format!(
-                "While rows of other pairs were locked, the median of matches and unmatches was {beside:.1} ms instead of {quiet:.1} ms."
+                "While rows of others were locked, half of the matches and unmatches took longer than {:.1} ms instead of {:.1} ms, and half of the clients' time passed in calls that took longer than {:.0} ms instead of {:.0} ms.",
+                beside.median, quiet.median, beside.by_time, quiet.by_time
             );
             let at = self.conditions.only_locks.last().map_or(0, |phase| phase.start);
             verdict.add(ViolationKind::NotIsolated, at, text);
@@ -72,11 +88,17 @@ impl Checker<'_> {
     }
 }
 
-fn median(mut times: Vec<Time>) -> Option<f64> {
+fn latency(mut times: Vec<Time>) -> Option<Latency> {
     if times.len() < MIN_CALLS {
         return None;
     }
-    let middle = times.len() / 2;
-    let (_, median, _) = times.select_nth_unstable(middle);
-    Some(Duration::from_nanos(*median).as_secs_f64() * 1e3)
+    times.sort_unstable();
+    let half = times.iter().sum::<Time>() / 2;
+    let mut passed = 0;
+    let by_time = times.iter().find(|time| {
+        passed += **time;
+        passed >= half
+    })?;
+    let milliseconds = |time: Time| Duration::from_nanos(time).as_secs_f64() * 1e3;
+    Some(Latency { median: milliseconds(times[times.len() / 2]), by_time: milliseconds(*by_time) })
 }

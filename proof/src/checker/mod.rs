@@ -22,7 +22,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::time::Duration;
 
-pub use self::isolation::Medians;
+pub use self::isolation::{Latencies, Latency};
 pub use self::tables::Tables;
 use crate::call::{Answer, Call, List, Request};
 use crate::customers::Id;
@@ -85,7 +85,7 @@ pub struct Verdict {
     pub operations: usize,
     /// Pairs with too many calls at a time to be searched.
     pub undecided: usize,
-    pub medians: Medians,
+    pub latencies: Latencies,
 }
 
 impl Verdict {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use comfy_table::Table;
 use comfy_table::presets::NOTHING;
 use customer_match_proof::call::{Answer, Call};
-use customer_match_proof::checker::{Verdict, ViolationKind};
+use customer_match_proof::checker::{Latency, Verdict, ViolationKind};
 use customer_match_proof::model::Time;
 
 use super::faults::{Fault, Phase};
@@ -112,14 +112,17 @@ pub fn phases_table(records: &[Record], reading: Range<Time>, calls: &[Call], ve
     let longest = records.iter().map(|record| record.longest_recovery).max().unwrap_or_default();
     let all = 0..reading.end;
     row("in all", std::slice::from_ref(&all), &counts, longest);
-    let medians = verdict.medians;
-    let milliseconds =
-        |median: Option<f64>| median.map_or_else(|| "unknown".to_owned(), |median| format!("{median:.2} ms"));
+    let latency = |latency: Option<Latency>| {
+        latency.map_or_else(
+            || "unknown".to_owned(),
+            |latency| format!("{:.2} ms ({:.0} ms by time)", latency.median, latency.by_time),
+        )
+    };
     format!(
         "{}\n\nMedian of matches and unmatches while no row was locked: {}; of those that no lock concerned while rows were: {}.",
         table.trim_fmt(),
-        milliseconds(medians.quiet),
-        milliseconds(medians.beside_locks)
+        latency(verdict.latencies.quiet),
+        latency(verdict.latencies.beside_locks)
     )
 }
 
