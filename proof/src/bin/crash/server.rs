@@ -15,9 +15,9 @@ use tokio::time::timeout;
 
 /// Longer than a server waits for its database.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
-/// As systemd waits (`RestartSec`).
+/// As systemd's `RestartSec`.
 const RESTART_PAUSE: Duration = Duration::from_millis(100);
-/// Longer than a server takes for requests under way.
+/// Longer than a server takes for requests in flight.
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 
 pub struct Server {
@@ -28,7 +28,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Not started yet; logs into a file.
+    /// Not started yet.
     pub fn new(binary: PathBuf, database_url: String, log: &Path) -> anyhow::Result<Self> {
         Ok(Self { binary, database_url, log: File::create(log)?, running: None })
     }
@@ -40,17 +40,23 @@ impl Server {
         command
     }
 
-    /// Brings the schema up to date, and makes an organisation with a key that has no limit.
-    pub async fn prepare(&self) -> anyhow::Result<String> {
-        self.ask(&["migrate", "--format", "json"]).await?;
-        let organisation = self.ask(&["organisation", "create", "Proof", "--format", "json"]).await?;
-        let id = organisation["id"].to_string();
-        let key = ["key", "create", "--organisation", &id, "--kind", "root", "--format", "json"];
-        let key = self.ask(&key).await?;
-        Ok(key["apiKey"].as_str().context("a new key is shown")?.to_owned())
+    pub async fn migrate(&self) -> anyhow::Result<()> {
+        self.json(&["migrate", "--format", "json"]).await?;
+        Ok(())
     }
 
-    async fn ask(&self, arguments: &[&str]) -> anyhow::Result<Value> {
+    /// Makes an organisation and a key without a rate limit. Returns its id and the key.
+    pub async fn create_organisation(&self, name: &str) -> anyhow::Result<(i64, String)> {
+        let organisation = self.json(&["organisation", "create", name, "--format", "json"]).await?;
+        let id = organisation["id"].as_i64().context("a new organisation has an id")?;
+        let organisation = id.to_string();
+        let arguments =
+            ["key", "create", "--organisation", &organisation, "--kind", "root", "--format", "json"];
+        let key = self.json(&arguments).await?;
+        Ok((id, key["apiKey"].as_str().context("a new key is shown")?.to_owned()))
+    }
+
+    async fn json(&self, arguments: &[&str]) -> anyhow::Result<Value> {
         let output = self.command(arguments).stderr(Stdio::inherit()).output().await?;
         if !output.status.success() {
             bail!("`customer-match {}` failed", arguments.join(" "));
@@ -58,7 +64,7 @@ impl Server {
         Ok(serde_json::from_slice(&output.stdout)?)
     }
 
-    /// Starts it and returns where it listens.
+    /// Returns where it listens.
     pub async fn start(&mut self) -> anyhow::Result<SocketAddr> {
         let arguments = ["serve", "--listen", "127.0.0.1:0", "--log-level", "warn"];
         let mut child = self.command(&arguments).stderr(self.log.try_clone()?).spawn()?;
@@ -70,7 +76,7 @@ impl Server {
         Ok(address.parse()?)
     }
 
-    /// After a kill: a start that fails, as the database may be gone too, is repeated.
+    /// Starts it after a kill, again if a start fails, as the database may be unavailable too.
     pub async fn restart(&mut self) -> anyhow::Result<SocketAddr> {
         let begun = Instant::now();
         loop {
@@ -92,7 +98,7 @@ impl Server {
         Ok(())
     }
 
-    /// Lets it answer what is under way.
+    /// Lets it answer the requests in flight.
     pub async fn stop(&mut self) -> anyhow::Result<()> {
         let Some((mut child, _output)) = self.running.take() else { return Ok(()) };
         let pid =
@@ -105,7 +111,7 @@ impl Server {
         Ok(())
     }
 
-    /// Whether it has ended, which nobody asked it to.
+    /// Whether it ended without having been told to.
     pub fn has_ended(&mut self) -> bool {
         self.running.as_mut().is_none_or(|(child, _)| !matches!(child.try_wait(), Ok(None)))
     }

@@ -1,9 +1,8 @@
-//! The server, as a client sees it.
+//! The HTTP client.
 
 use std::time::Duration;
 
-use anyhow::{Context, bail};
-use customer_match::domain::ApiKey;
+use anyhow::bail;
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::Value;
 
@@ -11,11 +10,14 @@ pub const MATCH: &str = "/api/v1/customer/customer-match-customer";
 pub const UNMATCH: &str = "/api/v1/customer/customer-unmatch-customer";
 pub const LIST: &str = "/api/v1/customer/matched-customer-list";
 pub const CREATE: &str = "/api/v1/customer/create";
+pub const MAGIC_AUTH: &str = "/api/v1/customer/magic-auth";
+pub const LOGOUT: &str = "/api/v1/customer/logout";
+pub const DETAIL: &str = "/api/v1/customer/detail";
 
-/// Longer than the server takes at most (`--request-timeout`, 20 s): who waits that long waits for ever.
-pub const PATIENCE: Duration = Duration::from_secs(25);
+/// Long past every deadline of the server, so that it is known how late a late answer is.
+const CLIENT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A server and a key for it. Clones share connections.
+/// A server and a key. Clones share their connections.
 #[derive(Clone)]
 pub struct Api {
     client: Client,
@@ -23,28 +25,32 @@ pub struct Api {
     key: String,
 }
 
-/// What came of a call.
+/// The outcome of one exchange.
 #[derive(Debug)]
 pub enum Reply {
     /// The body is null if it was not JSON.
-    Answer { status: u16, body: Value },
-    /// No connection was to be had, so the server never heard of the call.
+    Answer {
+        status: u16,
+        body: Value,
+    },
     NotSent,
-    /// The connection was lost before the answer.
     Lost,
-    /// No answer within [`PATIENCE`].
-    Late,
+    TimedOut,
 }
 
 impl Api {
-    /// `url` is such as `http://127.0.0.1:8080`. An unlimited key is best: whoever is told to wait proves nothing.
+    /// `url` is such as `http://127.0.0.1:8080`. The key needs to be without a rate limit.
     pub fn new(url: &str, key: &str) -> anyhow::Result<Self> {
-        ApiKey::parse(key).context("the key")?;
-        let client = Client::builder().timeout(PATIENCE).no_proxy().build()?;
+        let client = Client::builder().timeout(CLIENT_TIMEOUT).no_proxy().build()?;
         Ok(Self { client, url: url.trim_end_matches('/').to_owned(), key: key.to_owned() })
     }
 
-    /// An error is a reason to give up: calls that are refused for their number prove nothing.
+    /// The same server with another key.
+    pub fn with_key(&self, key: &str) -> Self {
+        Self { key: key.to_owned(), ..self.clone() }
+    }
+
+    /// Fails when the rate limit is reached: rejected calls prove nothing.
     pub async fn post(&self, path: &str, body: String, represent: bool) -> anyhow::Result<Reply> {
         let mut request =
             self.request(Method::POST, path).header("content-type", "application/json").body(body);
@@ -71,14 +77,16 @@ async fn send(request: RequestBuilder) -> anyhow::Result<Reply> {
     };
     let (status, body) = match answer.await {
         Ok(answer) => answer,
-        Err(error) if reqwest::Error::is_timeout(&error) => return Ok(Reply::Late),
+        Err(error) if reqwest::Error::is_timeout(&error) => return Ok(Reply::TimedOut),
         Err(error) if error.is_connect() => return Ok(Reply::NotSent),
         Err(error) if error.is_builder() => return Err(error.without_url().into()),
         Err(_) => return Ok(Reply::Lost),
     };
     let body: Value = serde_json::from_slice(&body).unwrap_or_default();
     if status == 429 {
-        bail!("the key's rate limit was reached: take one without (`customer-match key create --kind root`)");
+        bail!(
+            "the rate limit of the key was reached: use one without (`customer-match key create --kind root`)"
+        );
     }
     Ok(Reply::Answer { status, body })
 }

@@ -1,34 +1,33 @@
-//! Texts that come up again and again, each kept once.
+//! Strings that recur in a history, each stored once.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Stands for a text; the default for the empty one.
+/// An interned string. The default is the empty one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Symbol(u32);
 
-/// All texts of a run.
-pub struct Symbols(Mutex<Table>);
+pub struct Interner(Mutex<Table>);
 
 struct Table {
     texts: Vec<String>,
     symbols: HashMap<String, Symbol>,
 }
 
-impl Default for Symbols {
+impl Default for Interner {
     fn default() -> Self {
         let table = Table { texts: vec![String::new()], symbols: HashMap::from([Default::default()]) };
         Self(Mutex::new(table))
     }
 }
 
-impl Symbols {
+impl Interner {
     pub fn symbol(&self, text: &str) -> Symbol {
         let mut table = self.lock();
         if let Some(symbol) = table.symbols.get(text) {
             return *symbol;
         }
-        // Four thousand million texts do not fit into memory.
+        // Memory is exhausted long before four thousand million strings.
         let symbol = Symbol(u32::try_from(table.texts.len()).unwrap_or(u32::MAX));
         table.texts.push(text.to_owned());
         table.symbols.insert(text.to_owned(), symbol);
@@ -36,8 +35,8 @@ impl Symbols {
     }
 
     pub fn text(&self, symbol: Symbol) -> String {
-        let place = usize::try_from(symbol.0).unwrap_or(usize::MAX);
-        self.lock().texts.get(place).cloned().unwrap_or_default()
+        let index = usize::try_from(symbol.0).unwrap_or(usize::MAX);
+        self.lock().texts.get(index).cloned().unwrap_or_default()
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {

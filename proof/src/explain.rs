@@ -1,55 +1,44 @@
-//! Calls in words.
+//! Calls as lines of text.
 
 use std::fmt::Write;
 
-use super::call::{Answer, Call, Request};
-use super::client::World;
-use super::customers::Id;
-use super::model::{Kind, Op, Sight};
-use super::symbols::Symbol;
+use crate::call::{Answer, Call, Request};
+use crate::customers::Id;
+use crate::interner::Symbol;
+use crate::model::{Kind, Listing, Op};
+use crate::world::World;
 
-/// When, who, what, and the answer.
+/// Client, time, request and answer.
 pub fn line(world: &World, call: &Call) -> String {
     format!("{} {} → {}", head(call), request(world, &call.request), answer(world, &call.answer))
 }
 
-/// Calls on one pair, in the order in which they began; of a list only what it says of the pair.
+/// Calls about one pair, in the order in which they began; of a list only what it shows of the pair.
 pub fn about(world: &World, calls: &[Call], pair: (Id, Id), ops: &[Op]) -> String {
     let mut text = String::new();
     for op in ops {
         let call = &calls[op.call];
-        let _ = match op.kind {
-            Kind::Read(Sight::Absent) => {
-                writeln!(text, "{} {} → the other is not in it", head(call), request(world, &call.request))
-            }
-            Kind::Read(Sight::Listed { managers, notice }) => {
+        let shown = match op.kind {
+            Kind::List(Listing::Absent) => "the other is not in it".to_owned(),
+            Kind::List(Listing::Present { managers, notice }) => {
                 let manager = match managers {
                     [true, true] => "both are managers".to_owned(),
                     [first, _] => {
                         format!("the manager is {}", name(world, if first { pair.0 } else { pair.1 }))
                     }
                 };
-                writeln!(
-                    text,
-                    "{} {} → the other is in it, {manager}, notice {}",
-                    head(call),
-                    request(world, &call.request),
-                    quoted(world, notice)
-                )
+                format!("the other is in it, {manager}, notice {}", quoted(world, notice))
             }
-            Kind::Read(Sight::Shown { active, notice }) => {
-                let state = if active { "active" } else { "ended" };
-                writeln!(
-                    text,
-                    "{} the answer to a match shows the relation → {state}, notice {}",
-                    head(call),
-                    quoted(world, notice)
-                )
-            }
-            _ => writeln!(text, "{}", line(world, call)),
+            _ => answer(world, &call.answer),
         };
+        let _ = writeln!(text, "{} {} → {shown}", head(call), request(world, &call.request));
     }
     text
+}
+
+/// The reference, or else the e-mail address.
+pub fn name(world: &World, id: Id) -> String {
+    world.customers.reference(id).unwrap_or_else(|| world.customers.email(id))
 }
 
 fn head(call: &Call) -> String {
@@ -62,15 +51,11 @@ fn head(call: &Call) -> String {
     )
 }
 
-fn name(world: &World, id: Id) -> String {
-    world.customers.reference(id).unwrap_or_else(|| world.customers.email(id))
-}
-
 fn request(world: &World, request: &Request) -> String {
     let name = |id: Id| name(world, id);
     match request {
         Request::Match { manager, customer, by_email, notice, represent } => {
-            let how = if *by_email { " by address" } else { "" };
+            let how = if *by_email { " by e-mail address" } else { "" };
             let notice = notice
                 .map_or_else(|| "no notice".to_owned(), |notice| format!("notice {}", quoted(world, notice)));
             let prefer = if *represent { ", Prefer: return=representation" } else { "" };
@@ -79,34 +64,49 @@ fn request(world: &World, request: &Request) -> String {
         Request::Unmatch { manager, customer } => format!("{} unmatches {}", name(*manager), name(*customer)),
         Request::List { of } => format!("list of {}", name(*of)),
         Request::Create { id } => format!("create {}", world.customers.email(*id)),
-        Request::Wrong { wrong } => format!("match with {}", wrong.what),
+        Request::LogIn { id } => format!("magic-auth {}", world.customers.email(*id)),
+        Request::Detail { id, identity } => {
+            format!("detail of {} by {}", name(*id), short(world, *identity))
+        }
+        Request::LogOut { id, identity } => format!("logout of {} by {}", name(*id), short(world, *identity)),
+        Request::Invalid(invalid) => format!("match with {}", invalid.what),
     }
 }
 
 fn answer(world: &World, answer: &Answer) -> String {
     match answer {
-        Answer::Matched(None) | Answer::Unmatched => "success".into(),
+        Answer::Matched(None) | Answer::Unmatched | Answer::LoggedOut => "success".into(),
         Answer::Matched(Some(relation)) => {
+            let change = format!("{:?}", relation.shown.change).to_lowercase();
+            let state = if relation.shown.active { "active" } else { "inactive" };
             let guest = if relation.customer_created { ", customer created" } else { "" };
-            format!("success, {:?}{guest}", relation.change).to_lowercase()
+            format!("success, {change}{guest}: {state}, notice {}", quoted(world, relation.shown.notice))
         }
         Answer::NeverMatched => "404, never matched".into(),
         Answer::Listed(list) => format!("{} of {}", list.items.len(), list.item_count),
         Answer::Customer { created, reference, email } => {
             let what = if *created { "created" } else { "known" };
-            format!("{what}: {} <{}>", world.symbols.text(*reference), world.symbols.text(*email))
+            format!("{what}: {} <{}>", world.interner.text(*reference), world.interner.text(*email))
         }
-        Answer::Refused => "refused".into(),
+        Answer::LoggedIn { identity } => format!("success, identity {}", short(world, *identity)),
+        Answer::Detailed { reference } => format!("success, {}", world.interner.text(*reference)),
+        Answer::NotLoggedIn => "401".into(),
+        Answer::Rejected => "rejected".into(),
         Answer::Unavailable => "503".into(),
         Answer::Lost => "no answer, the connection was lost".into(),
         Answer::NotSent => "no connection".into(),
-        Answer::Late => "no answer at all".into(),
+        Answer::TimedOut => "no answer, the client gave up".into(),
         Answer::Unexpected(text) => text.chars().take(500).collect(),
     }
 }
 
+/// Enough of an identity to tell it from others.
+fn short(world: &World, identity: Symbol) -> String {
+    format!("{}…", world.interner.text(identity).chars().take(6).collect::<String>())
+}
+
 fn quoted(world: &World, notice: Symbol) -> String {
-    let text = world.symbols.text(notice);
+    let text = world.interner.text(notice);
     if text.chars().count() > 60 {
         format!("{:?}…", text.chars().take(60).collect::<String>())
     } else {

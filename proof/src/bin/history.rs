@@ -1,44 +1,42 @@
-//! Calls a running server from many clients at once and proves that its answers can be believed: docs/proof.md.
+//! Calls a running server from many clients at once and checks the history of their answers: docs/proof.md.
 //!
 //! ```text
-//! cargo run --release --example history                 # beside `cargo run --release`
+//! cargo run --release -p customer-match-proof --bin history    # beside `cargo run --release`
 //! ```
 //!
-//! Exit code: 0 all is explained, 1 it is not, 2 it could not be tried.
-
-#[path = "../shared/mod.rs"]
-mod shared;
+//! Exit code: 0 every answer is explained, 1 one is not, 2 it could not be tried.
 
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use customer_match::domain::ApiKey;
+use customer_match_proof::api::Api;
+use customer_match_proof::checker::{Conditions, check};
+use customer_match_proof::report;
+use customer_match_proof::run::{Run, Running};
 use tokio_util::sync::CancellationToken;
 
-use self::shared::api::Api;
-use self::shared::judge::judge;
-use self::shared::report;
-use self::shared::run::Run;
+/// The documentation's sample key, which a demo server accepts.
+const SAMPLE_KEY: &str = "PRODPGrFxpGEtrOZfuWhnoJohUYBXuOE";
 
-/// Prove that the answers of a running server can be believed.
+/// Check that the answers of a running server can be believed.
 ///
-/// Registers customers of its own in the organisation of the key, and leaves them there.
+/// Registers customers in the organisation of the key and leaves them there.
 #[derive(Parser)]
 struct Arguments {
     /// The server; repeat it for several on one database.
     #[arg(long = "url", value_name = "URL", default_value = "http://127.0.0.1:8080")]
     urls: Vec<String>,
     /// An API key; the default is a demo server's.
-    #[arg(long, default_value = ApiKey::SAMPLE, env = "CUSTOMER_MATCH_PROOF_KEY", hide_env_values = true)]
+    #[arg(long, default_value = SAMPLE_KEY, env = "CUSTOMER_MATCH_PROOF_KEY", hide_env_values = true)]
     key: String,
-    /// Clients that call at the same time.
+    /// Concurrent clients.
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u8).range(1..=48))]
     clients: u8,
-    /// For so long.
+    /// How long they call.
     #[arg(long, default_value_t = 20, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=600))]
     seconds: u64,
-    /// What the clients choose at random is the same with the same seed; how their calls meet is not.
+    /// Repeats what the clients choose at random, not how their calls overlap.
     #[arg(long)]
     seed: Option<u64>,
 }
@@ -58,16 +56,17 @@ async fn main() -> ExitCode {
 async fn run(arguments: Arguments) -> anyhow::Result<bool> {
     let seed = arguments.seed.unwrap_or_else(rand::random);
     println!("seed {seed}");
-    let servers = arguments.urls.iter().map(|url| Api::new(url, &arguments.key));
+    let servers = arguments.urls.iter().map(|url| Ok(vec![Api::new(url, &arguments.key)?]));
     let mut run = Run::start(servers.collect::<anyhow::Result<_>>()?, seed).await?;
     let stop = CancellationToken::new();
-    let clients = run.set_out(arguments.clients.into(), &stop);
+    let mut running = Running::new();
+    run.start_wanderers(arguments.clients.into(), &stop, &mut running);
     stop.run_until_cancelled(tokio::time::sleep(Duration::from_secs(arguments.seconds))).await;
     stop.cancel();
-    run.gather(clients).await?;
+    run.join(running).await?;
     run.read_everything().await?;
     println!("\n{}\n", report::calls_table(&run.calls));
-    let mut verdict = judge(&run, false);
+    let mut verdict = check(&run, &Conditions::default());
     report::print(&mut verdict, run.calls.len());
     if verdict.undecided > 0 {
         anyhow::bail!("not everything could be checked");

@@ -1,0 +1,150 @@
+//! The sequential specification: the state of a relation, and what each operation does to it and answers.
+
+use crate::interner::Symbol;
+
+/// Nanoseconds since the run began, on the monotonic clock.
+pub type Time = u64;
+
+/// The state of a relation between two operations. The default: the two were never matched.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct State {
+    life: Life,
+    /// Which of the two sides acts as manager.
+    managers: [bool; 2],
+    /// Stays when the relation is deactivated.
+    notice: Symbol,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+enum Life {
+    #[default]
+    NeverMatched,
+    Active,
+    Inactive,
+}
+
+/// `outcome` of `Prefer: return=representation`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Change {
+    Created,
+    Updated,
+    Unchanged,
+    Reactivated,
+}
+
+/// What a list shows of the relation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Listing {
+    Absent,
+    Present { managers: [bool; 2], notice: Symbol },
+}
+
+/// The representation that a match was answered with: the relation as this match left it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Shown {
+    pub change: Change,
+    pub active: bool,
+    pub notice: Symbol,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// A `notice` of `None` keeps the present one.
+    Match { manager: usize, notice: Option<Symbol>, shown: Option<Shown> },
+    /// `found` is false if the answer was that the two were never matched.
+    Unmatch { found: bool },
+    /// Changes nothing.
+    List(Listing),
+}
+
+/// How often an operation takes effect between its start and its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Effect {
+    /// It was answered.
+    Once,
+    /// It was answered 503, or its connection was lost.
+    AtMostOnce,
+    /// Any number of times. No guarantee: it stands for what an explanation leaves out.
+    AnyNumber,
+}
+
+/// A call, as far as one pair is concerned.
+#[derive(Debug, Clone, Copy)]
+pub struct Op {
+    pub start: Time,
+    /// It takes no effect later than this.
+    pub end: Time,
+    pub kind: Kind,
+    pub effect: Effect,
+    /// Its index in the history.
+    pub call: usize,
+}
+
+impl State {
+    pub fn after(self, kind: Kind) -> Self {
+        match kind {
+            Kind::Match { manager, notice, .. } => {
+                let mut managers = self.managers;
+                managers[manager] = true;
+                Self { life: Life::Active, managers, notice: notice.unwrap_or(self.notice) }
+            }
+            Kind::Unmatch { .. } if self.life == Life::NeverMatched => self,
+            Kind::Unmatch { .. } => Self { life: Life::Inactive, ..self },
+            Kind::List(_) => self,
+        }
+    }
+
+    /// Whether the answer is right if the operation takes effect in this state.
+    pub fn allows(self, kind: Kind) -> bool {
+        match kind {
+            Kind::Match { shown: None, .. } => true,
+            Kind::Match { shown: Some(shown), .. } => {
+                let after = self.after(kind);
+                shown == Shown { change: self.change_to(after), active: true, notice: after.notice }
+            }
+            Kind::Unmatch { found } => found == (self.life != Life::NeverMatched),
+            Kind::List(Listing::Absent) => self.life != Life::Active,
+            Kind::List(Listing::Present { managers, notice }) => {
+                self == Self { life: Life::Active, managers, notice }
+            }
+        }
+    }
+
+    fn change_to(self, after: Self) -> Change {
+        match self.life {
+            Life::NeverMatched => Change::Created,
+            Life::Inactive => Change::Reactivated,
+            Life::Active if self == after => Change::Unchanged,
+            Life::Active => Change::Updated,
+        }
+    }
+}
+
+/// The history up to a moment: what ends later is not answered yet.
+pub fn until(ops: &[Op], end: Time) -> Vec<Op> {
+    let begun = ops.iter().filter(|op| op.start <= end);
+    let open = |op: &Op| (!op.kind.is_list()).then(|| op.unanswered());
+    begun.filter_map(|op| if op.end <= end { Some(*op) } else { open(op) }).collect()
+}
+
+impl Op {
+    /// The same write, if it were not answered.
+    pub fn unanswered(self) -> Self {
+        Self { kind: self.kind.unanswered(), effect: Effect::AtMostOnce, ..self }
+    }
+}
+
+impl Kind {
+    pub fn is_list(self) -> bool {
+        matches!(self, Self::List(_))
+    }
+
+    /// The same effect, whatever is answered.
+    pub fn unanswered(self) -> Self {
+        match self {
+            Self::Match { manager, notice, .. } => Self::Match { manager, notice, shown: None },
+            Self::Unmatch { .. } => Self::Unmatch { found: true },
+            Self::List(_) => self,
+        }
+    }
+}
