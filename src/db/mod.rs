@@ -17,7 +17,6 @@ pub mod dry_run;
 pub mod matched_customer;
 pub mod migration;
 pub mod organisation;
-mod per_value_plan;
 pub mod retry;
 pub mod write_batch;
 

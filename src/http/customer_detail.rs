@@ -8,9 +8,9 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::App;
+use super::extract;
 use super::extract::{Parameters, QueryCall};
 use super::openapi::{self, Refusals, Refuses};
-use super::{extract, identity};
 use crate::db::{self, customer};
 use crate::demo;
 use crate::domain::{CuRefNo, CuRefNoError, Email, IdentityId, ProfileText};
@@ -79,12 +79,12 @@ pub(super) async fn handle(
     QueryCall { caller, query }: QueryCall<Query>,
 ) -> Result<Json<Answer>, ApiError> {
     let customer = db::run(&app.pool, async |db| {
-        let viewer = identity::viewer(&mut *db, &caller, &query.identity).await?;
-        let wanted = query.cu_ref_no.as_ref().map_or(viewer.as_str(), CuRefNo::as_str);
-        let customer = customer::find_for_viewer(db, caller.organisation_id, &viewer, wanted).await?;
-        customer.ok_or(ApiError::from(ErrorCode::CustomerDetailNotPermitted))
+        customer::find_for_identity(db, caller.organisation_id, &query.identity, query.cu_ref_no.as_ref())
+            .await
     })
-    .await?;
+    .await?
+    .ok_or(ErrorCode::UserMustBeAuthorized)?
+    .ok_or(ErrorCode::CustomerDetailNotPermitted)?;
     Ok(Json(Answer {
         logged_in: true,
         cu_ref_no: customer.cu_ref_no,

@@ -6,16 +6,14 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
-use sqlx::PgConnection;
 use utoipa::ToSchema;
 
 use super::App;
-use super::extract::{Caller, Parameters, QueryCall};
+use super::extract;
+use super::extract::{Parameters, QueryCall};
 use super::openapi::{self, Refusals, Refuses};
-use super::{extract, identity};
 use crate::db;
-use crate::db::customer;
-use crate::db::matched_customer::{self, MatchedCustomer, Role};
+use crate::db::matched_customer::{self, MatchedCustomer, Owner, Role};
 use crate::demo;
 use crate::domain::{
     CuRefNo, Cursor, Email, IdentityId, Notice, PageLimit, ProfileText, SearchTerm, Timestamp,
@@ -23,25 +21,17 @@ use crate::domain::{
 use crate::error::{ApiError, ErrorCode};
 
 pub(super) struct Query {
-    whose: Whose,
+    owner: Owner,
     term: Option<SearchTerm>,
     cursor: Option<Cursor>,
     limit: PageLimit,
 }
 
-/// Whose list is asked for.
-enum Whose {
-    /// The list of the customer that is logged in.
-    Identity(IdentityId),
-    /// A back end may ask for the list of any of its customers.
-    CuRefNo(CuRefNo),
-}
-
 impl extract::Query for Query {
     fn parse(parameters: &Parameters<'_>) -> Result<Self, ApiError> {
-        let whose = match (parameters.identity()?, parameters.get("cuRefNo")?) {
-            (Some(identity), None) => Whose::Identity(identity),
-            (None, Some(cu_ref_no)) => Whose::CuRefNo(cu_ref_no),
+        let owner = match (parameters.identity()?, parameters.get("cuRefNo")?) {
+            (Some(identity), None) => Owner::Identity(identity),
+            (None, Some(cu_ref_no)) => Owner::CuRefNo(cu_ref_no),
             (Some(_), Some(_)) => {
                 let rule = "Only one of the parameters \"identityId\" and \"cuRefNo\" may be given.";
                 return Err(ApiError::invalid("cuRefNo", rule));
@@ -49,7 +39,7 @@ impl extract::Query for Query {
             (None, None) => return Err(neither()),
         };
         Ok(Self {
-            whose,
+            owner,
             term: parameters.get("query")?,
             cursor: parameters.get("cursor")?,
             limit: parameters.get("limit")?.unwrap_or_default(),
@@ -68,9 +58,11 @@ impl Refuses for Query {
 #[schema(as = MatchedCustomerList)]
 pub(super) struct Answer {
     items: Vec<Item>,
-    /// Over all pages.
+    /// Over all pages; at least, unless it is exact.
     #[schema(minimum = 0)]
     item_count: i64,
+    /// False when the list is too long to be counted within bounds.
+    item_count_exact: bool,
     /// Null on the last page.
     #[schema(required, value_type = Option<Cursor>)]
     next_cursor: Option<String>,
@@ -165,37 +157,21 @@ pub(super) async fn handle(
     State(app): State<Arc<App>>,
     QueryCall { caller, query }: QueryCall<Query>,
 ) -> Result<Json<Answer>, ApiError> {
+    let (organisation, owner, after) = (caller.organisation_id, &query.owner, query.cursor.as_ref());
     let limit = usize::from(query.limit.get());
-    // One more tells whether there is another page.
-    let rows = i64::from(query.limit.get()) + 1;
-    let mut page = db::run(&app.pool, async |db| {
-        let organisation = caller.organisation_id;
-        let owner = owner(db, &caller, &query.whose).await?;
-        let after = query.cursor.as_ref();
-        let page = match &query.term {
-            Some(term) => matched_customer::search(db, organisation, &owner, term, after, rows).await,
-            None => matched_customer::page(db, organisation, &owner, after, rows).await,
-        };
-        page.map_err(ApiError::from)
+    let page = db::run(&app.pool, async |db| match &query.term {
+        Some(term) => matched_customer::search(db, organisation, owner, term, after, limit).await,
+        None => matched_customer::page(db, organisation, owner, after, limit).await,
     })
-    .await?;
-    let more = page.items.len() > limit;
-    page.items.truncate(limit);
-    let last = page.items.last().filter(|_| more);
+    .await?
+    .ok_or_else(|| match owner {
+        Owner::Identity(_) => ErrorCode::UserMustBeAuthorized.into(),
+        Owner::CuRefNo(cu_ref_no) => not_found(cu_ref_no),
+    })?;
     Ok(Json(Answer {
-        next_cursor: last.map(|last| Cursor::behind(last.matched_at, &last.cu_ref_no)),
         items: page.items.into_iter().map(Item::from).collect(),
         item_count: page.item_count,
+        item_count_exact: page.item_count_exact,
+        next_cursor: page.next_cursor,
     }))
-}
-
-/// The reference of the customer whose list is asked for.
-async fn owner(db: &mut PgConnection, caller: &Caller, whose: &Whose) -> Result<String, ApiError> {
-    match whose {
-        Whose::Identity(identity) => identity::viewer(db, caller, identity).await,
-        Whose::CuRefNo(cu_ref_no) => {
-            let exists = customer::exists(db, caller.organisation_id, cu_ref_no).await?;
-            if exists { Ok(cu_ref_no.to_string()) } else { Err(not_found(cu_ref_no)) }
-        }
-    }
 }

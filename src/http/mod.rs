@@ -17,7 +17,6 @@ mod customer_unmatch;
 mod extract;
 mod fallback;
 mod health;
-mod identity;
 mod logout;
 mod magic_auth;
 mod matched_customer_list;
