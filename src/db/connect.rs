@@ -1,5 +1,5 @@
-//! What every connection of the server relies on. Set by statements after connecting, so that a pooler in between can neither
-//! reject nor drop it, and whatever the defaults of the database or the role are.
+//! What every connection of the server relies on, whatever the defaults of the database or the role are. Set by a statement after
+//! connecting: poolers reject or drop options in the start-up message. A session is assumed to stay on its connection.
 
 use std::time::Duration;
 
