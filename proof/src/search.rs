@@ -14,7 +14,7 @@
 //! - Of two configurations that differ only in which unanswered operations have taken effect, one that used a subset of the
 //!   other's replaces it: whatever the other can still do, this one can too.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::model::{Effect, Op, State, Time};
 
@@ -207,6 +207,7 @@ impl<'a> Search<'a> {
     fn reach(&self, until: Option<Until>) -> Result<Configurations, Failure> {
         let mut reached = Configurations::default();
         let mut pending = Vec::new();
+        let any_number: HashSet<_> = self.any_number.iter().map(|index| self.ops[*index].kind).collect();
         let mut push = |mut configuration: Configuration, used, pending: &mut Vec<_>| {
             self.read(&mut configuration);
             if reached.insert(configuration, used) {
@@ -244,8 +245,8 @@ impl<'a> Search<'a> {
                     push(Configuration { state: state.after(op.kind), done }, used | bit, &mut pending)?;
                 }
             }
-            for index in &self.any_number {
-                push(Configuration { state: state.after(self.ops[*index].kind), done }, used, &mut pending)?;
+            for kind in &any_number {
+                push(Configuration { state: state.after(*kind), done }, used, &mut pending)?;
             }
         }
         Ok(reached)
