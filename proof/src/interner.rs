@@ -7,6 +7,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Symbol(u32);
 
+impl Symbol {
+    /// Stands for strings that need not be told from each other.
+    pub const OTHER: Self = Self(u32::MAX);
+}
+
 pub struct Interner(Mutex<Table>);
 
 struct Table {
@@ -28,7 +33,7 @@ impl Interner {
             return *symbol;
         }
         // Memory is exhausted long before four thousand million strings.
-        let symbol = Symbol(u32::try_from(table.texts.len()).unwrap_or(u32::MAX));
+        let symbol = Symbol(u32::try_from(table.texts.len()).unwrap_or(u32::MAX - 1));
         table.texts.push(text.to_owned());
         table.symbols.insert(text.to_owned(), symbol);
         symbol

@@ -81,6 +81,10 @@ pub struct Op {
 }
 
 impl State {
+    pub fn with_notice(self, change: impl Fn(Symbol) -> Symbol) -> Self {
+        Self { notice: change(self.notice), ..self }
+    }
+
     pub fn after(self, kind: Kind) -> Self {
         match kind {
             Kind::Match { manager, notice, .. } => {
@@ -137,6 +141,26 @@ impl Op {
 impl Kind {
     pub fn is_list(self) -> bool {
         matches!(self, Self::List(_))
+    }
+
+    /// All that it writes or shows.
+    pub fn notices(self) -> impl Iterator<Item = Symbol> {
+        let notices = match self {
+            Self::Match { notice, shown, .. } => [notice, shown.map(|shown| shown.notice)],
+            Self::Unmatch { .. } | Self::List(Listing::Absent) => [None, None],
+            Self::List(Listing::Present { notice, .. }) => [Some(notice), None],
+        };
+        notices.into_iter().flatten()
+    }
+
+    /// Writes another notice.
+    pub fn with_notice(self, change: impl Fn(Symbol) -> Symbol) -> Self {
+        match self {
+            Self::Match { manager, notice, shown } => {
+                Self::Match { manager, notice: notice.map(change), shown }
+            }
+            _ => self,
+        }
     }
 
     /// The same effect, whatever is answered.

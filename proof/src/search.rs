@@ -14,7 +14,7 @@
 //! - Of two configurations that differ only in which unanswered operations have taken effect, one that used a subset of the
 //!   other's replaces it: whatever the other can still do, this one can too.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::model::{Effect, Op, State, Time};
 
@@ -30,7 +30,7 @@ pub enum Failure {
 /// A handful is usual.
 const MAX_CONFIGURATIONS: usize = 4_000_000;
 /// Bits of a set of operations.
-const SLOTS: usize = 128;
+const MAX_SLOTS: usize = 128;
 
 /// Accepts a linearizable history. The operations may come in any order.
 pub fn check(ops: &[Op]) -> Result<(), Failure> {
@@ -57,7 +57,9 @@ enum Event {
     End,
 }
 
-/// A set of operations in flight, by slot.
+/// Operations in flight, each in the first slot that was free.
+type Slots = Vec<Option<usize>>;
+/// A set of operations in flight, a bit for each slot.
 type Set = u128;
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -102,8 +104,8 @@ enum Until {
 struct Search<'a> {
     ops: &'a [Op],
     /// Operations in flight by effect: answered ones, and those that may not have taken effect.
-    answered: [Option<usize>; SLOTS],
-    unanswered: [Option<usize>; SLOTS],
+    answered: Slots,
+    unanswered: Slots,
     any_number: Vec<usize>,
     configurations: Configurations,
 }
@@ -117,8 +119,8 @@ impl<'a> Search<'a> {
         }
         let mut search = Self {
             ops,
-            answered: [None; SLOTS],
-            unanswered: [None; SLOTS],
+            answered: Slots::new(),
+            unanswered: Slots::new(),
             any_number: Vec::new(),
             configurations,
         };
@@ -148,14 +150,16 @@ impl<'a> Search<'a> {
                 return Ok(());
             }
         };
-        let free = slots.iter_mut().find(|slot| slot.is_none()).ok_or(Failure::TooManyConfigurations)?;
-        *free = Some(index);
+        match slots.iter().position(Option::is_none) {
+            Some(free) => slots[free] = Some(index),
+            None if slots.len() < MAX_SLOTS => slots.push(Some(index)),
+            None => return Err(Failure::TooManyConfigurations),
+        }
         Ok(())
     }
 
     fn end(&mut self, index: usize) -> Result<(), Failure> {
-        let slot_of =
-            |slots: &[Option<usize>; SLOTS]| slots.iter().position(|slot| *slot == Some(index)).unwrap_or(0);
+        let slot_of = |slots: &Slots| slots.iter().position(|slot| *slot == Some(index)).unwrap_or(0);
         match self.ops[index].effect {
             Effect::Once => {
                 let slot = slot_of(&self.answered);
@@ -203,6 +207,7 @@ impl<'a> Search<'a> {
     fn reach(&self, until: Option<Until>) -> Result<Configurations, Failure> {
         let mut reached = Configurations::default();
         let mut pending = Vec::new();
+        let any_number: HashSet<_> = self.any_number.iter().map(|index| self.ops[*index].kind).collect();
         let mut push = |mut configuration: Configuration, used, pending: &mut Vec<_>| {
             self.read(&mut configuration);
             if reached.insert(configuration, used) {
@@ -240,8 +245,8 @@ impl<'a> Search<'a> {
                     push(Configuration { state: state.after(op.kind), done }, used | bit, &mut pending)?;
                 }
             }
-            for index in &self.any_number {
-                push(Configuration { state: state.after(self.ops[*index].kind), done }, used, &mut pending)?;
+            for kind in &any_number {
+                push(Configuration { state: state.after(*kind), done }, used, &mut pending)?;
             }
         }
         Ok(reached)
@@ -256,13 +261,13 @@ impl<'a> Search<'a> {
         }
     }
 
-    fn in_flight<'s>(&'s self, slots: &'s [Option<usize>; SLOTS]) -> impl Iterator<Item = (usize, &'s Op)> {
+    fn in_flight<'s>(&'s self, slots: &'s Slots) -> impl Iterator<Item = (usize, &'s Op)> {
         let taken = slots.iter().enumerate().filter_map(|(slot, index)| Some((slot, (*index)?)));
         taken.map(|(slot, index)| (slot, &self.ops[index]))
     }
 
     /// Of the operations of this kind that have not taken effect.
-    fn ends_first(&self, slots: &[Option<usize>; SLOTS], taken: Set, op: &Op) -> bool {
+    fn ends_first(&self, slots: &Slots, taken: Set, op: &Op) -> bool {
         self.in_flight(slots)
             .all(|(slot, other)| taken & (1 << slot) != 0 || other.kind != op.kind || other.end >= op.end)
     }

@@ -1,5 +1,8 @@
 //! Minimises a history that is not linearizable.
 
+use std::collections::HashSet;
+
+use crate::interner::Symbol;
 use crate::model::{Effect, Op, State, until};
 use crate::search::{Failure, check_from};
 
@@ -43,7 +46,13 @@ fn last(states: &[State], ops: &[Op]) -> Vec<bool> {
 }
 
 fn is_wrong(states: &[State], ops: &[Op], kept: &[bool]) -> bool {
-    matches!(check_from(states, &relaxed(ops, kept)), Err(Failure::NotLinearizable(_)))
+    let notices: HashSet<Symbol> =
+        ops.iter().zip(kept).filter(|(_, kept)| **kept).flat_map(|(op, _)| op.kind.notices()).collect();
+    // What is kept tells all other notices from these, but not from each other: one stands for all, and the states are few.
+    let merge = |notice: Symbol| if notices.contains(&notice) { notice } else { Symbol::OTHER };
+    let states: HashSet<_> = states.iter().map(|state| state.with_notice(merge)).collect();
+    let states: Vec<_> = states.into_iter().collect();
+    matches!(check_from(&states, &relaxed(ops, kept, merge)), Err(Failure::NotLinearizable(_)))
 }
 
 /// Half of the candidates at a time, then a quarter and so on.
@@ -67,11 +76,11 @@ fn leave_out(states: &[State], ops: &[Op], kept: &mut Vec<bool>, candidates: &[u
 }
 
 /// What is kept; of the rest each write takes effect in its time any number of times.
-fn relaxed(ops: &[Op], kept: &[bool]) -> Vec<Op> {
+fn relaxed(ops: &[Op], kept: &[bool], merge: impl Fn(Symbol) -> Symbol) -> Vec<Op> {
     let relax = |(op, kept): (&Op, &bool)| match op.kind {
         _ if *kept => Some(*op),
         kind if kind.is_list() => None,
-        kind => Some(Op { effect: Effect::AnyNumber, kind: kind.unanswered(), ..*op }),
+        kind => Some(Op { effect: Effect::AnyNumber, kind: kind.unanswered().with_notice(&merge), ..*op }),
     };
     ops.iter().zip(kept).filter_map(relax).collect()
 }
