@@ -13,10 +13,10 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::api_keys::{ApiKeyCache, RefreshPolicy};
-use crate::config::{Config, Timeouts};
+use crate::config::Config;
 use crate::db::migration::Schema;
 use crate::db::{self, RequestPool};
-use crate::group_commit::{self, GroupCommit};
+use crate::group_commit::GroupCommit;
 use crate::http::{self, AppState, ConcurrencyLimit};
 use crate::metrics::ConnectionMetrics;
 use crate::server::{self, Certificate};
@@ -29,16 +29,11 @@ pub struct App {
     state: Arc<AppState>,
 }
 
-/// How long a write may take so that it has its result before the request timeout: after a 503 it must not take effect.
-fn answer_within(timeouts: Timeouts) -> Duration {
-    group_commit::ANSWER_WITHIN.min(timeouts.request.saturating_sub(timeouts.body))
-}
-
 impl App {
     /// Starts the writers and the cache of API keys. In demo mode the documentation's sample key is accepted. Once `shutdown`
     /// is cancelled, `/readyz` reports that the server is not ready.
     pub fn start(pool: PgPool, config: &Config, demo: bool, shutdown: CancellationToken) -> Self {
-        let group_commit = GroupCommit::start(&db::connect_options(&pool), answer_within(config.timeouts));
+        let group_commit = GroupCommit::start(&db::connect_options(&pool));
         let pool = RequestPool::new(pool);
         let keys = ApiKeyCache::start(pool.clone(), config.rate_limits, RefreshPolicy::default());
         let state = AppState {

@@ -23,8 +23,8 @@ class Server:
     environment: dict = field(default_factory=dict)
     # What `install` must provide.
     needs: str = "cargo"
-    # Asked for something that it refuses before it comes to the database.
-    refused: bool = False
+    # Asked for something that it rejects before it comes to the database.
+    rejected: bool = False
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ UVICORN = ["-m", "uvicorn", "main:app", "--app-dir", FASTAPI, "--port", "{port}"
 
 # The order of legends and tables.
 CONTENDERS = {
-    "ceiling": Server("HTTP ceiling (no database)", CUSTOMER_MATCH, refused=True),
+    "ceiling": Server("HTTP ceiling (no database)", CUSTOMER_MATCH, rejected=True),
     "customer-match": Server("customer-match", CUSTOMER_MATCH),
     "one-statement": Server("one statement a request (axum, sqlx)", [RUST / "one-statement"]),
     "naive": Server("naive handler (axum, sqlx)", [RUST / "naive"]),
@@ -64,19 +64,16 @@ CONTENDERS = {
 
 
 def pgbench_script(contender):
-    """The text of the script. There is never an address, so that is a constant and so is the reference of its guest, which makes
-    the statement a little cheaper than it is for the others."""
+    """The text of the script."""
     text = contender.script.read_text()
     if contender.append_statement:
         values = {
             "$1": ":organisation",
             "$2": ":manager",
             "$3": ":customer",
-            "$4": "null::text",
-            "$5": "'0000000000000000'",
-            "$6": ":notice",
+            "$4": ":notice",
         }
-        statement = (HERE / "contenders/statement.sql").read_text()
+        statement = (HERE / "contenders/match.sql").read_text()
         text += re.sub(r"^--.*\n", "", statement, flags=re.M)
         text = re.sub(r"\$\d", lambda parameter: values[parameter[0]], text) + ";\n"
     return text

@@ -7,13 +7,16 @@ from dataclasses import asdict, dataclass
 
 from . import machine
 from .contenders import CONTENDERS, RUST, Pgbench, pgbench_script
-from .postgres import RUN, SQL
+from .postgres import READS, RELATIONS_READ, RUN, SQL
 from .process import Failed, free_port, running, tail, wait_for_port
 
 # Share of the machine's CPU that others may take, and how much slower than at its best the calibration may be, before the
 # figures of a run are not to be trusted.
 NOISE = 0.05
 SLOWER = 1.25
+# What else there is, see sql/requests.sql, is read. In the mix one of ten requests is a match.
+MATCH = "match"
+MIX = "mix"
 
 
 @dataclass(frozen=True)
@@ -27,18 +30,30 @@ class Run:
     seconds: float
     # On a Postgres with buffers for its tables, not on what initdb makes.
     sized: bool = False
+    workload: str = MATCH
+
+    @property
+    def template(self):
+        return self.relations if self.workload == MATCH else READS
 
 
 def table_before(result):
     """What a run finds, for the reader."""
+    if workload(result) != MATCH:
+        return workload(result)
     return f"{result['relations']:,} rows" + (", sized" if result["sized"] else "")
+
+
+def workload(result):
+    """Reports of earlier versions do not name it."""
+    return result.get("workload", MATCH)
 
 
 def measure(run, cluster, seed, best_cpu_ms):
     """The figures of a run with all that is known about it. `failed` says why there are none, `noisy` why they are doubtful."""
     contender = CONTENDERS[run.contender]
     result = asdict(run) | {"failed": [], "noisy": []}
-    cluster.reset(run.relations)
+    cluster.reset(run.template)
     machine.settle()
     calibration = machine.calibrate(cluster.folder)
     result |= calibration
@@ -66,7 +81,9 @@ def serve(run, contender, cluster, seed):
         wait_for_port(port, server, log)
         load = [RUST / "load", f"--address=127.0.0.1:{port}", f"--connections={run.connections}", f"--seed={seed}"]
         load += [f"--warm-up={run.warm_up}", f"--seconds={run.seconds}", f"--answers={answers}"]
-        load += ["--refused"] if contender.refused else []
+        load += ["--rejected"] if contender.rejected else []
+        load += [f"--reads={cluster.requests(run.workload)}"] if run.workload != MATCH else []
+        load += ["--matches-of-ten=1"] if run.workload == MIX else []
         load_log = cluster.folder / "load.log"
         load_log.unlink(missing_ok=True)
         with running(load, load_log, stdout=subprocess.PIPE) as generator:
@@ -87,8 +104,8 @@ def serve(run, contender, cluster, seed):
         "memory_mb": memory,
     }
     verified = verify(cluster, answers)
-    wanted = "422" if contender.refused else "200"
-    failed = objections(verified, run.relations)
+    wanted = "422" if contender.rejected else "200"
+    failed = objections(verified, RELATIONS_READ if run.template == READS else run.relations)
     failed += [
         f"{count} requests were answered {status}" if status != "0" else f"{count} requests had no proper answer: {tail(load_log, 1).strip()}"
         for status, count in figures["statuses"].items()

@@ -22,6 +22,9 @@ SETTINGS = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on",
 # relations with their indexes. Just as durable.
 SIZED = {"shared_buffers": "2GB", "max_wal_size": "8GB"}
 RUN = "run"
+# The template that is read (sql/reads.sql) has a name instead of a number of relations, and this number of them.
+READS = "reads"
+RELATIONS_READ = 110_000
 
 
 def programs():
@@ -64,10 +67,15 @@ class Cluster:
         return result.stdout.strip()
 
     def make_templates(self, migrate, sizes):
-        """One database for each number of relations; `migrate` applies the schema as shipped."""
+        """One database for each number of relations, and the one that is read; `migrate` applies the schema as shipped."""
         for size in sizes:
             name = template(size)
-            if size == 0:
+            if size == READS:
+                self.psql("-c", f"create database {name} template {template(0)}")
+                self.psql("-f", SQL / "reads.sql", database=name)
+                self.psql("-c", "analyze", database=name)
+                self.write_requests(name)
+            elif size == 0:
                 self.psql("-c", f"create database {name}")
                 subprocess.run(migrate, env=self.environment(name), check=True, capture_output=True)
                 self.psql("-f", SQL / "seed.sql", database=name)
@@ -75,6 +83,18 @@ class Cluster:
                 self.psql("-c", f"create database {name} template {template(0)}")
                 self.psql("-v", f"relations={size}", "-f", SQL / "relations.sql", database=name)
             self.psql("-c", "vacuum (analyze)", database=name)
+
+    def write_requests(self, database):
+        """A file for each workload, see sql/requests.sql."""
+        lines = {}
+        for line in self.psql("-f", SQL / "requests.sql", database=database).splitlines():
+            workload, _, request = line.partition("\t")
+            lines.setdefault(workload, []).append(request + "\n")
+        for workload, requests in lines.items():
+            self.requests(workload).write_text("".join(requests))
+
+    def requests(self, workload):
+        return self.folder / f"{workload}.requests"
 
     def reset(self, size):
         """The database of the next run."""

@@ -4,8 +4,8 @@ import statistics
 
 from . import chart
 from .contenders import CONTENDERS
-from .measure import table_before
-from .summary import FASTIFY, MEMORY, P50, P99, PER_SECOND, Summary, targets
+from .measure import MATCH, table_before, workload
+from .summary import FASTIFY, MEMORY, P50, P99, PER_SECOND, Summary, cpu, read_targets, targets
 
 # One line of the pictures each. Of Fastify's two the better one counts.
 LINES = [
@@ -21,11 +21,14 @@ LINES = [
 
 def write(data, out):
     summary, sized = Summary(data["results"]), Summary(data["results"], sized=True)
+    # In the order of the plan's first round, which is shuffled: by name.
+    names = sorted({workload(result) for result in data["results"]} - {MATCH}, key=lambda name: (name.rpartition("-")[2], name))
+    reads = {name: Summary(data["results"], workload=name) for name in names}
     pictures = [
         ("throughput", "Durable matches a second", "a second", PER_SECOND, 1),
         ("p99", "The slowest of a hundred answers (p99)", "milliseconds", P99, 1000),
     ]
-    sections = [heading(data), target_table(summary, sized)]
+    sections = [heading(data), target_table(targets(summary, sized) + read_targets(reads))]
     for name, title, unit, value, divisor in pictures:
         lines = [(label, line(summary, names, value, divisor)) for label, names in LINES]
         # One number of connections, as in quick mode, makes no line.
@@ -33,7 +36,7 @@ def write(data, out):
             (out / f"{name}.svg").write_text(chart.draw(title, unit, lines, "customer-match"))
             sections.append(f"![{title}, by connections]({name}.svg)\n")
     sections += [throughput(summary), latency(summary), sizes(summary, "as initdb makes it")]
-    sections += [sizes(sized, "with 2 GB of buffers"), resources(summary), trust(data)]
+    sections += [sizes(sized, "with 2 GB of buffers"), resources(summary), *read_tables(reads), trust(data)]
     sections += [circumstances(data), all_rounds(data)]
     (out / "README.md").write_text("\n".join(section for section in sections if section))
 
@@ -57,9 +60,9 @@ def heading(data):
     )
 
 
-def target_table(summary, sized):
+def target_table(targets):
     rows = []
-    for target in targets(summary, sized):
+    for target in targets:
         sign = "≤" if target.at_most else "≥"
         rows.append([target.label, spread(target.figure, "{:.2f}"), f"{sign} {target.floor:g}", f"{sign} {target.stretch:g}", target.met()])
     return table("customer-match against the figures to reach (at 64 connections unless said)",
@@ -118,6 +121,25 @@ def resources(summary):
     return table("CPU for one match, and memory of all processes of the server", head, rows)
 
 
+def read_tables(reads):
+    """For each number of connections, a line for each workload and a column for each contender."""
+    figures = [
+        ("Requests a second", PER_SECOND, "{:,.0f}", 1),
+        ("p50, milliseconds", P50, "{:.2f}", 1000),
+        ("p99, milliseconds", P99, "{:.2f}", 1000),
+        ("Postgres' CPU for a request, µs", cpu("Postgres"), "{:,.0f}", 1),
+    ]
+    keys = {key for summary in reads.values() for key in summary.by_key}
+    names = [name for name in CONTENDERS if any(key[0] == name for key in keys)]
+    for connections in sorted({key[1] for key in keys}):
+        for title, value, pattern, divisor in figures:
+            rows = [
+                [workload] + [cell(summary, (name, connections, 0), value, pattern, divisor) for name in names]
+                for workload, summary in reads.items()
+            ]
+            yield table(f"{title}, by workload, {connections} connections", ["", *(CONTENDERS[name].label for name in names)], rows)
+
+
 def trust(data):
     """What speaks against the figures."""
     results = data["results"]
@@ -167,6 +189,9 @@ def label(result):
 def cell(summary, key, value, pattern, divisor=1):
     if summary.failed(key):
         return "failed"
+    rounds = summary.rounds(key).values()
+    if any(result["requests"] == 0 for result in rounds):
+        return "no answer in time"
     return spread(summary.figure(key, lambda result: value(result) / divisor), pattern)
 
 

@@ -1,5 +1,6 @@
 """Breaks the promise on purpose, in every way that the verification claims to notice."""
 
+import re
 import sys
 from unittest import mock
 
@@ -29,19 +30,23 @@ async def main():
 asyncio.run(main())
 """
 
-ONE_ROW = "(select ctid from customer_match order by low_id limit 1)"
+ONE_ROW = "(select ctid from customer_match order by low_cu_ref_no limit 1)"
 # What is done to the table after an honest run, and the objection that must follow.
 TAMPERING = {
     "a lost row": (f"delete from customer_match where ctid = {ONE_ROW}", "not in the table"),
     "a row that nobody asked for": (
-        "insert into customer_match select organisation_id, c.low, c.high, true, false, 'x', now(), now(), now(), null, 1 from"
-        " (select 1 as organisation_id, 1 as low, 701 as high) as c",
+        "insert into customer_match (organisation_id, low_cu_ref_no, high_cu_ref_no, low_is_manager, high_is_manager, notice,"
+        " created_at, matched_at, updated_at)"
+        " select 1, least(a, b), greatest(a, b), true, false, 'x', now(), now(), now()"
+        " from (select benchmark.cu_ref_no(1) as a, benchmark.cu_ref_no(701) as b) as pair",
         "never acknowledged",
     ),
     "a mirrored double": (
         "alter table customer_match drop constraint customer_match_canonical_order;"
-        "insert into customer_match select organisation_id, high_id, low_id, high_is_manager, low_is_manager, notice,"
-        f" created_at, matched_at, updated_at, null, 1 from customer_match where ctid = {ONE_ROW}",
+        "insert into customer_match (organisation_id, low_cu_ref_no, high_cu_ref_no, low_is_manager, high_is_manager, notice,"
+        " created_at, matched_at, updated_at)"
+        " select organisation_id, high_cu_ref_no, low_cu_ref_no, high_is_manager, low_is_manager, notice,"
+        f" created_at, matched_at, updated_at from customer_match where ctid = {ONE_ROW}",
         "doubles",
     ),
     "another's notice": (
@@ -58,23 +63,33 @@ TAMPERING = {
         "not what was acknowledged",
     ),
 }
+# What is changed in the expected answers: path, first reference, items, number of all.
+WRONG_READS = {
+    "another first item": (r"\t\d{16}\t", "\t0000000000000000\t"),
+    "another number of items": (r"\t10\t10$", "\t9\t10"),
+    "another itemCount": (r"\t10\t10$", "\t10\t11"),
+}
 
 
 def self_test(cluster):
     """Raises when a broken run is believed or an honest one is not."""
     honest = measure.measure(RUN, cluster, 1, 1e9)
     check("an honest run", honest, None)
-    refused = measure.measure(Run("ceiling", 8, 0, 0.2, 0.5), cluster, 1, 1e9)
-    check("a run of refusals", refused, None)
+    rejected = measure.measure(Run("ceiling", 8, 0, 0.2, 0.5), cluster, 1, 1e9)
+    check("a run of rejected requests", rejected, None)
     liar = Server("liar", [sys.executable, "-c", LIAR])
     with mock.patch.dict(CONTENDERS, {"liar": liar}):
         check("a server that writes nothing", measure.measure(Run("liar", 8, 0, 0.2, 0.5), cluster, 1, 1e9), "not in the table")
     for name, (sql, objection) in TAMPERING.items():
         check(name, measure_tampered(cluster, sql), objection)
+    for workload in ("page-10", "detail", "mix"):
+        check(f"reads: {workload}", measure.measure(Run("one-statement", 8, 0, 0.2, 0.5, workload=workload), cluster, 1, 1e9), None)
+    for name, (old, new) in WRONG_READS.items():
+        check(name, measure_wrong_read(cluster, old, new), "no proper answer")
 
 
 def measure_tampered(cluster, sql):
-    """An honest run, but the table is changed before it is verified."""
+    """An honest run, but the table is changed before the verification."""
     verify = measure.verify
 
     def tamper(cluster, answers):
@@ -83,6 +98,17 @@ def measure_tampered(cluster, sql):
 
     with mock.patch.object(measure, "verify", tamper):
         return measure.measure(RUN, cluster, 1, 1e9)
+
+
+def measure_wrong_read(cluster, old, new):
+    """A run of reads that are expected to be answered otherwise than they are."""
+    requests = cluster.requests("page-10")
+    right = requests.read_text()
+    requests.write_text(re.sub(old, new, right, flags=re.M))
+    try:
+        return measure.measure(Run("one-statement", 8, 0, 0.2, 0.5, workload="page-10"), cluster, 1, 1e9)
+    finally:
+        requests.write_text(right)
 
 
 def check(name, result, objection):

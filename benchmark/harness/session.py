@@ -6,18 +6,24 @@ from dataclasses import dataclass
 
 from . import machine
 from .contenders import CONTENDERS
-from .measure import Run, measure, table_before
+from .measure import MIX, Run, measure, table_before
+from .postgres import READS
 
 # Repeats of noisy runs in all, as a share of the runs: a machine that is never quiet must come to an end too.
 REPEATS = 0.15
 ATTEMPTS = 3
 # Seconds that a run takes besides warm-up and figures: database, server, settling, verification. Measured on two cores.
-OVERHEAD = {0: 5, 1_000_000: 8, 5_000_000: 18}
+OVERHEAD = {0: 5, READS: 6, 1_000_000: 8, 5_000_000: 18}
 # Seconds to make a template.
-SEEDING = {0: 5, 1_000_000: 20, 5_000_000: 200}
+SEEDING = {0: 5, READS: 40, 1_000_000: 20, 5_000_000: 200}
 # After a checkpoint, which comes with a fresh database, the first change of each page is written to the log whole. In a small
 # table that is over within the warm-up. In these it takes longer, and in life it is the exception.
 LONG_WARM_UP = 10.0
+# By sql/requests.sql: what is asked for and how many relations the customer has.
+SHORT_READS = ("page-10", "page-100000", "name-10", "email-10", "letters-10", "detail")
+# Those that take a contender long: without this there might be no answer at all within the time that is measured.
+LONG_READS = ("name-100000", "email-100000", "letters-100000")
+READERS = ("customer-match", "one-statement", "fastify-2", "fastapi")
 
 
 @dataclass(frozen=True)
@@ -27,12 +33,12 @@ class Plan:
     runs: list
 
     def sizes(self):
-        """Of the tables, for each kind of Postgres, the one that is sized and the one that is not."""
+        """The templates for each kind of Postgres, the one that is sized and the one that is not; the empty one first."""
         kinds = {run.sized for run in self.runs}
-        return {kind: sorted({0} | {run.relations for run in self.runs if run.sized == kind}) for kind in kinds}
+        return {kind: sorted({0} | {run.template for run in self.runs if run.sized == kind}, key=str) for kind in kinds}
 
     def minutes(self):
-        a_round = sum(run.warm_up + run.seconds + OVERHEAD[run.relations] for run in self.runs)
+        a_round = sum(run.warm_up + run.seconds + OVERHEAD[run.template] for run in self.runs)
         return (self.rounds * a_round + sum(SEEDING[size] for sizes in self.sizes().values() for size in sizes)) / 60
 
 
@@ -58,6 +64,17 @@ def full(rounds, seconds):
         for relations in (0, 5_000_000)
     ]
     return Plan("full", rounds or 4, runs)
+
+
+def reads(rounds, seconds):
+    runs = [
+        Run(name, connections, 0, warm_up, seconds or length, workload=workload)
+        for workloads, warm_up, length in ((SHORT_READS, 1.0, 3.0), ((MIX,), 1.0, 4.0), (LONG_READS, 4.0, 8.0))
+        for workload in workloads
+        for name in READERS
+        for connections in (8, 64)
+    ]
+    return Plan("reads", rounds or 3, runs)
 
 
 def carry_out(plan, clusters, save):

@@ -5,7 +5,7 @@ use clap::{Args, Subcommand};
 use super::import::{Import as Work, ImportArgs};
 use crate::db;
 use crate::db::dry_run::DryRun;
-use crate::group_commit::{ANSWER_WITHIN, GroupCommit};
+use crate::group_commit::GroupCommit;
 use crate::import::matches::{self, Target};
 
 /// Manage relations of two customers
@@ -40,7 +40,7 @@ impl Import {
                 let target = if dry_run {
                     Target::DryRun(DryRun::open(pool).await?)
                 } else {
-                    Target::GroupCommit(GroupCommit::start(&db::connect_options(pool), ANSWER_WITHIN))
+                    Target::GroupCommit(GroupCommit::start(&db::connect_options(pool)))
                 };
                 matches::import(target, organisation, rows, summary, bar).await
             })

@@ -2,16 +2,16 @@
 
 use sqlx::PgExecutor;
 
-use crate::domain::{CuRefNo, Customer, Email, Profile, ProfileText};
+use crate::domain::{CuRefNo, Customer, Email, IdentityId, Profile, ProfileText};
 
 /// Unique reference within the organisation.
 pub const CU_REF_NO_KEY: &str = "customer_cu_ref_no_key";
-/// Unique e-mail address within the organisation, among customers that are not deleted.
+/// Unique address within the organisation, among customers that are not deleted.
 pub const EMAIL_KEY: &str = "customer_email_key";
-/// Violated by a customer of an organisation that does not exist.
+/// The foreign key to the organisation, broken by a customer of one that does not exist.
 pub const ORGANISATION_FKEY: &str = "customer_organisation_id_fkey";
 
-/// Inserts a customer; a violated constraint is one of those above.
+/// Adds a customer; the constraints above say why it may not be.
 pub async fn create(
     db: impl PgExecutor<'_>,
     organisation_id: i64,
@@ -41,50 +41,55 @@ pub async fn create(
     Ok(())
 }
 
-/// A deleted customer does not exist.
-pub async fn exists(
+/// The detail of the customer whose identity this is, or of another one as far as that customer may see it: those that it
+/// manages in an active relation. The outer `None`: there is no such identity, or it has expired or been revoked.
+pub async fn find_for_identity(
     db: impl PgExecutor<'_>,
     organisation_id: i64,
-    cu_ref_no: &CuRefNo,
-) -> sqlx::Result<bool> {
-    let found = sqlx::query_scalar!(
-        "select cu_ref_no from customer where organisation_id = $1 and cu_ref_no = $2 and living",
+    identity: &IdentityId,
+    cu_ref_no: Option<&CuRefNo>,
+) -> sqlx::Result<Option<Option<Customer>>> {
+    let hash = identity.hash();
+    let row = sqlx::query!(
+        r#"
+        select
+            detail.cu_ref_no as "cu_ref_no?", detail.email as "email?", detail.first_name as "first_name?",
+            detail.last_name as "last_name?", detail.company_name as "company_name?", detail.phone as "phone?",
+            detail.company_registration_number as "company_registration_number?",
+            detail.tax_identification_number as "tax_identification_number?"
+        from customer_identity
+        join customer as viewer on viewer.organisation_id = $1 and viewer.cu_ref_no = customer_identity.cu_ref_no
+            and viewer.living
+        left join customer as detail on detail.organisation_id = $1
+            and detail.cu_ref_no = coalesce($3, viewer.cu_ref_no) and detail.living
+            and (
+                detail.cu_ref_no = viewer.cu_ref_no
+                or exists (
+                    select from customer_match
+                    where organisation_id = $1 and active
+                      and low_cu_ref_no = least(viewer.cu_ref_no, detail.cu_ref_no)
+                      and high_cu_ref_no = greatest(viewer.cu_ref_no, detail.cu_ref_no)
+                      and case low_cu_ref_no when viewer.cu_ref_no then low_is_manager else high_is_manager end
+                )
+            )
+        where customer_identity.organisation_id = $1 and hash = $2 and revoked_at is null and expires_at > now()
+        "#,
         organisation_id,
-        cu_ref_no.as_str(),
+        hash.as_bytes(),
+        cu_ref_no.map(CuRefNo::as_str),
     )
     .fetch_optional(db)
     .await?;
-    Ok(found.is_some())
-}
-
-/// A customer that the viewer may see: itself, or one that it manages in an active relation.
-pub async fn find_for_viewer(
-    db: impl PgExecutor<'_>,
-    organisation_id: i64,
-    viewer: &str,
-    cu_ref_no: &str,
-) -> sqlx::Result<Option<Customer>> {
-    sqlx::query_as!(
-        Customer,
-        r#"select
-            cu_ref_no, email, first_name, last_name, company_name, phone, company_registration_number,
-            tax_identification_number
-         from customer
-         where organisation_id = $1 and cu_ref_no = $3 and living
-           and (
-               cu_ref_no = $2
-               or exists (
-                   select from customer_match
-                   where organisation_id = $1 and active
-                     and low_cu_ref_no = least($2 collate "C", $3 collate "C")
-                     and high_cu_ref_no = greatest($2 collate "C", $3 collate "C")
-                     and case low_cu_ref_no when $2 then low_is_manager else high_is_manager end
-               )
-           )"#,
-        organisation_id,
-        viewer,
-        cu_ref_no,
-    )
-    .fetch_optional(db)
-    .await
+    Ok(row.map(|row| {
+        Some(Customer {
+            cu_ref_no: row.cu_ref_no?,
+            email: row.email,
+            first_name: row.first_name,
+            last_name: row.last_name,
+            company_name: row.company_name,
+            phone: row.phone,
+            company_registration_number: row.company_registration_number,
+            tax_identification_number: row.tax_identification_number,
+        })
+    }))
 }

@@ -1,13 +1,30 @@
 //! The list of the customers that one customer is matched with: `customer_match` seen from either side of the pair.
 //!
-//! Each statement answers a whole page and the number of all items from one snapshot. Both sides are read, since the order of
-//! the references decides which side of its pairs a customer is on.
+//! Both sides are read, since the order of the references decides which side of its pairs a customer is on. Every statement
+//! reads a bounded number of rows, however many relations the customer has and however many customers the organisation, and
+//! has one plan that is right for all values: no client can cost the database more than some tens of milliseconds for a call.
 
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgExecutor};
 
-use super::per_value_plan::PerValuePlan;
-use crate::domain::{Cursor, SearchTerm};
+use crate::domain::{CuRefNo, Cursor, IdentityId, SearchTerm};
+
+/// Of a longer list only this many relations are counted.
+pub const MAX_ITEM_COUNT: i64 = 10_000;
+/// A list of up to this many relations is filtered whole, and what is found is counted.
+const MAX_SHORT_LIST: i64 = 500;
+/// A term that more customers of the organisation match is not worth the way through the index of trigrams.
+const MAX_CANDIDATES: i64 = 5_000;
+/// How many relations of a long list one call examines at most for a frequent or short term.
+pub const MAX_EXAMINED: i64 = 5_000;
+
+/// Whose list it is.
+pub enum Owner {
+    /// The customer that is logged in.
+    Identity(IdentityId),
+    /// Any customer of the organisation.
+    CuRefNo(CuRefNo),
+}
 
 /// A matched customer, as its counterpart sees it.
 #[derive(Debug)]
@@ -44,16 +61,23 @@ pub enum Role {
 }
 
 /// Some items and the number of all.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Page {
     /// Newest first.
     pub items: Vec<MatchedCustomer>,
-    /// How many there are over all pages.
+    /// How many there are over all pages; at least, unless it is exact.
     pub item_count: i64,
+    pub item_count_exact: bool,
+    /// Where the next page begins; `None` on the last.
+    pub next_cursor: Option<String>,
 }
 
-/// A page without items is still one row, for the count.
+/// What each statement returns: a row for each item, or one without item. No row: the owner does not exist.
 struct Row {
+    /// The owner's reference.
+    owner: String,
+    /// Whether the statement's bounds sufficed for an exact answer.
+    complete: bool,
     item_count: i64,
     cu_ref_no: Option<String>,
     email: Option<String>,
@@ -65,6 +89,9 @@ struct Row {
     is_managed: Option<bool>,
     matched_at: Option<DateTime<Utc>>,
     updated_at: Option<DateTime<Utc>>,
+    /// The last relation that was examined, when the page is not full and there are more.
+    examined_matched_at: Option<DateTime<Utc>>,
+    examined_cu_ref_no: Option<String>,
 }
 
 impl Row {
@@ -87,149 +114,382 @@ impl Row {
     }
 }
 
-impl From<Vec<Row>> for Page {
-    fn from(rows: Vec<Row>) -> Self {
-        let item_count = rows.first().map_or(0, |row| row.item_count);
-        Self { items: rows.into_iter().filter_map(Row::into_item).collect(), item_count }
+impl Page {
+    /// Of the rows of a statement that was asked for one item more than the page has, which tells whether there is another page.
+    fn of(rows: Vec<Row>, limit: usize) -> Option<Self> {
+        let first = rows.first()?;
+        let (item_count, item_count_exact) = (first.item_count, first.complete);
+        let examined = first.examined_matched_at.zip(first.examined_cu_ref_no.clone());
+        let mut items: Vec<_> = rows.into_iter().filter_map(Row::into_item).collect();
+        let is_full = items.len() > limit;
+        items.truncate(limit);
+        let next_cursor = match (items.last(), examined) {
+            (Some(last), _) if is_full => Some(Cursor::after(last.matched_at, &last.cu_ref_no)),
+            (_, examined) => examined.map(|(matched_at, cu_ref_no)| Cursor::after(matched_at, &cu_ref_no)),
+        };
+        Some(Self { items, item_count, item_count_exact, next_cursor })
     }
 }
 
-/// All customers that the customer is matched with, from the place `after` on, at most `limit` of them.
+/// One page of all, from the position `after` on. `None`: the owner does not exist or is not logged in.
 ///
-/// Each side is one index read in the order of the list, as far as `limit`, so a page costs the same however many
-/// relations there are. Only the count reads them all, from the index alone.
+/// Each side is one index read in the order of the list, as far as the page, so a page costs the same however many relations
+/// there are. The count reads the indexes alone.
 pub async fn page(
     db: impl PgExecutor<'_>,
     organisation_id: i64,
-    owner: &str,
+    owner: &Owner,
     after: Option<&Cursor>,
-    limit: i64,
-) -> sqlx::Result<Page> {
-    let matched_at = after.map(|cursor| cursor.matched_at);
-    let other = after.map(|cursor| cursor.cu_ref_no.as_str());
+    limit: usize,
+) -> sqlx::Result<Option<Page>> {
+    let (cu_ref_no, identity) = owner.names();
     let rows = sqlx::query_as!(
         Row,
         r#"
-        with page as (
+        with owner as materialized (
+            select cu_ref_no from customer
+            where organisation_id = $1 and living and cu_ref_no = coalesce($2, (
+                select cu_ref_no from customer_identity
+                where organisation_id = $1 and hash = $3 and revoked_at is null and expires_at > now()
+            ))
+        ),
+        page as (
             (
                 select
-                    m.high_cu_ref_no as other, m.matched_at, m.updated_at, m.notice,
-                    m.high_is_manager as is_manager, m.low_is_manager as is_managed
-                from customer_match m
-                where m.organisation_id = $1 and m.low_cu_ref_no = $2 and m.active is not null
-                  and (m.matched_at, m.high_cu_ref_no) < (coalesce($3::timestamptz, 'infinity'), coalesce($4::text, '') collate "C")
-                order by m.matched_at desc, m.high_cu_ref_no desc
-                limit $5
+                    high_cu_ref_no as other, matched_at, updated_at, notice,
+                    high_is_manager as is_manager, low_is_manager as is_managed
+                from customer_match
+                where organisation_id = $1 and low_cu_ref_no = (select cu_ref_no from owner) and active is not null
+                  and (matched_at, high_cu_ref_no) < (coalesce($4::timestamptz, 'infinity'), coalesce($5::text, '') collate "C")
+                order by matched_at desc, high_cu_ref_no desc
+                limit $6
             )
             union all
             (
-                select
-                    m.low_cu_ref_no, m.matched_at, m.updated_at, m.notice, m.low_is_manager, m.high_is_manager
-                from customer_match m
-                where m.organisation_id = $1 and m.high_cu_ref_no = $2 and m.active is not null
-                  and (m.matched_at, m.low_cu_ref_no) < (coalesce($3::timestamptz, 'infinity'), coalesce($4::text, '') collate "C")
-                order by m.matched_at desc, m.low_cu_ref_no desc
-                limit $5
+                select low_cu_ref_no, matched_at, updated_at, notice, low_is_manager, high_is_manager
+                from customer_match
+                where organisation_id = $1 and high_cu_ref_no = (select cu_ref_no from owner) and active is not null
+                  and (matched_at, low_cu_ref_no) < (coalesce($4::timestamptz, 'infinity'), coalesce($5::text, '') collate "C")
+                order by matched_at desc, low_cu_ref_no desc
+                limit $6
             )
+            order by matched_at desc, other desc
+            limit $6
         ),
         -- Both ends of an active relation are living customers: these need not be read.
-        total as (
-            select
-                (
-                    select count(*) from customer_match
-                    where organisation_id = $1 and low_cu_ref_no = $2 and active is not null
-                ) + (
-                    select count(*) from customer_match
-                    where organisation_id = $1 and high_cu_ref_no = $2 and active is not null
-                ) as item_count
-        )
+        low as materialized (
+            select count(*) as items from (
+                select from customer_match
+                where organisation_id = $1 and low_cu_ref_no = (select cu_ref_no from owner) and active is not null
+                limit $7::int8 + 1
+            ) as counted
+        ),
+        high as materialized (
+            select count(*) as items from (
+                select from customer_match
+                where organisation_id = $1 and high_cu_ref_no = (select cu_ref_no from owner) and active is not null
+                limit $7 + 1 - (select items from low)
+            ) as counted
+        ),
+        total as materialized (select low.items + high.items as items from low, high)
         select
-            item_count as "item_count!", other as "cu_ref_no?", c.email as "email?", c.first_name as "first_name?",
-            c.last_name as "last_name?", c.company_name as "company_name?",
-            nullif(notice, '') as notice,
+            owner.cu_ref_no as "owner!", items <= $7 as "complete!", least(items, $7) as "item_count!",
+            other as "cu_ref_no?", c.email as "email?", c.first_name as "first_name?",
+            c.last_name as "last_name?", c.company_name as "company_name?", nullif(notice, '') as notice,
             is_manager as "is_manager?", is_managed as "is_managed?",
-            matched_at as "matched_at?", updated_at as "updated_at?"
-        from total
-        left join (select * from page order by matched_at desc, other desc limit $5) as page on true
+            matched_at as "matched_at?", updated_at as "updated_at?",
+            null::timestamptz as examined_matched_at, null::text as examined_cu_ref_no
+        from owner cross join total
+        left join page on true
         left join customer c on c.organisation_id = $1 and c.cu_ref_no = other
         order by matched_at desc nulls last, other desc nulls last
         "#,
         organisation_id,
-        owner,
-        matched_at,
-        other,
-        limit,
+        cu_ref_no,
+        identity.as_deref(),
+        after.map(|cursor| cursor.matched_at),
+        after.map(|cursor| cursor.cu_ref_no.as_str()),
+        limit as i64 + 1,
+        MAX_ITEM_COUNT,
     )
     .fetch_all(db)
     .await?;
-    Ok(rows.into())
+    Ok(Page::of(rows, limit))
 }
 
-/// Those of [`page`] in whose name, company or address the term is found.
+/// [`page`] of those in whose name, company or e-mail address the term is found.
 ///
-/// Which is shorter, the way through the relations or the one through the index of trigrams, depends on the customer
-/// and the term: the statement is planned for them. All that is found is counted anyway, so it is found once, and only
-/// the page is read whole.
+/// A short list is filtered whole. In a long one, a rare term leads through the index of trigrams to the customers and from
+/// them to their relations; for any other term the list is walked newest first, until the page is full or the bound reached.
 pub async fn search(
+    db: &mut PgConnection,
+    organisation_id: i64,
+    owner: &Owner,
+    term: &SearchTerm,
+    after: Option<&Cursor>,
+    limit: usize,
+) -> sqlx::Result<Option<Page>> {
+    let rows = filter_short_list(db, organisation_id, owner, term, after, limit).await?;
+    let owner = match rows.first() {
+        Some(first) if !first.complete => first.owner.clone(),
+        _ => return Ok(Page::of(rows, limit)),
+    };
+    let mut rows = look_up_in_index(db, organisation_id, &owner, term, after, limit).await?;
+    if rows.first().is_none_or(|first| !first.complete) {
+        rows = walk(db, organisation_id, &owner, term, after, limit).await?;
+    }
+    Ok(Page::of(rows, limit))
+}
+
+/// Not complete when the list has more than [`MAX_SHORT_LIST`] relations; then nothing is looked for.
+async fn filter_short_list(
+    db: &mut PgConnection,
+    organisation_id: i64,
+    owner: &Owner,
+    term: &SearchTerm,
+    after: Option<&Cursor>,
+    limit: usize,
+) -> sqlx::Result<Vec<Row>> {
+    let (cu_ref_no, identity) = owner.names();
+    sqlx::query_as!(
+        Row,
+        r#"
+        with owner as materialized (
+            select cu_ref_no from customer
+            where organisation_id = $1 and living and cu_ref_no = coalesce($2, (
+                select cu_ref_no from customer_identity
+                where organisation_id = $1 and hash = $3 and revoked_at is null and expires_at > now()
+            ))
+        ),
+        list as materialized (
+            select high_cu_ref_no as other, matched_at
+            from customer_match
+            where organisation_id = $1 and low_cu_ref_no = (select cu_ref_no from owner) and active is not null
+            union all
+            select low_cu_ref_no, matched_at
+            from customer_match
+            where organisation_id = $1 and high_cu_ref_no = (select cu_ref_no from owner) and active is not null
+            limit $7::int8 + 1
+        ),
+        -- The pattern in a sub-select is made once, not for each row.
+        found as materialized (
+            select other, matched_at, email, first_name, last_name, company_name
+            from list
+            join customer c on c.organisation_id = $1 and c.cu_ref_no = other
+            where (select count(*) from list) <= $7 and search like (select search_pattern($8))
+        ),
+        page as (
+            select * from found
+            where (matched_at, other) < (coalesce($4::timestamptz, 'infinity'), coalesce($5::text, '') collate "C")
+            order by matched_at desc, other desc
+            limit $6
+        )
+        select
+            owner.cu_ref_no as "owner!", (select count(*) from list) <= $7 as "complete!",
+            (select count(*) from found) as "item_count!",
+            other as "cu_ref_no?", email as "email?", first_name as "first_name?", last_name as "last_name?",
+            company_name as "company_name?", nullif(notice, '') as notice,
+            case other when m.low_cu_ref_no then low_is_manager else high_is_manager end as "is_manager?",
+            case other when m.low_cu_ref_no then high_is_manager else low_is_manager end as "is_managed?",
+            m.matched_at as "matched_at?", updated_at as "updated_at?",
+            null::timestamptz as examined_matched_at, null::text as examined_cu_ref_no
+        from owner
+        left join page on true
+        left join customer_match m on m.organisation_id = $1
+            and m.low_cu_ref_no = least(owner.cu_ref_no, other) and m.high_cu_ref_no = greatest(owner.cu_ref_no, other)
+        order by page.matched_at desc nulls last, other desc nulls last
+        "#,
+        organisation_id,
+        cu_ref_no,
+        identity.as_deref(),
+        after.map(|cursor| cursor.matched_at),
+        after.map(|cursor| cursor.cu_ref_no.as_str()),
+        limit as i64 + 1,
+        MAX_SHORT_LIST,
+        term.as_str(),
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// Not complete when the term is too short for trigrams or too many customers match it.
+///
+/// Reading the index costs as much as the rarest trigram of the term is frequent, and cannot be interrupted. So each trigram
+/// is first looked for in a sample of the organisation's customers: references are random, the lowest ones are as good as any.
+/// Up to 4 of 128 means nearly always less than a tenth of all.
+async fn look_up_in_index(
     db: &mut PgConnection,
     organisation_id: i64,
     owner: &str,
     term: &SearchTerm,
     after: Option<&Cursor>,
-    limit: i64,
-) -> sqlx::Result<Page> {
-    let matched_at = after.map(|cursor| cursor.matched_at);
-    let other = after.map(|cursor| cursor.cu_ref_no.as_str());
-    let rows = sqlx::query_as!(
+    limit: usize,
+) -> sqlx::Result<Vec<Row>> {
+    sqlx::query_as!(
         Row,
         r#"
-        with found as materialized (
-            select m.low_cu_ref_no, m.high_cu_ref_no, m.high_cu_ref_no as other, m.matched_at
-            from customer_match m
-            join customer c on c.organisation_id = $1 and c.cu_ref_no = m.high_cu_ref_no
-            where m.organisation_id = $1 and m.low_cu_ref_no = $2 and m.active is not null
-              and c.deleted_at is null and c.search like search_pattern($6)
-            union all
-            select m.low_cu_ref_no, m.high_cu_ref_no, m.low_cu_ref_no, m.matched_at
-            from customer_match m
-            join customer c on c.organisation_id = $1 and c.cu_ref_no = m.low_cu_ref_no
-            where m.organisation_id = $1 and m.high_cu_ref_no = $2 and m.active is not null
-              and c.deleted_at is null and c.search like search_pattern($6)
+        with sample as materialized (
+            select search from customer where organisation_id = $1 and deleted_at is null
+            order by cu_ref_no
+            limit 128
         ),
-        place as (
-            select low_cu_ref_no, high_cu_ref_no, other from found
+        -- Letters and digits as pg_trgm sees them, by the database's locale.
+        trigram as materialized (
+            select distinct substr(word, start, 3) as trigram
+            from regexp_split_to_table(search_fold($7) collate "default", '[^[:alnum:]]+') as word,
+                 generate_series(1, char_length(word) - 2) as start
+            limit 32
+        ),
+        rarest as materialized (
+            select min(hits) as hits from (
+                select count(search) as hits
+                from trigram left join sample on search like '%' || trigram || '%'
+                group by trigram
+            ) as counted
+        ),
+        candidate as materialized (
+            select cu_ref_no from customer
+            where organisation_id = $1 and deleted_at is null and search like (select search_pattern($7))
+              and (select hits from rarest) <= 4
+            limit $6::int8 + 1
+        ),
+        usable as materialized (
+            select coalesce((select hits from rarest) <= 4, false) and count(*) <= $6 as usable from candidate
+        ),
+        found as materialized (
+            select candidate.cu_ref_no as other, m.*
+            from candidate
+            cross join lateral (
+                select
+                    matched_at, updated_at, notice,
+                    case candidate.cu_ref_no when low_cu_ref_no then low_is_manager else high_is_manager end as is_manager,
+                    case candidate.cu_ref_no when low_cu_ref_no then high_is_manager else low_is_manager end as is_managed
+                from customer_match
+                where organisation_id = $1 and active is not null
+                  and low_cu_ref_no = least($2 collate "C", candidate.cu_ref_no)
+                  and high_cu_ref_no = greatest($2 collate "C", candidate.cu_ref_no)
+                limit 1
+            ) as m
+            where (select usable from usable)
+        ),
+        page as (
+            select * from found
             where (matched_at, other) < (coalesce($3::timestamptz, 'infinity'), coalesce($4::text, '') collate "C")
             order by matched_at desc, other desc
             limit $5
-        ),
-        page as (
-            select
-                place.other, m.matched_at, m.updated_at, m.notice,
-                case place.other when m.low_cu_ref_no then m.low_is_manager else m.high_is_manager end as is_manager,
-                case place.other when m.low_cu_ref_no then m.high_is_manager else m.low_is_manager end as is_managed,
-                c.email, c.first_name, c.last_name, c.company_name
-            from place
-            join customer_match m on m.organisation_id = $1
-                and m.low_cu_ref_no = place.low_cu_ref_no and m.high_cu_ref_no = place.high_cu_ref_no
-            join customer c on c.organisation_id = $1 and c.cu_ref_no = place.other
-        ),
-        total as (select count(*) as item_count from found)
+        )
         select
-            item_count as "item_count!", other as "cu_ref_no?", email, first_name, last_name, company_name,
-            nullif(notice, '') as notice,
+            $2 as "owner!", usable as "complete!", (select count(*) from found) as "item_count!",
+            other as "cu_ref_no?", c.email as "email?", c.first_name as "first_name?",
+            c.last_name as "last_name?", c.company_name as "company_name?", nullif(notice, '') as notice,
             is_manager as "is_manager?", is_managed as "is_managed?",
-            matched_at as "matched_at?", updated_at as "updated_at?"
-        from total left join page on true
+            matched_at as "matched_at?", updated_at as "updated_at?",
+            null::timestamptz as examined_matched_at, null::text as examined_cu_ref_no
+        from usable
+        left join page on true
+        left join customer c on c.organisation_id = $1 and c.cu_ref_no = other
         order by matched_at desc nulls last, other desc nulls last
         "#,
         organisation_id,
         owner,
-        matched_at,
-        other,
-        limit,
+        after.map(|cursor| cursor.matched_at),
+        after.map(|cursor| cursor.cu_ref_no.as_str()),
+        limit as i64 + 1,
+        MAX_CANDIDATES,
         term.as_str(),
     )
-    .fetch_all(PerValuePlan(db))
-    .await?;
-    Ok(rows.into())
+    .fetch_all(db)
+    .await
+}
+
+/// Examines at most [`MAX_EXAMINED`] relations. Complete when they were all, from the first one on.
+async fn walk(
+    db: &mut PgConnection,
+    organisation_id: i64,
+    owner: &str,
+    term: &SearchTerm,
+    after: Option<&Cursor>,
+    limit: usize,
+) -> sqlx::Result<Vec<Row>> {
+    sqlx::query_as!(
+        Row,
+        r#"
+        -- Read lazily, in the order of both indexes, by each of the two that use it.
+        with list as not materialized (
+            select * from (
+                (
+                    select high_cu_ref_no as other, matched_at
+                    from customer_match
+                    where organisation_id = $1 and low_cu_ref_no = $2 and active is not null
+                      and (matched_at, high_cu_ref_no) < (coalesce($3::timestamptz, 'infinity'), coalesce($4::text, '') collate "C")
+                    order by matched_at desc, high_cu_ref_no desc
+                    limit $6
+                )
+                union all
+                (
+                    select low_cu_ref_no, matched_at
+                    from customer_match
+                    where organisation_id = $1 and high_cu_ref_no = $2 and active is not null
+                      and (matched_at, low_cu_ref_no) < (coalesce($3::timestamptz, 'infinity'), coalesce($4::text, '') collate "C")
+                    order by matched_at desc, low_cu_ref_no desc
+                    limit $6
+                )
+            ) as sides
+            order by matched_at desc, other desc
+            limit $6
+        ),
+        found as materialized (
+            select list.other, list.matched_at, c.*
+            from list
+            cross join lateral (
+                select email, first_name, last_name, company_name
+                from customer
+                where organisation_id = $1 and cu_ref_no = other and search like (select search_pattern($7))
+                limit 1
+            ) as c
+            order by list.matched_at desc, list.other desc
+            limit $5
+        ),
+        examined as materialized (
+            select matched_at, other from list
+            where (select count(*) from found) < $5
+            offset $6 - 1
+        )
+        select
+            $2 as "owner!",
+            $3 is null and (select count(*) from found) < $5 and examined.other is null as "complete!",
+            (select count(*) from found) as "item_count!",
+            found.other as "cu_ref_no?", email as "email?", first_name as "first_name?", last_name as "last_name?",
+            company_name as "company_name?", nullif(notice, '') as notice,
+            case found.other when m.low_cu_ref_no then low_is_manager else high_is_manager end as "is_manager?",
+            case found.other when m.low_cu_ref_no then high_is_manager else low_is_manager end as "is_managed?",
+            found.matched_at as "matched_at?", updated_at as "updated_at?",
+            examined.matched_at as "examined_matched_at?", examined.other as "examined_cu_ref_no?"
+        from (select) as one
+        left join examined on true
+        left join found on true
+        left join customer_match m on m.organisation_id = $1
+            and m.low_cu_ref_no = least($2 collate "C", found.other) and m.high_cu_ref_no = greatest($2 collate "C", found.other)
+        order by found.matched_at desc nulls last, found.other desc nulls last
+        "#,
+        organisation_id,
+        owner,
+        after.map(|cursor| cursor.matched_at),
+        after.map(|cursor| cursor.cu_ref_no.as_str()),
+        limit as i64 + 1,
+        MAX_EXAMINED,
+        term.as_str(),
+    )
+    .fetch_all(db)
+    .await
+}
+
+impl Owner {
+    /// The reference or the hash of the identity, as the statements take them.
+    fn names(&self) -> (Option<&str>, Option<Vec<u8>>) {
+        match self {
+            Self::CuRefNo(cu_ref_no) => (Some(cu_ref_no.as_str()), None),
+            Self::Identity(identity) => (None, Some(identity.hash().as_bytes().to_vec())),
+        }
+    }
 }

@@ -18,7 +18,6 @@ mod error;
 pub mod matched_customer;
 pub mod migration;
 pub mod organisation;
-mod per_value_plan;
 mod pool;
 pub mod retry;
 mod transaction;

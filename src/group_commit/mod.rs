@@ -45,8 +45,8 @@ use self::queue::Queue;
 use self::writer::Writer;
 use crate::domain::{CuRefNo, Match, Matched, Registered, Registration, SecretHash, Unmatch};
 
-/// A write has its result after this time, unless a shorter one is demanded (contract §1).
-pub const ANSWER_WITHIN: Duration = Duration::from_millis(9250);
+/// A write has its result after this time (contract §1), or before the end of its request.
+const ANSWER_WITHIN: Duration = Duration::from_millis(9250);
 /// Far more than this machine's clock and the database's drift apart in the time between two readings.
 const CLOCK_TOLERANCE: Duration = Duration::from_millis(250);
 /// Tasks that can write. Most are spare, for when a batch is slow.
@@ -86,6 +86,25 @@ pub enum WriteError {
     Database(Arc<sqlx::Error>),
 }
 
+/// For which organisation a write is, and when its result is needed.
+#[derive(Debug, Clone, Copy)]
+pub struct Submitter {
+    organisation_id: i64,
+    answer_by: Instant,
+}
+
+impl Submitter {
+    /// Of a write that is submitted now, by nothing that ends before it.
+    pub fn new(organisation_id: i64) -> Self {
+        Self { organisation_id, answer_by: Instant::now() + ANSWER_WITHIN }
+    }
+
+    /// Of a request that is answered 503 at that time at the latest: its write must not take effect later.
+    pub fn ending_at(self, end: Instant) -> Self {
+        Self { answer_by: self.answer_by.min(end), ..self }
+    }
+}
+
 /// What may happen to a write, and until when after it was submitted.
 #[derive(Debug, Clone, Copy)]
 struct WriteTimeouts {
@@ -93,8 +112,6 @@ struct WriteTimeouts {
     attempt: Duration,
     /// An attempt may take effect.
     effect: Duration,
-    /// The request has its answer.
-    answer: Duration,
 }
 
 impl WriteTimeouts {
@@ -102,7 +119,7 @@ impl WriteTimeouts {
         let effect = answer.saturating_sub(CLOCK_TOLERANCE.min(answer / 10));
         // An attempt needs a second as a rule.
         let attempt = effect.saturating_sub(Duration::from_secs(1).min(effect / 2));
-        Self { attempt, effect, answer }
+        Self { attempt, effect }
     }
 }
 
@@ -111,15 +128,12 @@ impl WriteTimeouts {
 pub struct GroupCommit {
     queue: Arc<Queue>,
     counters: Counters,
-    timeouts: WriteTimeouts,
     _open: Arc<DropGuard>,
 }
 
 impl GroupCommit {
-    /// Starts the writers, each of which connects when its first batch comes. Each write has its result within
-    /// `answer_within`.
-    pub fn start(options: &PgConnectOptions, answer_within: Duration) -> Self {
-        let timeouts = WriteTimeouts::new(answer_within);
+    /// Starts the writers, each of which connects when its first batch comes.
+    pub fn start(options: &PgConnectOptions) -> Self {
         let queue = Arc::new(Queue::default());
         let write_permits = Arc::new(Semaphore::new(max_concurrent_batches()));
         let closed = CancellationToken::new();
@@ -128,7 +142,7 @@ impl GroupCommit {
             let writer = Writer::new(options.clone(), counters.clone());
             tokio::spawn(writer.run(queue.clone(), write_permits.clone(), closed.clone()));
         }
-        Self { queue, counters, timeouts, _open: Arc::new(closed.drop_guard()) }
+        Self { queue, counters, _open: Arc::new(closed.drop_guard()) }
     }
 
     /// What the writers have counted.
@@ -147,49 +161,50 @@ impl GroupCommit {
     }
 
     /// Makes two customers' relation exist, active (contract §1).
-    pub async fn match_customers(&self, organisation_id: i64, wanted: Match) -> Result<Matched, WriteError> {
-        self.submit(organisation_id, |reply| Request::Match(wanted, reply)).await
+    pub async fn match_customers(&self, submitter: Submitter, wanted: Match) -> Result<Matched, WriteError> {
+        self.submit(submitter, |reply| Request::Match(wanted, reply)).await
     }
 
     /// Ends a relation; one that has ended before is left as it is (contract §2).
-    pub async fn unmatch_customers(&self, organisation_id: i64, unwanted: Unmatch) -> Result<(), WriteError> {
-        self.submit(organisation_id, |reply| Request::Unmatch(unwanted, reply)).await
+    pub async fn unmatch_customers(&self, submitter: Submitter, unwanted: Unmatch) -> Result<(), WriteError> {
+        self.submit(submitter, |reply| Request::Unmatch(unwanted, reply)).await
     }
 
     /// Registers a customer or completes the profile of the one that has the e-mail address (contract §2).
     pub async fn register_customer(
         &self,
-        organisation_id: i64,
+        submitter: Submitter,
         registration: Registration,
     ) -> Result<Registered, WriteError> {
-        self.submit(organisation_id, |reply| Request::Register(registration, reply)).await
+        self.submit(submitter, |reply| Request::Register(registration, reply)).await
     }
 
     /// Opens a session for the customer, who is registered first if need be (contract §2).
     pub async fn open_identity(
         &self,
-        organisation_id: i64,
+        submitter: Submitter,
         registration: Registration,
         hash: SecretHash,
     ) -> Result<(), WriteError> {
-        self.submit(organisation_id, |reply| Request::OpenIdentity(registration, hash, reply)).await
+        self.submit(submitter, |reply| Request::OpenIdentity(registration, hash, reply)).await
     }
 
     /// Ends a session. False when there is none.
-    pub async fn end_identity(&self, organisation_id: i64, hash: SecretHash) -> Result<bool, WriteError> {
-        self.submit(organisation_id, |reply| Request::EndIdentity(hash, reply)).await
+    pub async fn end_identity(&self, submitter: Submitter, hash: SecretHash) -> Result<bool, WriteError> {
+        self.submit(submitter, |reply| Request::EndIdentity(hash, reply)).await
     }
 
     async fn submit<T>(
         &self,
-        organisation_id: i64,
+        submitter: Submitter,
         request: impl FnOnce(Reply<T>) -> Request,
     ) -> Result<T, WriteError> {
         let now = Instant::now();
         let (reply, result) = oneshot::channel();
-        let write = PendingWrite::new(organisation_id, now, self.timeouts, request(reply));
+        let timeouts = WriteTimeouts::new(submitter.answer_by.saturating_duration_since(now));
+        let write = PendingWrite::new(submitter.organisation_id, now, timeouts, request(reply));
         self.queue.push(write)?;
-        match timeout_at(now + self.timeouts.answer, result).await {
+        match timeout_at(submitter.answer_by, result).await {
             Ok(Ok(result)) => result,
             // Not reached while a handle is left: the writers end after the last of them.
             Ok(Err(_)) => Err(WriteError::Overloaded),

@@ -4,13 +4,14 @@ use std::sync::{Arc, OnceLock};
 
 use axum::http::Extensions;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
 
 use crate::db::api_key::KeyState;
 use crate::rate_limit::Decision;
 
 /// An extension of every request; the middleware that made it keeps a clone.
-#[derive(Default)]
 pub(crate) struct RequestContext {
+    pub(crate) started: Instant,
     /// Of the concurrency limit; released with the last clone, at the end of the request.
     pub(crate) permit: OnceLock<OwnedSemaphorePermit>,
     /// Also set if the key was rejected for its state.
@@ -18,6 +19,18 @@ pub(crate) struct RequestContext {
     pub(crate) rate_limit: OnceLock<Decision>,
     /// The body was not read to its end, so its connection cannot be used for another request.
     pub(crate) body_unread: OnceLock<()>,
+}
+
+impl Default for RequestContext {
+    fn default() -> Self {
+        Self {
+            started: Instant::now(),
+            permit: OnceLock::new(),
+            api_key: OnceLock::new(),
+            rate_limit: OnceLock::new(),
+            body_unread: OnceLock::new(),
+        }
+    }
 }
 
 impl RequestContext {

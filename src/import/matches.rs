@@ -11,7 +11,7 @@ use super::file::{Batch, Cells, FileError, Record};
 use super::{ImportError, Observer, Summary};
 use crate::db::dry_run::DryRun;
 use crate::domain::{Change, CuRefNo, Email, Match, Matched, NamedCustomer, Notice};
-use crate::group_commit::{self, GroupCommit, WriteError};
+use crate::group_commit::{self, GroupCommit, Submitter, WriteError};
 
 /// Pending matches at the same time.
 const IN_FLIGHT: usize = 256;
@@ -155,7 +155,7 @@ async fn write_in_order(
         let run: Vec<_> = iter::from_fn(|| matches.next_if(|wanted| run.takes(wanted))).collect();
         results.extend(
             stream::iter(run)
-                .map(|wanted| group_commit.match_customers(organisation_id, wanted))
+                .map(|wanted| group_commit.match_customers(Submitter::new(organisation_id), wanted))
                 .buffered(IN_FLIGHT)
                 .collect::<Vec<_>>()
                 .await,

@@ -4,7 +4,7 @@ use axum::http::Request;
 use chrono::{DateTime, TimeDelta, Utc};
 use customer_match::db::customer_delete;
 use customer_match::domain::{CuRefNo, Match, NamedCustomer, Notice, ProfileText, Unmatch};
-use customer_match::group_commit::{ANSWER_WITHIN, GroupCommit};
+use customer_match::group_commit::{GroupCommit, Submitter};
 use futures_util::future::join;
 use rstest::rstest;
 use serde_json::json;
@@ -16,7 +16,12 @@ use crate::support::{
 
 /// A service whose way to the database loses and delays what it carries, with the customer that [`Mode::Hold`] looks for.
 async fn service_behind_a_proxy() -> (Service, Proxy) {
-    let (service, proxy) = Service::start_behind_a_proxy(&["--request-timeout", "1h"]).await;
+    service_with_request_timeout("59m").await
+}
+
+async fn service_with_request_timeout(timeout: &str) -> (Service, Proxy) {
+    let flags = ["--request-timeout", timeout, "--body-timeout", "1s", "--shutdown-timeout", "1h"];
+    let (service, proxy) = Service::start_behind_a_proxy(&flags).await;
     service.add_customer(HELD, None).await;
     // The writer is connected from now on.
     service
@@ -28,7 +33,7 @@ async fn service_behind_a_proxy() -> (Service, Proxy) {
 
 /// Another server on the same database, with a way of its own.
 fn another_server(service: &Service) -> GroupCommit {
-    GroupCommit::start(&service.database.options(), ANSWER_WITHIN)
+    GroupCommit::start(&service.database.options())
 }
 
 fn pair(notice: Option<&str>) -> serde_json::Value {
@@ -92,10 +97,12 @@ async fn a_registration_that_arrives_late_registers_nobody(#[case] path: &str) {
     assert_eq!(sqlx::query_scalar::<_, i64>(living).fetch_one(&service.pool).await.unwrap(), 0);
 }
 
-/// The database cannot be reached any more, so nothing but the time in the attempt can fence it.
+/// The database cannot be reached any more, so nothing but the time in the attempt can fence it; also where the end of the
+/// request comes before that of its write.
+#[rstest]
 #[tokio::test]
-async fn an_attempt_that_arrives_after_a_503_changes_nothing() {
-    let (service, proxy) = service_behind_a_proxy().await;
+async fn an_attempt_that_arrives_after_a_503_changes_nothing(#[values("59m", "3s")] timeout: &str) {
+    let (service, proxy) = service_with_request_timeout(timeout).await;
     proxy.set(Mode::Hold { then_swallow: true });
     service.post_match(pair(Some("old"))).await.assert_error(503, "INTERNAL_SERVICE_UNAVAILABLE");
     let newer = Match {
@@ -104,7 +111,7 @@ async fn an_attempt_that_arrives_after_a_503_changes_nothing() {
         notice: Some(Notice::parse("new").unwrap()),
         representation: false,
     };
-    another_server(&service).match_customers(service.organisation, newer).await.unwrap();
+    another_server(&service).match_customers(Submitter::new(service.organisation), newer).await.unwrap();
     proxy.release().await;
     proxy.set(Mode::Pass);
     assert!(service.relations().await.contains(&format!("{CUSTOMER}<{HELD} new")));
@@ -127,7 +134,7 @@ async fn an_attempt_whose_answer_was_lost_is_not_made_again() {
         .await
         .unwrap()
         {}
-        other.unmatch_customers(service.organisation, unmatch).await.unwrap();
+        other.unmatch_customers(Submitter::new(service.organisation), unmatch).await.unwrap();
         proxy.set(Mode::Pass);
     })
     .await;

@@ -42,6 +42,7 @@ async fn both_sides_see_each_other_and_the_same_notice() {
     {
       "body": {
         "itemCount": 1,
+        "itemCountExact": true,
         "items": [
           {
             "companyName": "Baraja",
@@ -66,6 +67,7 @@ async fn both_sides_see_each_other_and_the_same_notice() {
     {
       "body": {
         "itemCount": 1,
+        "itemCountExact": true,
         "items": [
           {
             "companyName": null,
@@ -114,7 +116,7 @@ async fn the_role_is_what_the_listed_customer_is_to_the_caller() {
 #[tokio::test]
 async fn only_active_relations_with_living_customers_are_listed() {
     let service = Service::start().await;
-    let nobody = json!({ "items": [], "itemCount": 0, "nextCursor": null });
+    let nobody = json!({ "items": [], "itemCount": 0, "itemCountExact": true, "nextCursor": null });
     assert_eq!(list(&service, &[("cuRefNo", MANAGER)]).await.body, nobody);
     let relation = json!({ "managerCuRefNo": MANAGER, "customerCuRefNo": CUSTOMER, "notice": "a" });
     service.post_match(relation.clone()).await.assert_success();
@@ -140,7 +142,7 @@ async fn only_active_relations_with_living_customers_are_listed() {
 }
 
 /// Walks all pages; `between` happens after each.
-async fn walk(
+pub async fn walk(
     service: &Service,
     parameters: &[(&str, &str)],
     mut between: impl AsyncFnMut(),
@@ -252,6 +254,18 @@ async fn a_page_has_32_items_unless_told_otherwise_and_counts_all() {
         (references(&last).len(), &last.body["itemCount"], &last.body["nextCursor"]),
         (1, &json!(501), &Value::Null)
     );
+}
+
+#[tokio::test]
+async fn a_long_list_is_counted_up_to_a_bound_and_walked_whole() {
+    let service = Service::start().await;
+    service.add_a_long_list().await;
+    let parameters = [("cuRefNo", MANAGER), ("limit", "500")];
+    let page = list(&service, &parameters).await;
+    assert_eq!((&page.body["itemCount"], &page.body["itemCountExact"]), (&json!(10_000), &json!(false)));
+    let pages = walk(&service, &parameters, async || {}).await;
+    assert_eq!(pages.len(), 22);
+    assert_eq!(pages.concat(), service.list_of_manager("true").await);
 }
 
 #[tokio::test]

@@ -1,10 +1,9 @@
 //! The filter of the list: a part of a name, a company or an address, whatever the case and the diacritics (contract §2).
 
-use customer_match::db::matched_customer;
-use customer_match::domain::SearchTerm;
 use rstest::rstest;
 use serde_json::json;
 
+use crate::matched_customer_list::walk;
 use crate::support::{CREATE, LIST, MANAGER, Service};
 
 /// First name, last name, company, address.
@@ -90,19 +89,59 @@ async fn finds_by_the_profile_as_it_is_now() {
     assert_eq!(count().await, 1);
 }
 
-/// What stays prepared is soon planned for no values in particular; the way to the rows depends on them.
-#[tokio::test]
-async fn is_planned_for_each_term() {
+/// Longer than what one call examines, and than what one call counts.
+async fn with_a_long_list() -> Service {
     let service = Service::start().await;
-    let mut db = service.pool.acquire().await.unwrap();
-    for term in ["Novák", "a"] {
-        let term = SearchTerm::parse(term).unwrap();
-        matched_customer::search(&mut db, service.organisation, MANAGER, &term, None, 33).await.unwrap();
+    service.add_a_long_list().await;
+    service
+}
+
+#[rstest]
+#[case::pages_shorter_than_their_limit("500", 3)]
+#[case::full_pages("20", 9)]
+#[tokio::test]
+async fn a_walk_with_two_letters_over_a_long_list_finds_each_match_once(
+    #[case] limit: &str,
+    #[case] at_most: usize,
+) {
+    let service = with_a_long_list().await;
+    let parameters = [("cuRefNo", MANAGER), ("query", "qx"), ("limit", limit)];
+    let first = service.get_from(LIST, &parameters).await;
+    assert_eq!(first.body["itemCountExact"], false, "{:#}", first.body);
+    let pages = walk(&service, &parameters, async || {}).await;
+    assert_eq!(pages.concat(), service.list_of_manager("company_name = 'At Qx'").await);
+    assert!(pages.len() <= at_most, "{} pages", pages.len());
+}
+
+#[tokio::test]
+async fn a_rare_term_is_exact_in_a_long_list() {
+    let service = with_a_long_list().await;
+    let parameters = [("cuRefNo", MANAGER), ("query", "rareman"), ("limit", "2")];
+    let first = service.get_from(LIST, &parameters).await;
+    assert_eq!((&first.body["itemCount"], &first.body["itemCountExact"]), (&json!(3), &json!(true)));
+    let pages = walk(&service, &parameters, async || {}).await;
+    assert_eq!(pages.len(), 2);
+    assert_eq!(pages.concat(), service.list_of_manager("last_name = 'Rareman'").await);
+}
+
+/// In the index of trigrams it would be all customers.
+#[tokio::test]
+async fn a_frequent_term_fills_its_page_and_is_not_counted() {
+    let service = with_a_long_list().await;
+    for term in ["example.com", "com example"] {
+        let answer = service.get_from(LIST, &[("cuRefNo", MANAGER), ("query", term)]).await;
+        assert_eq!(answer.body["itemCountExact"], false, "{term}");
     }
-    let prepared: Vec<String> = sqlx::query_scalar("select statement from pg_prepared_statements")
-        .persistent(false)
-        .fetch_all(&mut *db)
-        .await
-        .unwrap();
-    assert!(!prepared.iter().any(|statement| statement.contains("search_pattern")), "{prepared:#?}");
+    let answer = service.get_from(LIST, &[("cuRefNo", MANAGER), ("query", "example.com")]).await;
+    assert_eq!(answer.body["items"].as_array().unwrap().len(), 32);
+}
+
+#[tokio::test]
+async fn a_list_of_nobody_is_not_found_with_a_filter_either() {
+    let service = Service::start().await;
+    let unknown = service.get_from(LIST, &[("cuRefNo", "0000000000000000"), ("query", "a")]).await;
+    unknown.assert_error(404, "INTERNAL_RESOURCE_NOT_FOUND");
+    let identity = "0123456789abcdefghijABCDEFGHIJKL";
+    let logged_out = service.get_from(LIST, &[("identityId", identity), ("query", "a")]).await;
+    logged_out.assert_error(401, "INTERNAL_USER_MUST_BE_AUTHORIZED");
 }

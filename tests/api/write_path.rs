@@ -4,7 +4,7 @@ use std::pin::Pin;
 
 use customer_match::db;
 use customer_match::domain::{Change, CuRefNo, Email, Match, Matched, NamedCustomer, Notice};
-use customer_match::group_commit::{ANSWER_WITHIN, GroupCommit, WriteError};
+use customer_match::group_commit::{GroupCommit, Submitter, WriteError};
 use futures_util::future::{join, join_all, join4};
 use rstest::rstest;
 use sqlx::{Connection, PgConnection, PgPool};
@@ -29,7 +29,7 @@ fn by_email(email: &str) -> NamedCustomer {
 }
 
 fn group_commit(service: &Service) -> GroupCommit {
-    GroupCommit::start(&db::connect_options(&service.pool), ANSWER_WITHIN)
+    GroupCommit::start(&db::connect_options(&service.pool))
 }
 
 /// Keeps every writer of the service's database waiting until it is released.
@@ -69,7 +69,7 @@ impl Stall {
 /// Submits all of them before a writer runs, so that they make one batch.
 async fn in_one_batch(service: &Service, matches: Vec<Match>) -> Vec<Result<Matched, WriteError>> {
     let group_commit = group_commit(service);
-    let submit = |wanted| group_commit.match_customers(service.organisation, wanted);
+    let submit = |wanted| group_commit.match_customers(Submitter::new(service.organisation), wanted);
     join_all(matches.into_iter().map(submit)).await
 }
 
@@ -151,8 +151,10 @@ async fn a_connection_lost_in_the_middle_is_not_noticed_outside() {
     let service = Service::start().await;
     let group_commit = group_commit(&service);
     let stall = Stall::begin(&service).await;
-    let call = group_commit
-        .match_customers(service.organisation, wanted(MANAGER, by_cu_ref_no(CUSTOMER), Some("kept")));
+    let call = group_commit.match_customers(
+        Submitter::new(service.organisation),
+        wanted(MANAGER, by_cu_ref_no(CUSTOMER), Some("kept")),
+    );
     let (outcome, ()) = join(call, async {
         let writer = stall.until_a_writer_waits().await;
         sqlx::query("select pg_terminate_backend($1)").bind(writer).execute(&service.pool).await.unwrap();
@@ -171,8 +173,12 @@ async fn a_customer_that_is_deleted_between_look_and_write_is_not_matched(
 ) {
     let service = Service::start().await;
     let group_commit = group_commit(&service);
-    let call =
-        || group_commit.match_customers(service.organisation, wanted(MANAGER, by_cu_ref_no(CUSTOMER), None));
+    let call = || {
+        group_commit.match_customers(
+            Submitter::new(service.organisation),
+            wanted(MANAGER, by_cu_ref_no(CUSTOMER), None),
+        )
+    };
     if ended {
         call().await.unwrap();
         service.execute("update customer_match set deactivated_at = now()").await;
@@ -195,12 +201,14 @@ async fn a_match_whose_caller_has_gone_is_forgotten_while_it_waits() {
     let service = Service::start().await;
     let group_commit = group_commit(&service);
     let stall = Stall::begin(&service).await;
-    let first =
-        group_commit.match_customers(service.organisation, wanted(MANAGER, by_cu_ref_no(CUSTOMER), None));
+    let first = group_commit
+        .match_customers(Submitter::new(service.organisation), wanted(MANAGER, by_cu_ref_no(CUSTOMER), None));
     let (first, ()) = join(first, async {
         stall.until_a_writer_waits().await;
-        let gone = group_commit
-            .match_customers(service.organisation, wanted(MANAGER, by_email("gone@example.com"), None));
+        let gone = group_commit.match_customers(
+            Submitter::new(service.organisation),
+            wanted(MANAGER, by_email("gone@example.com"), None),
+        );
         let mut gone: Pin<Box<dyn Future<Output = _>>> = Box::pin(gone);
         assert!(futures_util::poll!(&mut gone).is_pending());
         drop(gone);
@@ -210,7 +218,7 @@ async fn a_match_whose_caller_has_gone_is_forgotten_while_it_waits() {
     first.unwrap();
     // Behind it in the queue, so whatever would have become of it has.
     group_commit
-        .match_customers(service.organisation, wanted(CUSTOMER, by_cu_ref_no(MANAGER), None))
+        .match_customers(Submitter::new(service.organisation), wanted(CUSTOMER, by_cu_ref_no(MANAGER), None))
         .await
         .unwrap();
     assert_eq!(service.count("customer").await, 2);
@@ -231,9 +239,10 @@ async fn a_full_queue_refuses_and_leaves_room_for_other_organisations() {
         .await;
     let flood = (0..1100).map(|i| {
         let customer = by_cu_ref_no(&format!("flood{i:011}"));
-        group_commit.match_customers(service.organisation, wanted(MANAGER, customer, None))
+        group_commit.match_customers(Submitter::new(service.organisation), wanted(MANAGER, customer, None))
     });
-    let stranger = group_commit.match_customers(other, wanted(MANAGER, by_email("guest@example.com"), None));
+    let stranger = group_commit
+        .match_customers(Submitter::new(other), wanted(MANAGER, by_email("guest@example.com"), None));
     let (outcomes, stranger) = join(join_all(flood), stranger).await;
     let refused = outcomes.iter().filter(|outcome| matches!(outcome, Err(WriteError::Overloaded))).count();
     assert_eq!(refused, 1100 - 1024);
@@ -248,10 +257,12 @@ async fn organisations_in_one_statement_do_not_mix() {
     service.add_customer_of(other, MANAGER, None).await;
     let group_commit = group_commit(&service);
     let ours = |customer, notice| {
-        group_commit.match_customers(service.organisation, wanted(MANAGER, customer, Some(notice)))
+        group_commit
+            .match_customers(Submitter::new(service.organisation), wanted(MANAGER, customer, Some(notice)))
     };
-    let theirs =
-        |customer, notice| group_commit.match_customers(other, wanted(MANAGER, customer, Some(notice)));
+    let theirs = |customer, notice| {
+        group_commit.match_customers(Submitter::new(other), wanted(MANAGER, customer, Some(notice)))
+    };
     let outcomes: [_; 4] = join4(
         ours(by_email("guest@example.com"), "ours"),
         ours(by_cu_ref_no(CUSTOMER), "both of them"),
@@ -300,10 +311,12 @@ async fn an_organisation_that_waits_for_a_lock_delays_no_other() {
     let mut lock = lock_customer(&service, CUSTOMER).await;
     let of_the_other = |guest: u32| {
         let customer = by_email(&format!("guest{guest}@example.com"));
-        group_commit.match_customers(other, wanted(MANAGER, customer, None))
+        group_commit.match_customers(Submitter::new(other), wanted(MANAGER, customer, None))
     };
-    let stuck = group_commit
-        .match_customers(service.organisation, wanted(MANAGER, by_cu_ref_no(CUSTOMER), Some("in the end")));
+    let stuck = group_commit.match_customers(
+        Submitter::new(service.organisation),
+        wanted(MANAGER, by_cu_ref_no(CUSTOMER), Some("in the end")),
+    );
     let (stuck, ()) = join(stuck, async {
         // In one batch with it, and while it waits.
         for first in join_all((0..10).map(of_the_other)).await {
@@ -326,7 +339,9 @@ async fn what_waits_is_answered_when_the_server_stops() {
     let waiting = group_commit.clone();
     let organisation = service.organisation;
     let call = tokio::spawn(async move {
-        waiting.match_customers(organisation, wanted(MANAGER, by_cu_ref_no(CUSTOMER), None)).await
+        waiting
+            .match_customers(Submitter::new(organisation), wanted(MANAGER, by_cu_ref_no(CUSTOMER), None))
+            .await
     });
     stall.until_a_writer_waits().await;
     drop(group_commit);

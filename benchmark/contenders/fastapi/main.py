@@ -3,6 +3,7 @@ keys are remembered for ever, which customer-match does not allow itself."""
 
 import hashlib
 from contextlib import asynccontextmanager
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +11,10 @@ import asyncpg
 from fastapi import Depends, FastAPI, HTTPException, Query, Request
 from pydantic import BaseModel, EmailStr, Field, model_validator
 
-STATEMENT = (Path(__file__).parent.parent / "statement.sql").read_text()
+SQL = Path(__file__).parent.parent
+MATCH, MATCH_BY_EMAIL, LIST, FILTER, DETAIL = (
+    (SQL / f"{name}.sql").read_text() for name in ("match", "match-by-email", "list", "filter", "detail")
+)
 
 CuRefNo = Annotated[str, Field(pattern="^[A-Za-z0-9]{16}$")]
 ApiKey = Annotated[str, Query(alias="apiKey", pattern="^(PROD|DEV_|ROOT)[A-Za-z0-9]{28}$")]
@@ -31,6 +35,34 @@ class Body(BaseModel):
 
 class Success(BaseModel):
     success: bool = True
+
+
+class Item(BaseModel):
+    cuRefNo: str
+    email: str | None
+    firstName: str | None
+    lastName: str | None
+    companyName: str | None
+    notice: str | None
+    role: str
+    matchedAt: str
+    updatedAt: str
+
+
+class CustomerList(BaseModel):
+    items: list[Item]
+    itemCount: int
+    nextCursor: str | None
+
+
+class Detail(BaseModel):
+    loggedIn: bool = True
+    cuRefNo: str
+    email: str | None
+    phone: str | None
+    firstName: str | None
+    lastName: str | None
+    companyName: str | None
 
 
 @asynccontextmanager
@@ -57,17 +89,79 @@ async def organisation(request: Request, api_key: ApiKey) -> int:
     return known[api_key]
 
 
+Organisation = Annotated[int, Depends(organisation)]
+
+
 @app.post("/api/v1/customer/customer-match-customer")
-async def match(request: Request, body: Body, organisation: Annotated[int, Depends(organisation)]) -> Success:
-    row = await request.app.state.pool.fetchrow(
-        STATEMENT,
-        organisation,
-        body.managerCuRefNo,
-        body.customerCuRefNo,
-        body.customerEmail,
-        "0000000000000000",
-        body.notice,
-    )
-    if row["manager_id"] is None or row["customer_id"] is None:
+async def match(request: Request, body: Body, organisation: Organisation) -> Success:
+    pool = request.app.state.pool
+    try:
+        if body.customerCuRefNo is not None:
+            await pool.execute(MATCH, organisation, body.managerCuRefNo, body.customerCuRefNo, body.notice)
+        else:
+            guest = "0000000000000000"
+            await pool.execute(MATCH_BY_EMAIL, organisation, body.managerCuRefNo, body.customerEmail, body.notice, guest)
+    except asyncpg.ForeignKeyViolationError:
         raise HTTPException(404, "customer")
     return Success()
+
+
+@app.get("/api/v1/customer/matched-customer-list")
+async def matched_customers(
+    request: Request,
+    organisation: Organisation,
+    cuRefNo: Annotated[str, Query(pattern="^[A-Za-z0-9]{16}$")],
+    query: Annotated[str | None, Query(max_length=254)] = None,
+    limit: Annotated[int, Query(ge=1, le=500)] = 32,
+) -> CustomerList:
+    # One more tells whether there is another page.
+    if query is None:
+        rows = await request.app.state.pool.fetch(LIST, organisation, cuRefNo, limit + 1)
+    else:
+        rows = await request.app.state.pool.fetch(FILTER, organisation, cuRefNo, limit + 1, query)
+    if not rows:
+        raise HTTPException(404, "customer")
+    items = [item(row) for row in rows[:limit] if row["cu_ref_no"] is not None]
+    next_cursor = f"{items[-1].matchedAt}_{items[-1].cuRefNo}" if len(rows) > limit else None
+    return CustomerList(items=items, itemCount=rows[0]["item_count"], nextCursor=next_cursor)
+
+
+def item(row) -> Item:
+    return Item(
+        cuRefNo=row["cu_ref_no"],
+        email=row["email"],
+        firstName=row["first_name"],
+        lastName=row["last_name"],
+        companyName=row["company_name"],
+        notice=row["notice"],
+        role="customer" if not row["is_manager"] else "both" if row["is_managed"] else "manager",
+        matchedAt=iso(row["matched_at"]),
+        updatedAt=iso(row["updated_at"]),
+    )
+
+
+def iso(time: datetime) -> str:
+    return time.astimezone(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+@app.get("/api/v1/customer/detail")
+async def detail(
+    request: Request,
+    organisation: Organisation,
+    identityId: Annotated[str, Query(pattern="^[A-Za-z0-9]{32}$")],
+    cuRefNo: Annotated[str | None, Query(pattern="^[A-Za-z0-9]{16}$")] = None,
+) -> Detail:
+    hash = hashlib.sha256(identityId.encode()).digest()
+    row = await request.app.state.pool.fetchrow(DETAIL, organisation, hash, cuRefNo)
+    if row is None:
+        raise HTTPException(401, "not logged in")
+    if row["cu_ref_no"] is None:
+        raise HTTPException(404, "customer")
+    return Detail(
+        cuRefNo=row["cu_ref_no"],
+        email=row["email"],
+        phone=row["phone"],
+        firstName=row["first_name"],
+        lastName=row["last_name"],
+        companyName=row["company_name"],
+    )

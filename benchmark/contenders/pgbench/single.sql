@@ -1,4 +1,4 @@
--- A random pair, as the load generator makes them; the statement follows (contenders/statement.sql). The notice is never the
+-- A random pair, as the load generator makes them; the statement follows (contenders/match.sql). The notice is never the
 -- same twice, so that every transaction adds 1 to the version of a row: the sum of versions is the number of transactions.
 \set organisation random(1, 100)
 \set a random(0, 999)

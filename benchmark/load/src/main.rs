@@ -1,13 +1,14 @@
-//! A closed loop of keep-alive connections on `POST …/customer-match-customer`: each sends a random pair, waits for the
-//! answer, notes it and sends the next.
+//! A closed loop of keep-alive connections: each sends a random request, waits for the answer, notes it and sends the next.
+//! Requests are matches of random pairs, reads from a file, or both.
 //!
 //! It shares the machine with what it measures, so it is one thread and does little: request bytes are written by hand
-//! and answers are only checked. The lines `measuring` and `measured` on stdout bound the figures, so that whoever started
-//! it can read clocks of the processes at the same moments; then comes one line of JSON. Every answer, those of the warm-up
+//! and answers are only checked. The lines `measuring` and `measured` on stdout bound the figures, so that the harness
+//! can read clocks of the processes at the same moments; then comes one line of JSON. Every answer to a match, those of the warm-up
 //! included, goes to a file for the verification.
 
 mod client;
 mod pairs;
+mod reads;
 mod record;
 
 use std::fs::File;
@@ -18,8 +19,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use client::Connection;
+use client::{Connection, Request};
 use pairs::Pairs;
+use reads::Read;
 use record::{Log, Record};
 use tokio::sync::Barrier;
 
@@ -45,21 +47,29 @@ struct Settings {
     /// Where every answer is written, as COPY reads it.
     #[arg(long)]
     answers: PathBuf,
-    /// Name no customer and expect the refusal (422): everything of the server but the database.
+    /// Name no customer and expect 422: everything of the server but the database.
     #[arg(long)]
-    refused: bool,
+    rejected: bool,
+    /// The reads, see `reads.rs`. Without it all requests are matches.
+    #[arg(long)]
+    reads: Option<PathBuf>,
+    /// Of ten requests, how many are matches when there are reads.
+    #[arg(long, default_value_t = 0)]
+    matches_of_ten: u32,
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> io::Result<()> {
-    let settings = Settings::parse();
+    let settings = Arc::new(Settings::parse());
+    let reads = settings.reads.as_deref().map(Read::load).transpose()?;
+    let reads = Arc::new(reads.unwrap_or_default());
     let barrier = Arc::new(Barrier::new(settings.connections as usize + 1));
     let mut tasks = Vec::new();
     for index in 0..settings.connections {
         let connection = Connection::open(settings.address).await?;
         let pairs = Pairs::new(settings.seed, index, settings.connections);
-        let length = Duration::from_secs_f64(settings.warm_up + settings.seconds);
-        tasks.push(tokio::spawn(call(connection, pairs, settings.refused, Arc::clone(&barrier), length)));
+        let (settings, reads, barrier) = (Arc::clone(&settings), Arc::clone(&reads), Arc::clone(&barrier));
+        tasks.push(tokio::spawn(call(connection, pairs, settings, reads, barrier)));
     }
     barrier.wait().await;
     let start = Instant::now();
@@ -74,29 +84,36 @@ async fn main() -> io::Result<()> {
         log.append(task.await?);
     }
     log.write(BufWriter::new(File::create(&settings.answers)?))?;
-    println!("{}", log.summary(from, to, if settings.refused { client::REFUSED } else { client::MATCHED }));
+    println!("{}", log.summary(from, to, if settings.rejected { client::REJECTED } else { client::OK }));
     Ok(())
 }
 
-/// One connection until the time is over, the request under way then included. One without a proper answer is its last:
+/// One connection until the time is over, the request in flight then included. One without a proper answer is its last:
 /// the run has failed anyway.
 async fn call(
     mut connection: Connection,
     mut pairs: Pairs,
-    refused: bool,
+    settings: Arc<Settings>,
+    reads: Arc<Vec<Read>>,
     barrier: Arc<Barrier>,
-    length: Duration,
 ) -> Vec<Record> {
+    let length = Duration::from_secs_f64(settings.warm_up + settings.seconds);
     let mut records = Vec::new();
     barrier.wait().await;
     let start = Instant::now();
     loop {
-        let pair = pairs.next_pair();
+        let is_match = reads.is_empty() || pairs.below(10) < settings.matches_of_ten;
+        let pair = is_match.then(|| pairs.next_pair());
+        let request = match &pair {
+            Some(pair) if settings.rejected => Request::Rejected(pair),
+            Some(pair) => Request::Match(pair),
+            None => Request::Read(&reads[pairs.below(reads.len() as u32) as usize]),
+        };
         let sent = Instant::now();
         if sent - start >= length {
             return records;
         }
-        let answer = tokio::time::timeout(ANSWER_TIMEOUT, connection.post(&pair, refused)).await;
+        let answer = tokio::time::timeout(ANSWER_TIMEOUT, connection.call(request)).await;
         let answer = answer.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
         let answered = Instant::now();
         let status = *answer.as_ref().unwrap_or(&record::NO_ANSWER);

@@ -1,4 +1,4 @@
-//! Which pair comes next. The same arithmetic as `sql/seed.sql`, so nothing has to be read from the database.
+//! Which request comes next. The same arithmetic as `sql/seed.sql`, so no reference has to be read from the database.
 
 pub const ORGANISATIONS: u32 = 100;
 pub const CUSTOMERS: u32 = 100_000;
@@ -6,7 +6,7 @@ pub const CUSTOMERS: u32 = 100_000;
 /// the run and an empty one then see the same inserts.
 const SEEDED: u32 = 8;
 
-/// A relation to post. Customers are named by their id in the database.
+/// A relation to post. Customers are named by their number, see `sql/seed.sql`.
 pub struct Pair {
     /// Of the request; unique in a run, and part of its notice.
     pub number: u64,
@@ -27,6 +27,11 @@ impl Pairs {
     pub fn new(seed: u64, connection: u64, connections: u64) -> Self {
         let random = SplitMix64(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ (connection << 32));
         Self { random, next_number: connection, step: connections }
+    }
+
+    /// A number below `limit`, from the same source.
+    pub fn below(&mut self, limit: u32) -> u32 {
+        self.random.below(limit)
     }
 
     pub fn next_pair(&mut self) -> Pair {

@@ -6,12 +6,13 @@ use std::time::Instant;
 
 use crate::pairs::Pair;
 
-/// In the place of a status: the request may or may not have been carried out.
+/// In the place of a status: whether the request was carried out is unknown.
 pub const NO_ANSWER: u16 = 0;
 
 /// A request and how it ended.
 pub struct Record {
-    pub pair: Pair,
+    /// None: a read.
+    pub pair: Option<Pair>,
     pub status: u16,
     pub sent: Instant,
     pub answered: Instant,
@@ -32,10 +33,10 @@ impl Log {
         self.0.extend(records);
     }
 
-    /// One line each: number, organisation, manager, customer, status, microseconds.
+    /// One line for each match: number, organisation, manager, customer, status, microseconds.
     pub fn write(&self, mut file: impl Write) -> io::Result<()> {
         for record in &self.0 {
-            let Pair { number, organisation, manager, customer } = record.pair;
+            let Some(Pair { number, organisation, manager, customer }) = record.pair else { continue };
             let (status, micros) = (record.status, record.micros());
             writeln!(file, "{number}\t{organisation}\t{manager}\t{customer}\t{status}\t{micros}")?;
         }

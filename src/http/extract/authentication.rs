@@ -15,6 +15,7 @@ use crate::api_keys::{CachedKey, LookupError};
 use crate::db::api_key::KeyState;
 use crate::domain::{ApiKey, CUSTOMER_MATCH_SCOPE, KeyStatus};
 use crate::error::{ApiError, ErrorCode};
+use crate::group_commit::Submitter;
 use crate::http::client_ip::client_ip;
 use crate::http::openapi::ErrorExamples;
 use crate::http::request_context::RequestContext;
@@ -24,6 +25,8 @@ use crate::http::state::AppState;
 pub(crate) struct AuthenticatedCaller {
     /// The only organisation whose data the call sees.
     pub(crate) organisation_id: i64,
+    /// Of the writes of this request.
+    pub(crate) submitter: Submitter,
 }
 
 impl AuthenticatedCaller {
@@ -33,7 +36,9 @@ impl AuthenticatedCaller {
         if !state.scopes.is_empty() && !state.scopes.iter().any(|scope| scope == CUSTOMER_MATCH_SCOPE) {
             return Err(ErrorCode::ApiKeyScopeNotAllowed.into());
         }
-        Ok(Self { organisation_id: state.organisation_id })
+        let end = RequestContext::of(&parts.extensions).started + app.timeouts.request;
+        let submitter = Submitter::new(state.organisation_id).ending_at(end);
+        Ok(Self { organisation_id: state.organisation_id, submitter })
     }
 }
 

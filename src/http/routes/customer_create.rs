@@ -101,7 +101,7 @@ pub(crate) async fn create_customer(
     };
     let registration = Registration::new(email, profile);
     let Registered { created, customer } =
-        app.group_commit.register_customer(caller.organisation_id, registration).await?;
+        app.group_commit.register_customer(caller.submitter, registration).await?;
     Ok(Json(CustomerProfile {
         success: Success::TRUE,
         created,

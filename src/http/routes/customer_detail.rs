@@ -8,9 +8,9 @@ use serde::Serialize;
 use sqlx::PgConnection;
 use utoipa::ToSchema;
 
-use crate::db::{customer, customer_identity};
+use crate::db::customer;
 use crate::demo;
-use crate::domain::{CuRefNo, CuRefNoError, Customer, Email, IdentityId, ProfileText};
+use crate::domain::{CuRefNo, CuRefNoError, Email, IdentityId, ProfileText};
 use crate::error::{ApiError, ErrorCode};
 use crate::http::extract::{ApiQuery, ParseQuery, QueryParameters};
 use crate::http::openapi::{self, ErrorExamples, ErrorResponses};
@@ -77,8 +77,13 @@ pub(crate) async fn get_customer_detail(
     State(app): State<Arc<AppState>>,
     ApiQuery { caller, query }: ApiQuery<DetailQuery>,
 ) -> Result<Json<CustomerDetail>, ApiError> {
-    let find = async |db: &mut PgConnection| find_permitted(db, caller.organisation_id, &query).await;
-    let customer = app.pool.with_connection(find).await??;
+    let find = async |db: &mut PgConnection| {
+        customer::find_for_identity(db, caller.organisation_id, &query.identity, query.cu_ref_no.as_ref())
+            .await
+    };
+    let customer = app.pool.with_connection(find).await?;
+    let customer =
+        customer.ok_or(ErrorCode::UserMustBeAuthorized)?.ok_or(ErrorCode::CustomerDetailNotPermitted)?;
     Ok(Json(CustomerDetail {
         logged_in: true,
         cu_ref_no: customer.cu_ref_no,
@@ -88,17 +93,4 @@ pub(crate) async fn get_customer_detail(
         last_name: customer.last_name,
         company_name: customer.company_name,
     }))
-}
-
-async fn find_permitted(
-    db: &mut PgConnection,
-    organisation: i64,
-    DetailQuery { identity, cu_ref_no }: &DetailQuery,
-) -> sqlx::Result<Result<Customer, ErrorCode>> {
-    let Some(viewer) = customer_identity::find(&mut *db, organisation, identity).await? else {
-        return Ok(Err(ErrorCode::UserMustBeAuthorized));
-    };
-    let wanted = cu_ref_no.as_ref().map_or(viewer.as_str(), CuRefNo::as_str);
-    let customer = customer::find_for_viewer(db, organisation, &viewer, wanted).await?;
-    Ok(customer.ok_or(ErrorCode::CustomerDetailNotPermitted))
 }

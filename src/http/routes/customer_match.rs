@@ -134,14 +134,13 @@ pub(crate) async fn match_customers(
     };
     let representation = prefer.representation;
     let wanted = Match { manager, customer, notice: body.notice, representation };
-    let matched = app.group_commit.match_customers(caller.organisation_id, wanted).await.map_err(
-        |error| match error {
+    let matched =
+        app.group_commit.match_customers(caller.submitter, wanted).await.map_err(|error| match error {
             WriteError::SameCustomer => {
                 ApiError::invalid(customer_field, "A customer cannot be matched with itself.")
             }
             error => error.into(),
-        },
-    )?;
+        })?;
     app.metrics.match_committed(matched.change);
     if representation {
         let response = MatchResponse::from(matched);

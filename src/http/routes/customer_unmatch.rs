@@ -56,12 +56,10 @@ pub(crate) async fn unmatch_customers(
         return Err(ApiError::invalid("/customerCuRefNo", "A customer is not matched with itself."));
     }
     let unwanted = Unmatch { manager: manager.clone(), customer: customer.clone() };
-    app.group_commit.unmatch_customers(caller.organisation_id, unwanted).await.map_err(
-        |error| match error {
-            WriteError::RelationNotFound => relation_not_found(manager, customer),
-            error => error.into(),
-        },
-    )?;
+    app.group_commit.unmatch_customers(caller.submitter, unwanted).await.map_err(|error| match error {
+        WriteError::RelationNotFound => relation_not_found(manager, customer),
+        error => error.into(),
+    })?;
     Ok(Json(Success::TRUE))
 }
 

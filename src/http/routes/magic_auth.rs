@@ -65,6 +65,6 @@ pub(crate) async fn create_identity(
     let profile = Profile { first_name: body.first_name, last_name: body.last_name, ..Profile::default() };
     let identity = IdentityId::generate();
     let registration = Registration::new(email, profile);
-    app.group_commit.open_identity(caller.organisation_id, registration, identity.hash()).await?;
+    app.group_commit.open_identity(caller.submitter, registration, identity.hash()).await?;
     Ok(Json(Identity { success: Success::TRUE, identity_id: identity.expose().into() }))
 }

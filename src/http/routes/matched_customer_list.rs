@@ -9,8 +9,7 @@ use serde::Serialize;
 use sqlx::PgConnection;
 use utoipa::ToSchema;
 
-use crate::db::matched_customer::{self, MatchedCustomer, Role};
-use crate::db::{customer, customer_identity};
+use crate::db::matched_customer::{self, MatchedCustomer, Owner, Role};
 use crate::demo;
 use crate::domain::{
     CuRefNo, Cursor, Email, IdentityId, Notice, PageLimit, ProfileText, SearchTerm, Timestamp,
@@ -25,14 +24,6 @@ pub(crate) struct ListQuery {
     term: Option<SearchTerm>,
     cursor: Option<Cursor>,
     limit: PageLimit,
-}
-
-/// The customer whose list is asked for.
-enum Owner {
-    /// The customer that is logged in.
-    Identity(IdentityId),
-    /// For a back end: any customer of its organisation.
-    CuRefNo(CuRefNo),
 }
 
 impl ParseQuery for ListQuery {
@@ -65,9 +56,11 @@ impl ErrorExamples for ListQuery {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct MatchedCustomerList {
     items: Vec<ListedCustomer>,
-    /// Over all pages.
+    /// Over all pages; at least, unless it is exact.
     #[schema(minimum = 0)]
     item_count: i64,
+    /// False when the list is too long to be counted within bounds.
+    item_count_exact: bool,
     /// Null on the last page.
     #[schema(required, value_type = Option<Cursor>)]
     next_cursor: Option<String>,
@@ -162,47 +155,20 @@ pub(crate) async fn list_matched_customers(
     State(app): State<Arc<AppState>>,
     ApiQuery { caller, query }: ApiQuery<ListQuery>,
 ) -> Result<Json<MatchedCustomerList>, ApiError> {
+    let (organisation, owner, after) = (caller.organisation_id, &query.owner, query.cursor.as_ref());
     let limit = usize::from(query.limit.get());
-    // One row more than the page shows tells whether there is another page.
-    let rows = i64::from(query.limit.get()) + 1;
-    let organisation = caller.organisation_id;
-    let page = app.pool.with_connection(async |db| {
-        let owner = match find_owner(db, organisation, &query.owner).await? {
-            Ok(owner) => owner,
-            Err(error) => return Ok(Err(error)),
-        };
-        let after = query.cursor.as_ref();
-        let page = match &query.term {
-            Some(term) => matched_customer::search(db, organisation, &owner, term, after, rows).await,
-            None => matched_customer::page(db, organisation, &owner, after, rows).await,
-        };
-        page.map(Ok)
-    });
-    let mut page = page.await??;
-    let more = page.items.len() > limit;
-    page.items.truncate(limit);
-    let last = page.items.last().filter(|_| more);
+    let read = async |db: &mut PgConnection| match &query.term {
+        Some(term) => matched_customer::search(db, organisation, owner, term, after, limit).await,
+        None => matched_customer::page(db, organisation, owner, after, limit).await,
+    };
+    let page = app.pool.with_connection(read).await?.ok_or_else(|| match owner {
+        Owner::Identity(_) => ErrorCode::UserMustBeAuthorized.into(),
+        Owner::CuRefNo(cu_ref_no) => not_found(cu_ref_no),
+    })?;
     Ok(Json(MatchedCustomerList {
-        next_cursor: last.map(|last| Cursor::after(last.matched_at, &last.cu_ref_no)),
         items: page.items.into_iter().map(ListedCustomer::from).collect(),
         item_count: page.item_count,
+        item_count_exact: page.item_count_exact,
+        next_cursor: page.next_cursor,
     }))
-}
-
-/// The reference of the customer whose list it is.
-async fn find_owner(
-    db: &mut PgConnection,
-    organisation: i64,
-    owner: &Owner,
-) -> sqlx::Result<Result<String, ApiError>> {
-    Ok(match owner {
-        Owner::Identity(identity) => {
-            let viewer = customer_identity::find(db, organisation, identity).await?;
-            viewer.ok_or_else(|| ErrorCode::UserMustBeAuthorized.into())
-        }
-        Owner::CuRefNo(cu_ref_no) => {
-            let exists = customer::exists(db, organisation, cu_ref_no).await?;
-            if exists { Ok(cu_ref_no.to_string()) } else { Err(not_found(cu_ref_no)) }
-        }
-    })
 }

@@ -25,8 +25,8 @@ use customer_match::domain::{ApiKey, CuRefNo, Email, KeyKind, Profile, ProfileTe
 use customer_match::metrics::ConnectionMetrics;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
-use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
+use sqlx::{Connection, PgConnection, PgPool};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
@@ -139,6 +139,40 @@ impl Service {
         let new = api_key::NewKey { scopes: &scopes, ..Default::default() };
         api_key::create(&self.pool, organisation, &key, &new).await.unwrap().unwrap();
         key.expose().into()
+    }
+
+    /// Matches the manager with 11,000 customers: half of them on either side of the pair, in no order, some at the same
+    /// moment. One of 97 is at Qx, three are called Rareman, all have an e-mail address at example.com.
+    pub async fn add_a_long_list(&self) {
+        let sql = format!(
+            "insert into customer (organisation_id, cu_ref_no, email, last_name, company_name)
+             select {0}, (case i % 2 when 0 then '0' else 'z' end) || 'many' || lpad(i::text, 11, '0'),
+                    'c' || i || '@example.com', case when i in (7, 5000, 10999) then 'Rareman' end,
+                    case when i % 97 = 0 then 'At Qx' end
+             from generate_series(1, 11000) i;
+             insert into customer_match
+                 (organisation_id, low_cu_ref_no, high_cu_ref_no, low_is_manager, high_is_manager,
+                  created_at, matched_at, updated_at)
+             select {0}, least('{MANAGER}', cu_ref_no), greatest('{MANAGER}', cu_ref_no), true, true,
+                    '2025-01-10', '2025-01-10'::timestamptz + interval '1 s' * (right(cu_ref_no, 8)::int * 7919 % 5003), '2025-02-01'
+             from customer where cu_ref_no ~ '^.many'",
+            self.organisation
+        );
+        // Not on a connection of the pool, whose statements may take seconds only.
+        let mut db = PgConnection::connect_with(&self.database.options()).await.unwrap();
+        sqlx::raw_sql(&sql).execute(&mut db).await.unwrap();
+    }
+
+    /// The references of those whom the manager is matched with, as its list has them, as far as the condition holds.
+    pub async fn list_of_manager(&self, condition: &str) -> Vec<String> {
+        let sql = format!(
+            "select cu_ref_no from customer_match join customer
+                 on customer.organisation_id = customer_match.organisation_id
+                 and cu_ref_no = case low_cu_ref_no when '{MANAGER}' then high_cu_ref_no else low_cu_ref_no end
+             where '{MANAGER}' in (low_cu_ref_no, high_cu_ref_no) and customer_match.deactivated_at is null and {condition}
+             order by matched_at desc, cu_ref_no desc"
+        );
+        sqlx::query_scalar(&sql).fetch_all(&self.pool).await.unwrap()
     }
 
     pub async fn add_customer(&self, cu_ref_no: &str, email: Option<&str>) {

@@ -1,11 +1,10 @@
-//! What the contenders written with axum share: the endpoint's input and output, and how they are started.
+//! What the contenders written with axum share: input and output of the match, and how they are started.
 
 use std::env;
 use std::error::Error;
 
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::MethodRouter;
 use axum::serve::ListenerExt;
 use axum::{Json, Router};
 use serde::Deserialize;
@@ -52,12 +51,17 @@ pub fn success() -> Json<Value> {
 /// Anything else.
 pub enum Failure {
     NotFound(&'static str),
+    NotLoggedIn,
     Database(sqlx::Error),
 }
 
 impl From<sqlx::Error> for Failure {
     fn from(error: sqlx::Error) -> Self {
-        Self::Database(error)
+        match error.as_database_error() {
+            // A foreign key of the relation.
+            Some(error) if error.is_foreign_key_violation() => Self::NotFound("customer"),
+            _ => Self::Database(error),
+        }
     }
 }
 
@@ -65,6 +69,7 @@ impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let (status, message) = match self {
             Self::NotFound(message) => (StatusCode::NOT_FOUND, message.to_owned()),
+            Self::NotLoggedIn => (StatusCode::UNAUTHORIZED, "not logged in".to_owned()),
             Self::Database(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
         };
         (status, Json(json!({ "error": { "message": message } }))).into_response()
@@ -76,16 +81,16 @@ pub fn pool(connections: u32) -> PgPool {
     PgPoolOptions::new().max_connections(connections).connect_lazy_with(PgConnectOptions::new())
 }
 
-/// Serves the endpoint on the port that PORT names, until it is killed.
-pub async fn serve<S: Clone + Send + Sync + 'static>(
-    endpoint: MethodRouter<S>,
-    state: S,
-) -> Result<(), Box<dyn Error>> {
+/// Serves on the port that PORT names, until it is killed.
+pub async fn serve(router: Router) -> Result<(), Box<dyn Error>> {
     let address = format!("127.0.0.1:{}", env::var("PORT")?);
-    let router = Router::new().route("/api/v1/customer/customer-match-customer", endpoint).with_state(state);
     let listener = TcpListener::bind(address).await?.tap_io(|stream| {
         // As every framework does by default, axum excepted.
         let _ = stream.set_nodelay(true);
     });
     Ok(axum::serve(listener, router).await?)
 }
+
+pub const MATCH: &str = "/api/v1/customer/customer-match-customer";
+pub const LIST: &str = "/api/v1/customer/matched-customer-list";
+pub const DETAIL: &str = "/api/v1/customer/detail";

@@ -1,18 +1,19 @@
 //! The handler that one writes first: look up the key, look up both customers, insert; in a transaction, on a pool of 10,
-//! which is sqlx's default.
+//! which is sqlx's default. Matches only.
 
 use std::error::Error;
 
-use axum::Json;
 use axum::extract::{Query, State};
 use axum::routing::post;
+use axum::{Json, Router};
 use contenders::{Body, Caller, Failure, success};
 use serde_json::Value;
 use sqlx::{PgPool, PgTransaction};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    contenders::serve(post(handle), contenders::pool(10)).await
+    contenders::serve(Router::new().route(contenders::MATCH, post(handle)).with_state(contenders::pool(10)))
+        .await
 }
 
 async fn handle(
@@ -35,16 +36,17 @@ async fn handle(
         (None, None) => return Err(Failure::NotFound("customer")),
     };
     sqlx::query(
-        "insert into customer_match (organisation_id, low_id, high_id, low_is_manager, high_is_manager, notice,
-                                     created_at, matched_at, updated_at)
-         values ($1, least($2, $3), greatest($2, $3), $2 < $3, $3 < $2, $4, now(), now(), now())
-         on conflict (organisation_id, low_id, high_id) do update set
-             low_is_manager = customer_match.low_is_manager or excluded.low_is_manager,
-             high_is_manager = customer_match.high_is_manager or excluded.high_is_manager,
-             notice = coalesce(excluded.notice, customer_match.notice),
-             updated_at = excluded.updated_at,
-             deactivated_at = null,
-             version = customer_match.version + 1",
+        r#"insert into customer_match (organisation_id, low_cu_ref_no, high_cu_ref_no, low_is_manager, high_is_manager, notice,
+                                       created_at, matched_at, updated_at)
+           values ($1, least($2 collate "C", $3), greatest($2 collate "C", $3), $2 collate "C" < $3, $3 collate "C" < $2, $4,
+                   now(), now(), now())
+           on conflict (organisation_id, low_cu_ref_no, high_cu_ref_no) do update set
+               low_is_manager = customer_match.low_is_manager or excluded.low_is_manager,
+               high_is_manager = customer_match.high_is_manager or excluded.high_is_manager,
+               notice = coalesce(excluded.notice, customer_match.notice),
+               updated_at = excluded.updated_at,
+               deactivated_at = null,
+               version = customer_match.version + 1"#,
     )
     .bind(organisation)
     .bind(manager)
@@ -56,14 +58,15 @@ async fn handle(
     Ok(success())
 }
 
+/// The reference of the customer, which must not be deleted.
 async fn customer(
     transaction: &mut PgTransaction<'_>,
     organisation: i64,
     column: &str,
     value: &str,
-) -> Result<i64, Failure> {
+) -> Result<String, Failure> {
     let sql = format!(
-        "select id from customer where organisation_id = $1 and {column} = $2 and deleted_at is null"
+        "select cu_ref_no from customer where organisation_id = $1 and {column} = $2 and deleted_at is null"
     );
     sqlx::query_scalar(&sql)
         .bind(organisation)
