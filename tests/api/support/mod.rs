@@ -325,6 +325,11 @@ impl Answer {
     }
 }
 
+/// A relation in the words of [`Service::relations`], for a customer with a random reference.
+pub fn one_way(manager: &str, customer: &str) -> String {
+    if manager < customer { format!("{manager}>{customer}") } else { format!("{customer}<{manager}") }
+}
+
 /// A path with a key and parameters.
 pub fn uri(path: &str, key: &str, parameters: &[(&str, &str)]) -> String {
     let mut query = form_urlencoded::Serializer::new(format!("{path}?"));
