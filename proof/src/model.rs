@@ -124,10 +124,10 @@ impl State {
     }
 }
 
-/// The history up to a moment: what ends later is not answered yet.
+/// The history up to a moment. What ends later may have taken effect, if with the answer that it gets.
 pub fn until(ops: &[Op], end: Time) -> Vec<Op> {
     let begun = ops.iter().filter(|op| op.start <= end);
-    let open = |op: &Op| (!op.kind.is_list()).then(|| op.unanswered());
+    let open = |op: &Op| (!op.kind.is_list()).then_some(Op { effect: Effect::AtMostOnce, ..*op });
     begun.filter_map(|op| if op.end <= end { Some(*op) } else { open(op) }).collect()
 }
 

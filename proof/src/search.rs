@@ -241,7 +241,8 @@ impl<'a> Search<'a> {
             }
             for (slot, op) in self.in_flight(&self.unanswered) {
                 let bit = 1 << slot;
-                if used & bit == 0 && self.ends_first(&self.unanswered, used, op) {
+                let may = used & bit == 0 && state.allows(op.kind);
+                if may && self.ends_first(&self.unanswered, used, op) {
                     push(Configuration { state: state.after(op.kind), done }, used | bit, &mut pending)?;
                 }
             }
