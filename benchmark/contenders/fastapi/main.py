@@ -2,6 +2,7 @@
 keys are remembered for ever, which customer-match does not allow itself."""
 
 import hashlib
+import re
 from contextlib import asynccontextmanager
 from datetime import datetime, timezone
 from pathlib import Path
@@ -118,12 +119,17 @@ async def matched_customers(
     if query is None:
         rows = await request.app.state.pool.fetch(LIST, organisation, cuRefNo, limit + 1)
     else:
-        rows = await request.app.state.pool.fetch(FILTER, organisation, cuRefNo, limit + 1, query)
+        rows = await request.app.state.pool.fetch(FILTER, organisation, cuRefNo, limit + 1, pattern(query))
     if not rows:
         raise HTTPException(404, "customer")
     items = [item(row) for row in rows[:limit] if row["cu_ref_no"] is not None]
     next_cursor = f"{items[-1].matchedAt}_{items[-1].cuRefNo}" if len(rows) > limit else None
     return CustomerList(items=items, itemCount=rows[0]["item_count"], nextCursor=next_cursor)
+
+
+def pattern(text: str) -> str:
+    """Case only, no diacritics."""
+    return "%" + re.sub(r"([\\%_])", r"\\\1", text.lower()) + "%"
 
 
 def item(row) -> Item:

@@ -46,6 +46,8 @@ async function serve () {
   }
 
   const sha256 = text => createHash('sha256').update(text).digest()
+  // Case only, no diacritics.
+  const patternOf = text => `%${text.toLowerCase().replace(/[\\%_]/g, '\\$&')}%`
   const notFound = (reply, what) => reply.code(404).send({ error: { message: what } })
 
   const nullable = { type: 'string', nullable: true }
@@ -125,7 +127,7 @@ async function serve () {
     // One more tells whether there is another page.
     const { rows } = query === undefined
       ? await run(statements.list, [organisation, cuRefNo, limit + 1])
-      : await run(statements.filter, [organisation, cuRefNo, limit + 1, query])
+      : await run(statements.filter, [organisation, cuRefNo, limit + 1, patternOf(query)])
     if (rows.length === 0) return notFound(reply, 'customer')
     const items = rows.filter(row => row.cu_ref_no !== null).slice(0, limit).map(row => ({
       cuRefNo: row.cu_ref_no,

@@ -135,7 +135,9 @@ async fn list(
     let mut select =
         sqlx::query_as::<_, Row>(statement).bind(organisation).bind(query.cu_ref_no).bind(limit + 1);
     if let Some(text) = query.query {
-        select = select.bind(text);
+        // Case only, no diacritics.
+        let escaped = text.to_lowercase().replace('\\', r"\\").replace('%', r"\%").replace('_', r"\_");
+        select = select.bind(format!("%{escaped}%"));
     }
     let rows = select.fetch_all(&app.pool).await?;
     let item_count = rows.first().ok_or(Failure::NotFound("customer"))?.item_count;
