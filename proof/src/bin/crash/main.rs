@@ -28,6 +28,7 @@ use customer_match_proof::client::Client;
 use customer_match_proof::report;
 use customer_match_proof::run::{Run, Running};
 use rand::prelude::*;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use self::faults::{Phase, phases, strike};
@@ -83,9 +84,11 @@ async fn main() -> ExitCode {
 async fn run(arguments: &Arguments) -> anyhow::Result<Option<bool>> {
     let binary = arguments.server.clone().map_or_else(server_of_this_build, Ok)?;
     let mut rig = Rig::build(binary).await?;
+    let mut terminated = signal(SignalKind::terminate())?;
     let outcome = tokio::select! {
         outcome = prove(arguments, &mut rig) => outcome.map(Some),
         interrupted = tokio::signal::ctrl_c() => interrupted.map(|()| None).map_err(Into::into),
+        _ = terminated.recv() => Ok(None),
     };
     rig.tear_down().await?;
     if !matches!(outcome, Ok(None | Some(true))) {
