@@ -309,7 +309,10 @@ async fn the_same_id_is_ones_own_on_every_route() {
     for whose in [("cuRefNo", CUSTOMER), ("identityId", identity.as_str())] {
         for filter in [&[][..], &[("query", "secret")]] {
             let answer = service.get_from(LIST, &[&[whose], filter].concat()).await;
-            assert_eq!(answer.body, json!({ "items": [], "itemCount": 0, "nextCursor": null }));
+            assert_eq!(
+                answer.body,
+                json!({ "items": [], "itemCount": 0, "itemCountExact": true, "nextCursor": null })
+            );
         }
     }
     let manager_detail = [("identityId", identity.as_str()), ("cuRefNo", MANAGER)];
@@ -324,7 +327,7 @@ async fn the_same_id_is_ones_own_on_every_route() {
     let answer = service.get_from(LIST, &[("cuRefNo", CUSTOMER), ("cursor", cursor)]).await;
     assert_eq!(
         answer.snapshot(),
-        json!({ "status": 200, "body": { "items": [], "itemCount": 0, "nextCursor": null } })
+        json!({ "status": 200, "body": { "items": [], "itemCount": 0, "itemCountExact": true, "nextCursor": null } })
     );
 
     // The same address is another customer.
