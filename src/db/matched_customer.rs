@@ -191,7 +191,13 @@ pub async fn page(
                 limit $7 + 1 - (select items from low)
             ) as counted
         ),
-        total as materialized (select low.items + high.items as items from low, high)
+        -- A first page that is not full is all of them.
+        total as materialized (
+            select case
+                when $4::timestamptz is null and (select count(*) from page) < $6 then (select count(*) from page)
+                else (select items from low) + (select items from high)
+            end as items
+        )
         select
             owner.cu_ref_no as "owner!", items <= $7 as "complete!", least(items, $7) as "item_count!",
             other as "cu_ref_no?", c.email as "email?", c.first_name as "first_name?",

@@ -21,6 +21,9 @@ const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
 const LOCK_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a request waits for a connection before it is answered 503.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
+/// A connection that was returned to the pool more recently is used without a ping: it answered one then. If it broke since,
+/// its request fails like those that were in flight.
+const PING_IF_IDLE_FOR: Duration = Duration::from_millis(100);
 /// How long an idle connection may take to answer a ping. The rest of [`ACQUIRE_TIMEOUT`] is for opening a new one.
 const PING_TIMEOUT: Duration = Duration::from_secs(1);
 /// Client-side timeout of one use: a little longer than [`STATEMENT_TIMEOUT`], which the database enforces.
@@ -46,8 +49,11 @@ pub fn pool(options: PgConnectOptions, max_connections: u32) -> PgPool {
         .after_connect(|connection, _| Box::pin(connect::configure(connection, SESSION)))
         // sqlx's own test may take the whole acquire timeout, which leaves no time for a new connection.
         .test_before_acquire(false)
-        .before_acquire(|connection, _| {
-            Box::pin(async { Ok(matches!(timeout(PING_TIMEOUT, connection.ping()).await, Ok(Ok(())))) })
+        .before_acquire(|connection, metadata| {
+            Box::pin(async move {
+                let is_fresh = metadata.idle_for < PING_IF_IDLE_FOR;
+                Ok(is_fresh || matches!(timeout(PING_TIMEOUT, connection.ping()).await, Ok(Ok(()))))
+            })
         })
         .connect_lazy_with(options)
 }
