@@ -18,3 +18,22 @@ pub async fn open(
     sqlx::query!("select customer_identity_open($1, $2)", organisation_id, wanted).fetch_one(db).await?;
     Ok(())
 }
+
+/// The reference of the customer whose identity this is, unless it has expired or been revoked.
+pub async fn find(
+    db: impl PgExecutor<'_>,
+    organisation_id: i64,
+    identity: &IdentityId,
+) -> sqlx::Result<Option<String>> {
+    let hash = identity.hash();
+    sqlx::query_scalar!(
+        "select customer.cu_ref_no
+         from customer_identity
+         join customer on customer.organisation_id = $1 and customer.cu_ref_no = customer_identity.cu_ref_no and living
+         where customer_identity.organisation_id = $1 and hash = $2 and revoked_at is null and expires_at > now()",
+        organisation_id,
+        hash.as_bytes(),
+    )
+    .fetch_optional(db)
+    .await
+}

@@ -5,8 +5,9 @@
 //! has one plan that is right for all values: no client can cost the database more than some tens of milliseconds for a call.
 
 use chrono::{DateTime, Utc};
-use sqlx::{PgConnection, PgExecutor};
+use sqlx::PgConnection;
 
+use super::customer_identity;
 use crate::domain::{CuRefNo, Cursor, IdentityId, SearchTerm};
 
 /// Of a longer list only this many relations are counted.
@@ -72,13 +73,11 @@ pub struct Page {
     pub next_cursor: Option<String>,
 }
 
-/// What each statement returns: a row for each item, or one without item. No row: the owner does not exist.
+/// What each statement returns: the items of the page and one more, which tells whether there is another page. A row without
+/// `is_manager` is no item.
 struct Row {
-    /// The owner's reference.
-    owner: String,
-    /// Whether the statement's bounds sufficed for an exact answer.
-    complete: bool,
-    item_count: i64,
+    /// Of the whole list; `None` where the statement did not count.
+    item_count: Option<i64>,
     cu_ref_no: Option<String>,
     email: Option<String>,
     first_name: Option<String>,
@@ -89,9 +88,6 @@ struct Row {
     is_managed: Option<bool>,
     matched_at: Option<DateTime<Utc>>,
     updated_at: Option<DateTime<Utc>>,
-    /// The last relation that was examined, when the page is not full and there are more.
-    examined_matched_at: Option<DateTime<Utc>>,
-    examined_cu_ref_no: Option<String>,
 }
 
 impl Row {
@@ -115,28 +111,22 @@ impl Row {
 }
 
 impl Page {
-    /// Of the rows of a statement that was asked for one item more than the page has, which tells whether there is another page.
-    fn of(rows: Vec<Row>, limit: usize) -> Option<Self> {
-        let first = rows.first()?;
-        let (item_count, item_count_exact) = (first.item_count, first.complete);
-        let examined = first.examined_matched_at.zip(first.examined_cu_ref_no.clone());
+    fn of(rows: Vec<Row>, limit: usize, item_count: i64) -> Self {
         let mut items: Vec<_> = rows.into_iter().filter_map(Row::into_item).collect();
         let is_full = items.len() > limit;
         items.truncate(limit);
-        let next_cursor = match (items.last(), examined) {
-            (Some(last), _) if is_full => Some(Cursor::after(last.matched_at, &last.cu_ref_no)),
-            (_, examined) => examined.map(|(matched_at, cu_ref_no)| Cursor::after(matched_at, &cu_ref_no)),
-        };
-        Some(Self { items, item_count, item_count_exact, next_cursor })
+        let last = items.last().filter(|_| is_full);
+        let next_cursor = last.map(|last| Cursor::after(last.matched_at, &last.cu_ref_no));
+        Self { items, item_count, item_count_exact: true, next_cursor }
     }
 }
 
 /// One page of all, from the position `after` on. `None`: the owner does not exist or is not logged in.
 ///
 /// Each side is one index read in the order of the list, as far as the page, so a page costs the same however many relations
-/// there are. The count reads the indexes alone.
+/// there are. A first page that is not full is the whole list; only others are counted.
 pub async fn page(
-    db: impl PgExecutor<'_>,
+    db: &mut PgConnection,
     organisation_id: i64,
     owner: &Owner,
     after: Option<&Cursor>,
@@ -175,37 +165,13 @@ pub async fn page(
             )
             order by matched_at desc, other desc
             limit $6
-        ),
-        -- Both ends of an active relation are living customers: these need not be read.
-        low as materialized (
-            select count(*) as items from (
-                select from customer_match
-                where organisation_id = $1 and low_cu_ref_no = (select cu_ref_no from owner) and active is not null
-                limit $7::int8 + 1
-            ) as counted
-        ),
-        high as materialized (
-            select count(*) as items from (
-                select from customer_match
-                where organisation_id = $1 and high_cu_ref_no = (select cu_ref_no from owner) and active is not null
-                limit $7 + 1 - (select items from low)
-            ) as counted
-        ),
-        -- A first page that is not full is all of them.
-        total as materialized (
-            select case
-                when $4::timestamptz is null and (select count(*) from page) < $6 then (select count(*) from page)
-                else (select items from low) + (select items from high)
-            end as items
         )
         select
-            owner.cu_ref_no as "owner!", items <= $7 as "complete!", least(items, $7) as "item_count!",
-            other as "cu_ref_no?", c.email as "email?", c.first_name as "first_name?",
+            null::int8 as item_count, other as "cu_ref_no?", c.email as "email?", c.first_name as "first_name?",
             c.last_name as "last_name?", c.company_name as "company_name?", nullif(notice, '') as notice,
             is_manager as "is_manager?", is_managed as "is_managed?",
-            matched_at as "matched_at?", updated_at as "updated_at?",
-            null::timestamptz as examined_matched_at, null::text as examined_cu_ref_no
-        from owner cross join total
+            matched_at as "matched_at?", updated_at as "updated_at?"
+        from owner
         left join page on true
         left join customer c on c.organisation_id = $1 and c.cu_ref_no = other
         order by matched_at desc nulls last, other desc nulls last
@@ -216,11 +182,46 @@ pub async fn page(
         after.map(|cursor| cursor.matched_at),
         after.map(|cursor| cursor.cu_ref_no.as_str()),
         limit as i64 + 1,
+    )
+    .fetch_all(&mut *db)
+    .await?;
+    if rows.is_empty() {
+        return Ok(None);
+    }
+    let items = rows.iter().filter(|row| row.is_manager.is_some()).count();
+    if after.is_none() && items <= limit {
+        return Ok(Some(Page::of(rows, limit, items as i64)));
+    }
+    let counted = count(db, organisation_id, owner).await?;
+    let page = Page::of(rows, limit, counted.min(MAX_ITEM_COUNT));
+    Ok(Some(Page { item_count_exact: counted <= MAX_ITEM_COUNT, ..page }))
+}
+
+/// How many relations there are, or one more than [`MAX_ITEM_COUNT`]. Reads the indexes alone: both ends of an active relation
+/// are living customers.
+async fn count(db: &mut PgConnection, organisation_id: i64, owner: &Owner) -> sqlx::Result<i64> {
+    let (cu_ref_no, identity) = owner.names();
+    sqlx::query_scalar!(
+        r#"
+        with owner as materialized (
+            select coalesce($2, (select cu_ref_no from customer_identity where organisation_id = $1 and hash = $3)) as cu_ref_no
+        )
+        select count(*) as "count!" from (
+            select from customer_match
+            where organisation_id = $1 and low_cu_ref_no = (select cu_ref_no from owner) and active is not null
+            union all
+            select from customer_match
+            where organisation_id = $1 and high_cu_ref_no = (select cu_ref_no from owner) and active is not null
+            limit $4::int8 + 1
+        ) as counted
+        "#,
+        organisation_id,
+        cu_ref_no,
+        identity.as_deref(),
         MAX_ITEM_COUNT,
     )
-    .fetch_all(db)
-    .await?;
-    Ok(Page::of(rows, limit))
+    .fetch_one(db)
+    .await
 }
 
 /// [`page`] of those in whose name, company or e-mail address the term is found.
@@ -236,18 +237,39 @@ pub async fn search(
     limit: usize,
 ) -> sqlx::Result<Option<Page>> {
     let rows = filter_short_list(db, organisation_id, owner, term, after, limit).await?;
-    let owner = match rows.first() {
-        Some(first) if !first.complete => first.owner.clone(),
-        _ => return Ok(Page::of(rows, limit)),
-    };
-    let mut rows = look_up_in_index(db, organisation_id, &owner, term, after, limit).await?;
-    if rows.first().is_none_or(|first| !first.complete) {
-        rows = walk(db, organisation_id, &owner, term, after, limit).await?;
+    match rows.first().map(|first| first.item_count) {
+        None => return Ok(None),
+        Some(Some(item_count)) => return Ok(Some(Page::of(rows, limit, item_count))),
+        Some(None) => {}
     }
-    Ok(Page::of(rows, limit))
+    let owner = match owner {
+        Owner::CuRefNo(cu_ref_no) => cu_ref_no.as_str().to_owned(),
+        Owner::Identity(identity) => {
+            match customer_identity::find(&mut *db, organisation_id, identity).await? {
+                Some(cu_ref_no) => cu_ref_no,
+                // Logged out since.
+                None => return Ok(None),
+            }
+        }
+    };
+    let rows = look_up_in_index(db, organisation_id, &owner, term, after, limit).await?;
+    if let Some(item_count) = rows.first().and_then(|first| first.item_count) {
+        return Ok(Some(Page::of(rows, limit, item_count)));
+    }
+    let rows = walk(db, organisation_id, &owner, term, after, limit).await?;
+    let last_examined = rows
+        .iter()
+        .find(|row| row.is_manager.is_none())
+        .and_then(|row| Some(Cursor::after(row.matched_at?, row.cu_ref_no.as_deref()?)));
+    let found = rows.iter().filter(|row| row.is_manager.is_some()).count();
+    let page = Page::of(rows, limit, found as i64);
+    let next_cursor = page.next_cursor.or(last_examined);
+    let item_count_exact = after.is_none() && next_cursor.is_none();
+    Ok(Some(Page { item_count_exact, next_cursor, ..page }))
 }
 
-/// Not complete when the list has more than [`MAX_SHORT_LIST`] relations; then nothing is looked for.
+/// Without a count when the list has more than [`MAX_SHORT_LIST`] relations; then nothing is looked for. No row: the owner does
+/// not exist.
 async fn filter_short_list(
     db: &mut PgConnection,
     organisation_id: i64,
@@ -291,14 +313,12 @@ async fn filter_short_list(
             limit $6
         )
         select
-            owner.cu_ref_no as "owner!", (select count(*) from list) <= $7 as "complete!",
-            (select count(*) from found) as "item_count!",
+            case when (select count(*) from list) <= $7 then (select count(*) from found) end as item_count,
             other as "cu_ref_no?", email as "email?", first_name as "first_name?", last_name as "last_name?",
             company_name as "company_name?", nullif(notice, '') as notice,
             case other when m.low_cu_ref_no then low_is_manager else high_is_manager end as "is_manager?",
             case other when m.low_cu_ref_no then high_is_manager else low_is_manager end as "is_managed?",
-            m.matched_at as "matched_at?", updated_at as "updated_at?",
-            null::timestamptz as examined_matched_at, null::text as examined_cu_ref_no
+            m.matched_at as "matched_at?", updated_at as "updated_at?"
         from owner
         left join page on true
         left join customer_match m on m.organisation_id = $1
@@ -318,7 +338,7 @@ async fn filter_short_list(
     .await
 }
 
-/// Not complete when the term is too short for trigrams or too many customers match it.
+/// Without a count when the term is too short for trigrams or too many customers match it.
 ///
 /// Reading the index costs as much as the rarest trigram of the term is frequent, and cannot be interrupted. So each trigram
 /// is first looked for in a sample of the organisation's customers: references are random, the lowest ones are as good as any.
@@ -385,12 +405,11 @@ async fn look_up_in_index(
             limit $5
         )
         select
-            $2 as "owner!", usable as "complete!", (select count(*) from found) as "item_count!",
+            case when usable then (select count(*) from found) end as item_count,
             other as "cu_ref_no?", c.email as "email?", c.first_name as "first_name?",
             c.last_name as "last_name?", c.company_name as "company_name?", nullif(notice, '') as notice,
             is_manager as "is_manager?", is_managed as "is_managed?",
-            matched_at as "matched_at?", updated_at as "updated_at?",
-            null::timestamptz as examined_matched_at, null::text as examined_cu_ref_no
+            matched_at as "matched_at?", updated_at as "updated_at?"
         from usable
         left join page on true
         left join customer c on c.organisation_id = $1 and c.cu_ref_no = other
@@ -408,7 +427,8 @@ async fn look_up_in_index(
     .await
 }
 
-/// Examines at most [`MAX_EXAMINED`] relations. Complete when they were all, from the first one on.
+/// Examines at most [`MAX_EXAMINED`] relations. When the page is not full and there are more, the row without `is_manager` is the last
+/// one that was examined.
 async fn walk(
     db: &mut PgConnection,
     organisation_id: i64,
@@ -462,21 +482,17 @@ async fn walk(
             offset $6 - 1
         )
         select
-            $2 as "owner!",
-            $3 is null and (select count(*) from found) < $5 and examined.other is null as "complete!",
-            (select count(*) from found) as "item_count!",
-            found.other as "cu_ref_no?", email as "email?", first_name as "first_name?", last_name as "last_name?",
-            company_name as "company_name?", nullif(notice, '') as notice,
-            case found.other when m.low_cu_ref_no then low_is_manager else high_is_manager end as "is_manager?",
-            case found.other when m.low_cu_ref_no then high_is_manager else low_is_manager end as "is_managed?",
-            found.matched_at as "matched_at?", updated_at as "updated_at?",
-            examined.matched_at as "examined_matched_at?", examined.other as "examined_cu_ref_no?"
-        from (select) as one
-        left join examined on true
-        left join found on true
-        left join customer_match m on m.organisation_id = $1
+            null::int8 as item_count, found.other as "cu_ref_no?", email as "email?", first_name as "first_name?",
+            last_name as "last_name?", company_name as "company_name?", nullif(notice, '') as notice,
+            case found.other when m.low_cu_ref_no then m.low_is_manager else m.high_is_manager end as "is_manager?",
+            case found.other when m.low_cu_ref_no then m.high_is_manager else m.low_is_manager end as "is_managed?",
+            found.matched_at as "matched_at?", updated_at as "updated_at?"
+        from found
+        join customer_match m on m.organisation_id = $1
             and m.low_cu_ref_no = least($2 collate "C", found.other) and m.high_cu_ref_no = greatest($2 collate "C", found.other)
-        order by found.matched_at desc nulls last, found.other desc nulls last
+        union all
+        select null, other, null, null, null, null, null, null, null, matched_at, null from examined
+        order by 10 desc, 2 desc
         "#,
         organisation_id,
         owner,
