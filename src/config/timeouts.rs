@@ -16,6 +16,8 @@ const IDLE: &str = "75s";
 const BODY: &str = "10s";
 /// Longer than the body and the database may take together, so that a late database is answered by its own timeout.
 const REQUEST: &str = "20s";
+/// With the walk that follows, a filter costs the database less than 100 ms.
+const FILTER: &str = "75ms";
 /// Longer than a request may take.
 const SHUTDOWN: &str = "22s";
 
@@ -38,6 +40,10 @@ pub struct Timeouts {
     #[arg(long = "request-timeout", value_name = "TIME", default_value = REQUEST, value_parser = timeout,
           env = "CUSTOMER_MATCH_REQUEST_TIMEOUT")]
     pub request: Duration,
+    /// Time that the filter of a long list may search the index; then the list is examined newest first, and not counted
+    #[arg(long = "filter-timeout", value_name = "TIME", default_value = FILTER, value_parser = filter_timeout,
+          env = "CUSTOMER_MATCH_FILTER_TIMEOUT")]
+    pub filter: Duration,
     /// Time for requests in flight when the server stops
     #[arg(long = "shutdown-timeout", value_name = "TIME", default_value = SHUTDOWN, value_parser = timeout,
           env = "CUSTOMER_MATCH_SHUTDOWN_TIMEOUT")]
@@ -60,6 +66,12 @@ pub(super) fn startup_wait(text: &str) -> Result<Duration, String> {
 fn timeout(text: &str) -> Result<Duration, String> {
     let time = parse(text)?;
     if RANGE.contains(&time) { Ok(time) } else { Err("must be between 100ms and 1h".into()) }
+}
+
+fn filter_timeout(text: &str) -> Result<Duration, String> {
+    let time = parse(text)?;
+    let range = Duration::from_millis(10)..=Duration::from_secs(4);
+    if range.contains(&time) { Ok(time) } else { Err("must be between 10ms and 4s".into()) }
 }
 
 impl Timeouts {

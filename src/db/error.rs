@@ -44,6 +44,11 @@ pub(crate) fn is_lock_timeout(error: &sqlx::Error) -> bool {
     code_is_one_of(error, &[LOCK_NOT_AVAILABLE])
 }
 
+/// Whether the database ended the statement, for its timeout or on request.
+pub(super) fn is_statement_timeout(error: &sqlx::Error) -> bool {
+    code_is_one_of(error, &["57014"])
+}
+
 /// Whether the transaction was certainly rolled back: a deadlock, a serialisation failure, a lock timeout. Unlike
 /// [`is_transient`] this excludes a connection lost at commit, whose outcome is unknown.
 pub(super) fn was_rolled_back(error: &sqlx::Error) -> bool {

@@ -1,13 +1,18 @@
 //! The list of the customers that one customer is matched with: `customer_match` seen from either side of the pair.
 //!
 //! Both sides are read, since the order of the references decides which side of its pairs a customer is on. Every statement
-//! reads a bounded number of rows, however many relations the customer has and however many customers the organisation, and
-//! has one plan that is right for all values: no client can cost the database more than some tens of milliseconds for a call.
+//! has one plan that is right for all values, and is bounded, however many relations the customer has and however many
+//! customers the organisation: by the number of rows it reads, or by its time. So no call costs the database more than 100 ms.
+//! A page and the count beside it are two statements, so relations that change between them may be in one of them only.
+
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
+use sqlx::{Connection, PgConnection};
 
 use super::customer_identity;
+use super::error::is_statement_timeout;
+use super::transaction::set_statement_timeout;
 use crate::domain::{CuRefNo, Cursor, IdentityId, SearchTerm};
 
 /// Of a longer list only this many relations are counted.
@@ -228,6 +233,7 @@ async fn count(db: &mut PgConnection, organisation_id: i64, owner: &Owner) -> sq
 ///
 /// A short list is filtered whole. In a long one, a rare term leads through the index of trigrams to the customers and from
 /// them to their relations; for any other term the list is walked newest first, until the page is full or the bound reached.
+/// Walked it is too when the index takes longer than `index_timeout`: how much of it a term reads is not known beforehand.
 pub async fn search(
     db: &mut PgConnection,
     organisation_id: i64,
@@ -235,6 +241,7 @@ pub async fn search(
     term: &SearchTerm,
     after: Option<&Cursor>,
     limit: usize,
+    index_timeout: Duration,
 ) -> sqlx::Result<Option<Page>> {
     let rows = filter_short_list(db, organisation_id, owner, term, after, limit).await?;
     match rows.first().map(|first| first.item_count) {
@@ -252,7 +259,13 @@ pub async fn search(
             }
         }
     };
-    let rows = look_up_in_index(db, organisation_id, &owner, term, after, limit).await?;
+    let mut bounded = db.begin().await?;
+    set_statement_timeout(&mut bounded, index_timeout).await?;
+    let rows = match look_up_in_index(&mut bounded, organisation_id, &owner, term, after, limit).await {
+        Err(error) if is_statement_timeout(&error) => vec![],
+        rows => rows?,
+    };
+    bounded.rollback().await?;
     if let Some(item_count) = rows.first().and_then(|first| first.item_count) {
         return Ok(Some(Page::of(rows, limit, item_count)));
     }
@@ -340,9 +353,9 @@ async fn filter_short_list(
 
 /// Without a count when the term is too short for trigrams or too many customers match it.
 ///
-/// Reading the index costs as much as the rarest trigram of the term is frequent, and cannot be interrupted. So each trigram
-/// is first looked for in a sample of the organisation's customers: references are random, the lowest ones are as good as any.
-/// Up to 4 of 128 means nearly always less than a tenth of all.
+/// Reading the index costs as much as the rarest trigram of the term is frequent. So each trigram is first looked for in a
+/// sample of the organisation's customers: references are random, the lowest ones are as good as any. Up to 4 of 128 means
+/// nearly always less than a tenth of all.
 async fn look_up_in_index(
     db: &mut PgConnection,
     organisation_id: i64,

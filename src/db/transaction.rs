@@ -1,5 +1,7 @@
-//! Transactions of operators' commands: on a connection taken out of the pool, so that a cancelled one closes its connection
-//! and none returns to the pool inside a transaction (transact-rs/sqlx#4393).
+//! Transactions. Those of operators' commands run on a connection taken out of the pool, so that a cancelled one closes its
+//! connection and none returns to the pool inside a transaction (transact-rs/sqlx#4393).
+
+use std::time::Duration;
 
 use sqlx::{PgConnection, PgPool};
 
@@ -10,6 +12,17 @@ pub(crate) async fn dedicated(pool: &PgPool) -> sqlx::Result<PgConnection> {
 /// For the rest of the transaction: a customer may have a hundred thousand relations, and inserting a thousand customers may
 /// trigger the clean-up of an index.
 pub(crate) async fn allow_long_statements(transaction: &mut PgConnection) -> sqlx::Result<()> {
-    sqlx::query("set local statement_timeout = '10min'").execute(transaction).await?;
+    set_statement_timeout(transaction, Duration::from_secs(600)).await
+}
+
+/// For the rest of the transaction.
+pub(super) async fn set_statement_timeout(
+    transaction: &mut PgConnection,
+    timeout: Duration,
+) -> sqlx::Result<()> {
+    sqlx::query("select set_config('statement_timeout', $1, true)")
+        .bind(timeout.as_millis().to_string())
+        .execute(transaction)
+        .await?;
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! The filter of the list: a part of a name, a company or an address, whatever the case and the diacritics (contract §2).
 
+use axum::http::StatusCode;
 use rstest::rstest;
 use serde_json::json;
 
@@ -89,9 +90,9 @@ async fn finds_by_the_profile_as_it_is_now() {
     assert_eq!(count().await, 1);
 }
 
-/// Longer than what one call examines, and than what one call counts.
+/// Longer than what one call examines, and than what one call counts. The index has time on a busy machine too.
 async fn with_a_long_list() -> Service {
-    let service = Service::start().await;
+    let service = Service::start_configured(&["--filter-timeout", "4s"]).await;
     service.add_a_long_list().await;
     service
 }
@@ -121,6 +122,25 @@ async fn a_rare_term_is_exact_in_a_long_list() {
     assert_eq!((&first.body["itemCount"], &first.body["itemCountExact"]), (&json!(3), &json!(true)));
     let pages = walk(&service, &parameters, async || {}).await;
     assert_eq!(pages.len(), 2);
+    assert_eq!(pages.concat(), service.list_of_manager("last_name = 'Rareman'").await);
+}
+
+/// As when the sample of customers takes a frequent term for a rare one.
+#[tokio::test]
+async fn a_list_is_walked_when_the_index_takes_too_long() {
+    let service = Service::start_configured(&["--filter-timeout", "10ms"]).await;
+    service.add_a_long_list().await;
+    let slow = "
+        alter function search_pattern(text) rename to quick_search_pattern;
+        create function search_pattern(term text) returns text language sql immutable strict as $$
+            select quick_search_pattern(term)
+            from pg_sleep(case current_setting('statement_timeout') when '10ms' then 1 else 0 end)
+        $$";
+    service.execute(slow).await;
+    let parameters = [("cuRefNo", MANAGER), ("query", "rareman"), ("limit", "500")];
+    let first = service.get_from(LIST, &parameters).await;
+    assert_eq!((&first.status, &first.body["itemCountExact"]), (&StatusCode::OK, &json!(false)));
+    let pages = walk(&service, &parameters, async || {}).await;
     assert_eq!(pages.concat(), service.list_of_manager("last_name = 'Rareman'").await);
 }
 

@@ -158,7 +158,10 @@ pub(crate) async fn list_matched_customers(
     let (organisation, owner, after) = (caller.organisation_id, &query.owner, query.cursor.as_ref());
     let limit = usize::from(query.limit.get());
     let read = async |db: &mut PgConnection| match &query.term {
-        Some(term) => matched_customer::search(db, organisation, owner, term, after, limit).await,
+        Some(term) => {
+            let index_timeout = app.timeouts.filter;
+            matched_customer::search(db, organisation, owner, term, after, limit, index_timeout).await
+        }
         None => matched_customer::page(db, organisation, owner, after, limit).await,
     };
     let page = app.pool.with_connection(read).await?.ok_or_else(|| match owner {
