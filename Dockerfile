@@ -4,14 +4,16 @@ WORKDIR /build
 COPY Cargo.toml Cargo.lock build.rs ./
 # A member of the workspace must be there, also where it is not built.
 COPY proof/Cargo.toml proof/
-RUN mkdir -p src proof/src && touch proof/src/lib.rs \
+COPY private-postgres/Cargo.toml private-postgres/
+RUN mkdir -p src proof/src private-postgres/src && touch proof/src/lib.rs private-postgres/src/lib.rs \
  && echo '//! Empty.' > src/lib.rs && echo '//! Empty.\nfn main() {}' > src/main.rs \
  && cargo build --release --locked
 COPY .cargo .cargo
 COPY .sqlx .sqlx
 COPY migrations migrations
+COPY private-postgres private-postgres
 COPY src src
-RUN touch src/lib.rs src/main.rs && cargo build --release --locked
+RUN touch src/lib.rs src/main.rs private-postgres/src/lib.rs && cargo build --release --locked
 
 FROM debian:bookworm-slim
 # The roots that a database's certificate is checked against.

@@ -19,7 +19,6 @@ pub mod group_commit;
 pub mod http;
 pub mod import;
 pub mod metrics;
-pub mod private_postgres;
 mod rate_limit;
 pub mod server;
 mod telemetry;

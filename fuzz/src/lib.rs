@@ -11,7 +11,7 @@ use customer_match::app::App;
 use customer_match::config::Config;
 use customer_match::error::ErrorCode;
 use customer_match::http::openapi_document;
-use customer_match::private_postgres::PrivatePostgres;
+use private_postgres::PrivatePostgres;
 use customer_match::{db, demo};
 use http_body_util::BodyExt;
 use serde_json::Value;

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use backon::{ExponentialBuilder, Retryable};
+use private_postgres::{PrivatePostgres, Settings};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection, PgPool};
 use tokio::time::{Instant, timeout};
 
 pub(super) use crate::config::Database as DatabaseArgs;
 use crate::db::{self, durability, migration};
-use crate::private_postgres::{PrivatePostgres, Settings};
 
 /// Enough for the concurrent statements of an import, beside the connections of its writers.
 const ONE_SHOT_CONNECTIONS: u32 = 16;

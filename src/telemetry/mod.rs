@@ -43,6 +43,7 @@ pub(crate) fn dropped_lines() -> u64 {
 pub(crate) fn init(log: &Log) -> anyhow::Result<FlushGuard> {
     let cap = Targets::new()
         .with_target(env!("CARGO_CRATE_NAME"), Level::TRACE)
+        .with_target("private_postgres", Level::TRACE)
         // It quotes unknown parameters of a database URL, one of which may be a misspelt password.
         .with_target("sqlx_postgres::options", LevelFilter::OFF)
         .with_default(LIBRARY_LEVEL);

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use anyhow::Context;
-use customer_match::private_postgres::{PrivatePostgres, Settings};
+use private_postgres::{PrivatePostgres, Settings};
 use rustix::process::{Pid, Signal, kill_process};
 use sqlx::postgres::PgConnectOptions;
 use tokio::process::Command;

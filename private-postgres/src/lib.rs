@@ -10,6 +10,9 @@
 //! - [`cluster`] starts Postgres under `watchdog.sh`, with the settings that durability needs
 //! - [`supervisor`] restarts it
 
+// Only here: in the tests' crate all is unreachable.
+#![warn(unreachable_pub)]
+
 mod binaries;
 mod cluster;
 mod data_dir;
