@@ -1,11 +1,11 @@
 //! Deletes a customer: it is hidden everywhere at once, and its relations are deactivated.
 
-use sqlx::{Connection, PgConnection, PgPool};
+use sqlx::{PgConnection, PgPool};
 
 use super::error::was_rolled_back;
 use super::organisation;
 use super::retry::retry;
-use super::transaction::{allow_long_statements, dedicated};
+use super::transaction::transact;
 use crate::domain::{CuRefNo, ProfileText};
 
 /// Why a customer was not deleted; nothing was written.
@@ -37,18 +37,9 @@ pub async fn delete(
     cu_ref_no: &CuRefNo,
     reason: &ProfileText,
 ) -> Result<i64, DeleteError> {
-    let attempt = async || {
-        let mut connection = dedicated(pool).await?;
-        let mut transaction = connection.begin().await?;
-        let relations = write(&mut transaction, organisation_id, cu_ref_no, reason).await;
-        match relations {
-            Ok(_) => transaction.commit().await?,
-            Err(_) => transaction.rollback().await?,
-        }
-        connection.close().await?;
-        relations
-    };
-    retry(attempt, DeleteError::is_retryable).await
+    let write =
+        async |transaction: &mut PgConnection| write(transaction, organisation_id, cu_ref_no, reason).await;
+    retry(async || transact(pool, true, write).await, DeleteError::is_retryable).await
 }
 
 async fn write(
@@ -57,7 +48,6 @@ async fn write(
     cu_ref_no: &CuRefNo,
     reason: &ProfileText,
 ) -> Result<i64, DeleteError> {
-    allow_long_statements(transaction).await?;
     // A merge of the other side of a relation may hold what this needs, and need what this holds.
     organisation::lock_for_deletion(transaction, organisation_id).await?;
     super::customer_match::lock_all_of(transaction, organisation_id, &[cu_ref_no.as_str()]).await?;

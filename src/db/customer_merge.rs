@@ -1,11 +1,11 @@
 //! Merges two customers that are one person: the legacy customer is deleted, and the survivor has what both had.
 
-use sqlx::{Connection, PgConnection, PgPool};
+use sqlx::{PgConnection, PgPool};
 
 use super::error::was_rolled_back;
 use super::organisation;
 use super::retry::retry;
-use super::transaction::{allow_long_statements, dedicated};
+use super::transaction::transact;
 use crate::domain::{CuRefNo, Notice};
 
 #[derive(Debug, Clone, Copy)]
@@ -79,23 +79,11 @@ async fn run(pool: &PgPool, wanted: Merge<'_>, commit: bool) -> Result<Merged, M
     if wanted.legacy == wanted.survivor {
         return Err(MergeError::SameCustomer);
     }
-    let attempt = async || {
-        let mut connection = dedicated(pool).await?;
-        let mut transaction = connection.begin().await?;
-        let merged = write(&mut transaction, wanted).await;
-        if commit && merged.is_ok() {
-            transaction.commit().await?;
-        } else {
-            transaction.rollback().await?;
-        }
-        connection.close().await?;
-        merged
-    };
-    retry(attempt, MergeError::is_retryable).await
+    let write = async |transaction: &mut PgConnection| write(transaction, wanted).await;
+    retry(async || transact(pool, commit, write).await, MergeError::is_retryable).await
 }
 
 async fn write(transaction: &mut PgConnection, wanted: Merge<'_>) -> Result<Merged, MergeError> {
-    allow_long_statements(transaction).await?;
     // The other side of a relation may be merged at the same time, and hold what this one needs.
     organisation::lock_for_deletion(transaction, wanted.organisation_id).await?;
     let (legacy, survivor) = lock(transaction, wanted).await?;

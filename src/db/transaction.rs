@@ -3,7 +3,26 @@
 
 use std::time::Duration;
 
-use sqlx::{PgConnection, PgPool};
+use sqlx::{Connection, PgConnection, PgPool};
+
+/// Runs `work` in a transaction of its own, and commits if it succeeds and `commit` is set.
+pub(super) async fn transact<T, E: From<sqlx::Error>>(
+    pool: &PgPool,
+    commit: bool,
+    work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, E>,
+) -> Result<T, E> {
+    let mut connection = dedicated(pool).await?;
+    let mut transaction = connection.begin().await?;
+    allow_long_statements(&mut transaction).await?;
+    let result = work(&mut transaction).await;
+    if commit && result.is_ok() {
+        transaction.commit().await?;
+    } else {
+        transaction.rollback().await?;
+    }
+    connection.close().await?;
+    result
+}
 
 pub(crate) async fn dedicated(pool: &PgPool) -> sqlx::Result<PgConnection> {
     Ok(pool.acquire().await?.detach())
