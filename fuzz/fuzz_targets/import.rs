@@ -5,12 +5,12 @@ use std::io::{Cursor, Read};
 
 use customer_match::import::customer_row::CustomerRow;
 use customer_match::import::file::{File, Record};
-use customer_match::import::matches::MatchRow;
+use customer_match::domain::Match;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
     check::<CustomerRow>(bytes);
-    check::<MatchRow>(bytes);
+    check::<Match>(bytes);
 });
 
 fn check<T: Record>(bytes: &[u8]) {

@@ -9,13 +9,13 @@ use tokio::sync::mpsc;
 
 use super::customer_row::CustomerRow;
 use super::file::{Batch, FileError};
-use super::plan::{Change, Plan, RowResult};
+use super::plan::{Plan, RowResult};
 use super::{ImportError, Observer, Summary};
 use crate::db;
 use crate::db::customer_import;
 use crate::db::dry_run::DryRun;
 use crate::db::retry::{is_retryable, retry};
-use crate::domain::{CuRefNo, Email};
+use crate::domain::{Change, CuRefNo, Email};
 
 /// A batch is planned again each time another writer changed its customers between the read and the write.
 const MAX_ATTEMPTS: usize = 10;
@@ -35,7 +35,8 @@ impl super::Changes for Changes {
         match change {
             Change::Created => self.created += 1,
             Change::Updated => self.updated += 1,
-            Change::Unchanged => self.unchanged += 1,
+            // A customer is never reactivated.
+            Change::Unchanged | Change::Reactivated => self.unchanged += 1,
         }
     }
 }

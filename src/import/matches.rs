@@ -10,20 +10,14 @@ use tokio::sync::mpsc;
 use super::file::{Batch, Cells, FileError, Record};
 use super::{ImportError, Observer, Summary};
 use crate::db::dry_run::DryRun;
-use crate::domain::{Change, CuRefNo, Email, Match, Matched, NamedCustomer, Notice};
+use crate::domain::{Change, CuRefNo, Email, Match, Matched, NamedCustomer};
 use crate::group_commit::{self, GroupCommit, Submitter, WriteError};
 
 /// Pending matches at the same time.
 const IN_FLIGHT: usize = 256;
 
 /// A blank notice counts as absent, which keeps the stored one: a file cannot clear a notice.
-pub struct MatchRow {
-    manager: CuRefNo,
-    customer: NamedCustomer,
-    notice: Option<Notice>,
-}
-
-impl Record for MatchRow {
+impl Record for Match {
     const COLUMNS: &'static [&'static str] =
         &["managerCuRefNo", "customerCuRefNo", "customerEmail", "notice"];
     const REQUIRED: &'static [&'static [&'static str]] =
@@ -38,18 +32,7 @@ impl Record for MatchRow {
             .map(NamedCustomer::CuRefNo)
             .or(email.map(NamedCustomer::Email))
             .ok_or("it has neither a customerCuRefNo nor a customerEmail")?;
-        Ok(Self { manager, customer, notice: cells.parse("notice")? })
-    }
-}
-
-impl MatchRow {
-    fn to_match(&self) -> Match {
-        Match {
-            manager: self.manager.clone(),
-            customer: self.customer.clone(),
-            notice: self.notice.clone(),
-            representation: false,
-        }
+        Ok(Self { manager, customer, notice: cells.parse("notice")?, representation: false })
     }
 }
 
@@ -99,12 +82,12 @@ pub enum Target {
 pub async fn import(
     mut target: Target,
     organisation_id: i64,
-    rows: mpsc::Receiver<Result<Batch<MatchRow>, FileError>>,
+    rows: mpsc::Receiver<Result<Batch<Match>, FileError>>,
     summary: &mut Summary<Changes>,
     observer: &mut impl Observer,
 ) -> Result<(), ImportError> {
-    super::import(rows, summary, observer, async |rows: &[&MatchRow]| {
-        let matches = rows.iter().map(|row| row.to_match()).collect();
+    super::import(rows, summary, observer, async |rows: &[&Match]| {
+        let matches = rows.iter().copied().cloned().collect();
         let results = target.write(organisation_id, matches).await?;
         Ok(results.into_iter().map(row_result).collect::<Result<_, _>>()?)
     })

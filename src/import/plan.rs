@@ -5,16 +5,7 @@ use std::collections::HashMap;
 
 use super::customer_row::CustomerRow;
 use crate::db::customer_import::Record;
-use crate::domain::Email;
-
-/// What an imported row changes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Change {
-    Created,
-    /// Missing values of an existing customer were filled in.
-    Updated,
-    Unchanged,
-}
+use crate::domain::{Change, Email};
 
 /// Imported, or rejected with the reason.
 pub(super) type RowResult = Result<Change, String>;
