@@ -173,6 +173,7 @@ begin
         'customer_cu_ref_no', customer.cu_ref_no,
         'customer_email', customer.email,
         'notice', nullif(customer_match.notice, ''),
+        'active', customer_match.active is not null,
         'created_at', customer_match.created_at,
         'updated_at', customer_match.updated_at
       )

@@ -5,6 +5,7 @@
 //! if a retry may succeed, else a 500 that says nothing of the cause, which is logged here, once.
 
 use std::borrow::Cow;
+use std::fmt::Display;
 use std::time::Duration;
 
 use axum::Json;
@@ -215,6 +216,10 @@ impl ApiError {
         Self::from(ErrorCode::ResourceNotFound).described(description)
     }
 
+    pub(crate) fn customer_not_found(cu_ref_no: impl Display) -> Self {
+        Self::not_found(format!("Customer {cu_ref_no}"))
+    }
+
     /// The key's limit is used up; the next call is admitted after this time.
     pub fn too_many_requests(retry_after: Duration) -> Self {
         Self { retry_after: Some(retry_after), ..ErrorCode::ApiKeyTooManyRequest.into() }
@@ -283,7 +288,7 @@ impl From<&sqlx::Error> for ApiError {
 impl From<WriteError> for ApiError {
     fn from(error: WriteError) -> Self {
         match &error {
-            WriteError::CustomerNotFound(cu_ref_no) => Self::not_found(format!("Customer {cu_ref_no}")),
+            WriteError::CustomerNotFound(cu_ref_no) => Self::customer_not_found(cu_ref_no),
             WriteError::RelationNotFound => Self::not_found("Relation"),
             WriteError::SameCustomer => {
                 Self::invalid("/customerCuRefNo", "A customer cannot be matched with itself.")

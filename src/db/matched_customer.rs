@@ -13,7 +13,7 @@ use sqlx::{Connection, PgConnection};
 use super::customer_identity;
 use super::error::is_statement_timeout;
 use super::transaction::set_statement_timeout;
-use crate::domain::{CuRefNo, Cursor, IdentityId, SearchTerm};
+use crate::domain::{CuRefNo, Cursor, IdentityId, MatchedCustomer, Role, SearchTerm};
 
 /// Of a longer list only this many relations are counted.
 pub const MAX_ITEM_COUNT: i64 = 10_000;
@@ -30,40 +30,6 @@ pub enum Owner {
     Identity(IdentityId),
     /// Any customer of the organisation.
     CuRefNo(CuRefNo),
-}
-
-/// A matched customer, as its counterpart sees it.
-#[derive(Debug)]
-pub struct MatchedCustomer {
-    /// Its public reference.
-    pub cu_ref_no: String,
-    /// The normal form; `None` for those known by reference only.
-    pub email: Option<String>,
-    /// Given name.
-    pub first_name: Option<String>,
-    /// Family name.
-    pub last_name: Option<String>,
-    /// Company.
-    pub company_name: Option<String>,
-    /// The same for both sides; a cleared one is none.
-    pub notice: Option<String>,
-    /// What the listed customer is to the one whose list this is.
-    pub role: Role,
-    /// When the relation last became active.
-    pub matched_at: DateTime<Utc>,
-    /// When the relation last changed.
-    pub updated_at: DateTime<Utc>,
-}
-
-/// Who manages whom.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
-    /// The listed customer is the manager.
-    Manager,
-    /// The listed customer is managed.
-    Customer,
-    /// Each manages the other.
-    Both,
 }
 
 /// Some items and the number of all.
@@ -96,6 +62,11 @@ struct Row {
 }
 
 impl Row {
+    /// Where the page after this row begins.
+    fn cursor(&self) -> Option<String> {
+        Some(Cursor::after(self.matched_at?, self.cu_ref_no.as_deref()?))
+    }
+
     fn into_item(self) -> Option<MatchedCustomer> {
         Some(MatchedCustomer {
             cu_ref_no: self.cu_ref_no?,
@@ -109,19 +80,18 @@ impl Row {
                 (true, false) => Role::Manager,
                 (false, _) => Role::Customer,
             },
-            matched_at: self.matched_at?,
-            updated_at: self.updated_at?,
+            matched_at: self.matched_at?.into(),
+            updated_at: self.updated_at?.into(),
         })
     }
 }
 
 impl Page {
     fn of(rows: Vec<Row>, limit: usize, item_count: i64) -> Self {
-        let mut items: Vec<_> = rows.into_iter().filter_map(Row::into_item).collect();
-        let is_full = items.len() > limit;
-        items.truncate(limit);
-        let last = items.last().filter(|_| is_full);
-        let next_cursor = last.map(|last| Cursor::after(last.matched_at, &last.cu_ref_no));
+        let is_full = rows.iter().filter(|row| row.is_manager.is_some()).count() > limit;
+        let last = rows.get(limit.saturating_sub(1)).filter(|_| is_full);
+        let next_cursor = last.and_then(Row::cursor);
+        let items = rows.into_iter().filter_map(Row::into_item).take(limit).collect();
         Self { items, item_count, item_count_exact: true, next_cursor }
     }
 }
@@ -270,10 +240,7 @@ pub async fn search(
         return Ok(Some(Page::of(rows, limit, item_count)));
     }
     let rows = walk(db, organisation_id, &owner, term, after, limit).await?;
-    let last_examined = rows
-        .iter()
-        .find(|row| row.is_manager.is_none())
-        .and_then(|row| Some(Cursor::after(row.matched_at?, row.cu_ref_no.as_deref()?)));
+    let last_examined = rows.iter().find(|row| row.is_manager.is_none()).and_then(Row::cursor);
     let found = rows.iter().filter(|row| row.is_manager.is_some()).count();
     let page = Page::of(rows, limit, found as i64);
     let next_cursor = page.next_cursor.or(last_examined);

@@ -13,10 +13,7 @@ use super::SecretHash;
 /// The scope of all endpoints. A key without scopes has every scope.
 pub const CUSTOMER_MATCH_SCOPE: &str = "customer.match";
 
-static FORMAT: LazyLock<Regex> = LazyLock::new(|| {
-    #[expect(clippy::expect_used, reason = "a constant pattern that every test compiles")]
-    Regex::new(ApiKey::PATTERN).expect("the pattern is valid")
-});
+static FORMAT: LazyLock<Regex> = LazyLock::new(|| super::pattern(ApiKey::PATTERN));
 
 /// A key in the documented format. Only [`expose`](Self::expose) gives its text; `Debug` prints the mask.
 pub struct ApiKey(SecretString);

@@ -1,16 +1,12 @@
 //! Customer reference numbers (contract §5).
 
 use std::fmt;
-use std::str::FromStr;
 use std::sync::LazyLock;
 
 use regex::Regex;
 use serde::{Deserialize, Serialize};
 
-static FORMAT: LazyLock<Regex> = LazyLock::new(|| {
-    #[expect(clippy::expect_used, reason = "a constant pattern that every test compiles")]
-    Regex::new(CuRefNo::PATTERN).expect("the pattern is valid")
-});
+static FORMAT: LazyLock<Regex> = LazyLock::new(|| super::pattern(CuRefNo::PATTERN));
 
 /// A customer's public reference: 16 characters `[A-Za-z0-9]`, case-sensitive, unique within its organisation.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -35,10 +31,6 @@ impl CuRefNo {
     pub fn generate() -> Self {
         Self(super::random_alphanumeric(Self::LENGTH))
     }
-
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
 }
 
 impl fmt::Display for CuRefNo {
@@ -47,21 +39,7 @@ impl fmt::Display for CuRefNo {
     }
 }
 
-impl TryFrom<String> for CuRefNo {
-    type Error = CuRefNoError;
-
-    fn try_from(text: String) -> Result<Self, CuRefNoError> {
-        Self::parse(text)
-    }
-}
-
-impl FromStr for CuRefNo {
-    type Err = CuRefNoError;
-
-    fn from_str(text: &str) -> Result<Self, CuRefNoError> {
-        Self::parse(text)
-    }
-}
+super::text_value!(CuRefNo, CuRefNoError);
 
 #[cfg(test)]
 mod tests {

@@ -1,7 +1,6 @@
 //! E-mail addresses and their normal form (contract §5).
 
 use std::fmt;
-use std::str::FromStr;
 use std::sync::LazyLock;
 
 use email_address::{EmailAddress, Options};
@@ -15,15 +14,10 @@ use unicode_normalization::char::is_combining_mark;
 /// Characters that no part of an e-mail address may contain: control, format (zero-width, bidirectional, soft hyphen),
 /// unassigned, white space, and others without a glyph. UTS 46 would silently drop some of them from a domain.
 static INVISIBLE: LazyLock<Regex> =
-    LazyLock::new(|| pattern(r"[\p{C}\p{Z}\p{Default_Ignorable_Code_Point}]"));
+    LazyLock::new(|| super::pattern(r"[\p{C}\p{Z}\p{Default_Ignorable_Code_Point}]"));
 
 /// A combining mark without a base character.
-static LEADING_MARK: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?:^|\.)\p{M}"));
-
-fn pattern(text: &str) -> Regex {
-    #[expect(clippy::expect_used, reason = "constant patterns that every test compiles")]
-    Regex::new(text).expect("the pattern is valid")
-}
+static LEADING_MARK: LazyLock<Regex> = LazyLock::new(|| super::pattern(r"(?:^|\.)\p{M}"));
 
 /// An e-mail address in its normal form, which is unique within an organisation.
 ///
@@ -94,10 +88,6 @@ impl Email {
         EmailAddress::parse_with_options(&skeleton, structure).map_err(|_| EmailError::LocalPart)?;
         Ok(Self(normal))
     }
-
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
 }
 
 /// Lower-cases character by character, as `str::to_lowercase` depends on the context (final sigma), then applies NFC again,
@@ -131,21 +121,7 @@ impl fmt::Display for Email {
     }
 }
 
-impl TryFrom<String> for Email {
-    type Error = EmailError;
-
-    fn try_from(text: String) -> Result<Self, EmailError> {
-        Self::parse(&text)
-    }
-}
-
-impl FromStr for Email {
-    type Err = EmailError;
-
-    fn from_str(text: &str) -> Result<Self, EmailError> {
-        Self::parse(text)
-    }
-}
+super::text_value!(Email, EmailError);
 
 #[cfg(test)]
 mod tests {

@@ -8,10 +8,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::SecretHash;
 
-static FORMAT: LazyLock<Regex> = LazyLock::new(|| {
-    #[expect(clippy::expect_used, reason = "a constant pattern that every test compiles")]
-    Regex::new(IdentityId::PATTERN).expect("the pattern is valid")
-});
+static FORMAT: LazyLock<Regex> = LazyLock::new(|| super::pattern(IdentityId::PATTERN));
 
 /// A secret that identifies a customer until it expires or is revoked. Only [`expose`](Self::expose) gives its text; `Debug`
 /// prints none of it.

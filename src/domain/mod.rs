@@ -3,6 +3,34 @@
 //! A rule about what a key, a reference number, an e-mail address or a notice may be is changed here and nowhere else. The
 //! types have private fields, and know neither HTTP nor SQL.
 
+/// What a value that is one text has beside its `parse`: the text, and conversions for serde and for parameters.
+macro_rules! text_value {
+    ($name:ident, $error:ident) => {
+        impl $name {
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = $error;
+
+            fn try_from(text: String) -> Result<Self, $error> {
+                Self::parse(&text)
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = $error;
+
+            fn from_str(text: &str) -> Result<Self, $error> {
+                Self::parse(text)
+            }
+        }
+    };
+}
+use text_value;
+
 mod api_key;
 mod cu_ref_no;
 mod customer;
@@ -24,14 +52,20 @@ pub use identity_id::IdentityId;
 pub use notice::Notice;
 pub use page::{Cursor, CursorError, PageLimit};
 pub use profile_text::ProfileText;
-pub use relation::{Change, Match, Matched, NamedCustomer, Relation, Unmatch};
+pub use relation::{Change, Match, Matched, MatchedCustomer, NamedCustomer, Relation, Role, Unmatch};
 pub use search_term::SearchTerm;
 pub use secret_hash::SecretHash;
 pub use timestamp::Timestamp;
 
 use rand::distr::{Alphanumeric, SampleString};
+use regex::Regex;
 
 /// `length` characters of `[A-Za-z0-9]` from a cryptographically secure generator.
 fn random_alphanumeric(length: usize) -> String {
     Alphanumeric.sample_string(&mut rand::rng(), length)
+}
+
+fn pattern(text: &str) -> Regex {
+    #[expect(clippy::expect_used, reason = "constant patterns that every test compiles")]
+    Regex::new(text).expect("the pattern is valid")
 }

@@ -34,19 +34,9 @@ impl Notice {
         }
         Ok(Self(text))
     }
-
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
 }
 
-impl TryFrom<String> for Notice {
-    type Error = NoticeError;
-
-    fn try_from(text: String) -> Result<Self, NoticeError> {
-        Self::parse(&text)
-    }
-}
+super::text_value!(Notice, NoticeError);
 
 #[cfg(test)]
 mod tests {

@@ -1,7 +1,5 @@
 //! The text fields of a customer's profile: names, company, phone.
 
-use std::str::FromStr;
-
 use serde::{Deserialize, Serialize};
 
 /// One line of a profile: trimmed, not empty, at most [`ProfileText::MAX_CHARACTERS`], without control characters.
@@ -37,27 +35,9 @@ impl ProfileText {
         }
         Ok(Self(text.into()))
     }
-
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
 }
 
-impl TryFrom<String> for ProfileText {
-    type Error = ProfileTextError;
-
-    fn try_from(text: String) -> Result<Self, ProfileTextError> {
-        Self::parse(&text)
-    }
-}
-
-impl FromStr for ProfileText {
-    type Err = ProfileTextError;
-
-    fn from_str(text: &str) -> Result<Self, ProfileTextError> {
-        Self::parse(text)
-    }
-}
+super::text_value!(ProfileText, ProfileTextError);
 
 #[cfg(test)]
 mod tests {

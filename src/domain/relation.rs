@@ -1,9 +1,9 @@
 //! The relation of two customers, and what may be done to it (contract §1, §2).
 
-use chrono::{DateTime, Utc};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
-use super::{CuRefNo, Email, Notice};
+use super::{CuRefNo, Email, Notice, ProfileText, Timestamp};
 
 /// A relation that is to exist.
 #[derive(Debug, Clone)]
@@ -68,7 +68,9 @@ pub struct Matched {
 }
 
 /// What happened to the relation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[schema(as = MatchOutcome)]
 pub enum Change {
     /// It did not exist.
     Created,
@@ -80,18 +82,54 @@ pub enum Change {
     Reactivated,
 }
 
-/// An active relation, seen as the direction of the match that asked for it.
-#[derive(Debug, Clone, Deserialize)]
+/// The relation as this call left it.
+// The database names the fields as SQL does, clients see them as JSON does.
+#[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all(serialize = "camelCase"))]
+#[schema(rename_all = "camelCase")]
 pub struct Relation {
+    #[schema(value_type = CuRefNo)]
     pub manager_cu_ref_no: String,
+    #[schema(value_type = CuRefNo)]
     pub customer_cu_ref_no: String,
+    #[schema(required, value_type = Option<Email>)]
     pub customer_email: Option<String>,
-    /// The same for both sides; a cleared one is none.
+    #[schema(required, value_type = Option<Notice>)]
     pub notice: Option<String>,
-    /// When the two were first matched.
-    pub created_at: DateTime<Utc>,
-    /// When the relation last changed.
-    pub updated_at: DateTime<Utc>,
+    /// Always true: matching makes a relation active.
+    pub active: bool,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+}
+
+/// A customer that another one is matched with, as that one sees it.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MatchedCustomer {
+    #[schema(value_type = CuRefNo)]
+    pub cu_ref_no: String,
+    #[schema(required, value_type = Option<Email>)]
+    pub email: Option<String>,
+    #[schema(required, value_type = Option<ProfileText>)]
+    pub first_name: Option<String>,
+    #[schema(required, value_type = Option<ProfileText>)]
+    pub last_name: Option<String>,
+    #[schema(required, value_type = Option<ProfileText>)]
+    pub company_name: Option<String>,
+    #[schema(required, value_type = Option<Notice>)]
+    pub notice: Option<String>,
+    pub role: Role,
+    pub matched_at: Timestamp,
+    pub updated_at: Timestamp,
+}
+
+/// What the listed customer is to the customer whose list it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    Manager,
+    Customer,
+    Both,
 }
 
 /// A relation that is to end. The order of the two does not matter.

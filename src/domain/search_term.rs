@@ -1,7 +1,5 @@
 //! The filter of a list.
 
-use std::str::FromStr;
-
 use super::Email;
 
 /// Part of a name, a company or an e-mail address. Case and diacritics stay: the database folds them on both sides.
@@ -32,19 +30,9 @@ impl SearchTerm {
         }
         Ok(Self(text.into()))
     }
-
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
 }
 
-impl FromStr for SearchTerm {
-    type Err = SearchTermError;
-
-    fn from_str(text: &str) -> Result<Self, SearchTermError> {
-        Self::parse(text)
-    }
-}
+super::text_value!(SearchTerm, SearchTermError);
 
 #[cfg(test)]
 mod tests {

@@ -3,10 +3,10 @@
 use std::fmt;
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// ISO 8601, UTC, with milliseconds: `2025-01-10T16:19:41.675Z`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub struct Timestamp(DateTime<Utc>);
 
 impl From<DateTime<Utc>> for Timestamp {

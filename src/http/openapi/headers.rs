@@ -13,45 +13,22 @@ struct CommonHeader {
 }
 
 fn common_headers() -> [CommonHeader; 6] {
+    let header = |name, description, example, is_on| CommonHeader { name, description, example, is_on };
+    let id = "The request's id in the server's log: your own X-Request-Id if it has 1 to 64 letters, digits, `-`, `_` or `.`, \
+              else a new one.";
+    let help = "The page that explains the error (`rel=\"help\"`).";
+    let limit = "How many requests the key may make within a minute. On every answer to a known key that has a limit.";
+    let remaining = "How many of them are left now.";
+    let reset = "When the oldest of the last minute's requests stops counting: Unix time in seconds.";
+    let retry = "After how many seconds to send the same request again.";
+    let help_link = json!("</errors/INTERNAL_VALIDATION_FAILED>; rel=\"help\"");
     [
-        CommonHeader {
-            name: "X-Request-Id",
-            description: "The request's id in the server's log: your own X-Request-Id if it has 1 to 64 letters, \
-                          digits, `-`, `_` or `.`, else a new one.",
-            example: json!("019ab1f0-7c1e-7d52-8f0a-5a3f0c1b2d4e"),
-            is_on: |_, _| true,
-        },
-        CommonHeader {
-            name: "Link",
-            description: "The page that explains the error (`rel=\"help\"`).",
-            example: json!("</errors/INTERNAL_VALIDATION_FAILED>; rel=\"help\""),
-            is_on: |status, _| !status.starts_with('2'),
-        },
-        CommonHeader {
-            name: "X-RateLimit-Limit",
-            description: "How many requests the key may make within a minute. On every answer to a known key that has \
-                          a limit.",
-            example: json!(500000),
-            is_on: |_, takes_key| takes_key,
-        },
-        CommonHeader {
-            name: "X-RateLimit-Remaining",
-            description: "How many of them are left now.",
-            example: json!(499999),
-            is_on: |_, takes_key| takes_key,
-        },
-        CommonHeader {
-            name: "X-RateLimit-Reset",
-            description: "When the oldest of the last minute's requests stops counting: Unix time in seconds.",
-            example: json!(1767225660),
-            is_on: |_, takes_key| takes_key,
-        },
-        CommonHeader {
-            name: "Retry-After",
-            description: "After how many seconds to send the same request again.",
-            example: json!(1),
-            is_on: |status, _| matches!(status, "429" | "503"),
-        },
+        header("X-Request-Id", id, json!("019ab1f0-7c1e-7d52-8f0a-5a3f0c1b2d4e"), |_, _| true),
+        header("Link", help, help_link, |status, _| !status.starts_with('2')),
+        header("X-RateLimit-Limit", limit, json!(500000), |_, takes_key| takes_key),
+        header("X-RateLimit-Remaining", remaining, json!(499999), |_, takes_key| takes_key),
+        header("X-RateLimit-Reset", reset, json!(1767225660), |_, takes_key| takes_key),
+        header("Retry-After", retry, json!(1), |status, _| matches!(status, "429" | "503")),
     ]
 }
 

@@ -1,6 +1,5 @@
 //! `POST /api/v1/customer/customer-match-customer` (contract §1).
 
-use std::fmt::Display;
 use std::sync::Arc;
 
 use axum::Json;
@@ -11,7 +10,7 @@ use utoipa::ToSchema;
 
 use super::success::Success;
 use crate::demo;
-use crate::domain::{Change, CuRefNo, Email, Match, Matched, NamedCustomer, Notice, Timestamp};
+use crate::domain::{Change, CuRefNo, Email, Match, NamedCustomer, Notice, Relation};
 use crate::error::ApiError;
 use crate::group_commit::WriteError;
 use crate::http::extract::{ApiJson, Prefer};
@@ -38,7 +37,7 @@ pub(crate) struct MatchRequest {
 
 impl ErrorExamples for MatchRequest {
     fn error_examples() -> Vec<ApiError> {
-        vec![ApiError::missing_field("managerCuRefNo"), not_found(demo::CUSTOMER)]
+        vec![ApiError::missing_field("managerCuRefNo"), ApiError::customer_not_found(demo::CUSTOMER)]
     }
 }
 
@@ -53,50 +52,11 @@ struct MatchResponse {
     relation: Option<Relation>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
-    outcome: Option<MatchOutcome>,
+    outcome: Option<Change>,
     /// Whether a guest customer was created for the e-mail address.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     customer_created: Option<bool>,
-}
-
-/// The relation as this call left it.
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-struct Relation {
-    #[schema(value_type = CuRefNo)]
-    manager_cu_ref_no: String,
-    #[schema(value_type = CuRefNo)]
-    customer_cu_ref_no: String,
-    #[schema(required, value_type = Option<Email>)]
-    customer_email: Option<String>,
-    #[schema(required, value_type = Option<Notice>)]
-    notice: Option<String>,
-    /// Always true: matching makes a relation active.
-    active: bool,
-    created_at: Timestamp,
-    updated_at: Timestamp,
-}
-
-/// What happened to the relation.
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-enum MatchOutcome {
-    Created,
-    Updated,
-    Unchanged,
-    Reactivated,
-}
-
-impl From<Change> for MatchOutcome {
-    fn from(change: Change) -> Self {
-        match change {
-            Change::Created => Self::Created,
-            Change::Updated => Self::Updated,
-            Change::Unchanged => Self::Unchanged,
-            Change::Reactivated => Self::Reactivated,
-        }
-    }
 }
 
 /// Create many-to-many relation between two customers.
@@ -143,32 +103,14 @@ pub(crate) async fn match_customers(
         })?;
     app.metrics.match_committed(matched.change);
     if representation {
-        let response = MatchResponse::from(matched);
+        let response = MatchResponse {
+            success: Success::TRUE,
+            relation: matched.relation,
+            outcome: Some(matched.change),
+            customer_created: Some(matched.customer_created),
+        };
         Ok(([(PREFERENCE_APPLIED, Prefer::REPRESENTATION)], Json(response)).into_response())
     } else {
         Ok(Json(Success::TRUE).into_response())
-    }
-}
-
-fn not_found(cu_ref_no: impl Display) -> ApiError {
-    ApiError::not_found(format!("Customer {cu_ref_no}"))
-}
-
-impl From<Matched> for MatchResponse {
-    fn from(matched: Matched) -> Self {
-        Self {
-            success: Success::TRUE,
-            relation: matched.relation.map(|relation| Relation {
-                manager_cu_ref_no: relation.manager_cu_ref_no,
-                customer_cu_ref_no: relation.customer_cu_ref_no,
-                customer_email: relation.customer_email,
-                notice: relation.notice,
-                active: true,
-                created_at: relation.created_at.into(),
-                updated_at: relation.updated_at.into(),
-            }),
-            outcome: Some(matched.change.into()),
-            customer_created: Some(matched.customer_created),
-        }
     }
 }

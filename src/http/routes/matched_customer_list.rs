@@ -1,6 +1,5 @@
 //! `GET /api/v1/customer/matched-customer-list` (contract §2).
 
-use std::fmt::Display;
 use std::sync::Arc;
 
 use axum::Json;
@@ -9,11 +8,9 @@ use serde::Serialize;
 use sqlx::PgConnection;
 use utoipa::ToSchema;
 
-use crate::db::matched_customer::{self, MatchedCustomer, Owner, Role};
+use crate::db::matched_customer::{self, Owner};
 use crate::demo;
-use crate::domain::{
-    CuRefNo, Cursor, Email, IdentityId, Notice, PageLimit, ProfileText, SearchTerm, Timestamp,
-};
+use crate::domain::{CuRefNo, Cursor, IdentityId, MatchedCustomer, PageLimit, SearchTerm};
 use crate::error::{ApiError, ErrorCode};
 use crate::http::extract::{ApiQuery, ParseQuery, QueryParameters};
 use crate::http::openapi::{self, ErrorExamples, ErrorResponses};
@@ -48,14 +45,18 @@ impl ParseQuery for ListQuery {
 
 impl ErrorExamples for ListQuery {
     fn error_examples() -> Vec<ApiError> {
-        vec![customer_missing(), ErrorCode::UserMustBeAuthorized.into(), not_found(demo::CUSTOMER)]
+        vec![
+            customer_missing(),
+            ErrorCode::UserMustBeAuthorized.into(),
+            ApiError::customer_not_found(demo::CUSTOMER),
+        ]
     }
 }
 
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct MatchedCustomerList {
-    items: Vec<ListedCustomer>,
+    items: Vec<MatchedCustomer>,
     /// Over all pages; at least, unless it is exact.
     #[schema(minimum = 0)]
     item_count: i64,
@@ -66,69 +67,8 @@ pub(crate) struct MatchedCustomerList {
     next_cursor: Option<String>,
 }
 
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-#[schema(as = MatchedCustomer)]
-struct ListedCustomer {
-    #[schema(value_type = CuRefNo)]
-    cu_ref_no: String,
-    #[schema(required, value_type = Option<Email>)]
-    email: Option<String>,
-    #[schema(required, value_type = Option<ProfileText>)]
-    first_name: Option<String>,
-    #[schema(required, value_type = Option<ProfileText>)]
-    last_name: Option<String>,
-    #[schema(required, value_type = Option<ProfileText>)]
-    company_name: Option<String>,
-    #[schema(required, value_type = Option<Notice>)]
-    notice: Option<String>,
-    role: ListedRole,
-    matched_at: Timestamp,
-    updated_at: Timestamp,
-}
-
-/// What the listed customer is to the customer whose list it is.
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-#[schema(as = Role)]
-enum ListedRole {
-    Manager,
-    Customer,
-    Both,
-}
-
-impl From<Role> for ListedRole {
-    fn from(role: Role) -> Self {
-        match role {
-            Role::Manager => Self::Manager,
-            Role::Customer => Self::Customer,
-            Role::Both => Self::Both,
-        }
-    }
-}
-
-impl From<MatchedCustomer> for ListedCustomer {
-    fn from(matched: MatchedCustomer) -> Self {
-        Self {
-            cu_ref_no: matched.cu_ref_no,
-            email: matched.email,
-            first_name: matched.first_name,
-            last_name: matched.last_name,
-            company_name: matched.company_name,
-            notice: matched.notice,
-            role: matched.role.into(),
-            matched_at: matched.matched_at.into(),
-            updated_at: matched.updated_at.into(),
-        }
-    }
-}
-
 fn customer_missing() -> ApiError {
     ApiError::invalid("identityId", "One of the parameters \"identityId\" and \"cuRefNo\" is required.")
-}
-
-fn not_found(cu_ref_no: impl Display) -> ApiError {
-    ApiError::not_found(format!("Customer {cu_ref_no}"))
 }
 
 /// List of the customers that a customer is matched with, newest first.
@@ -166,10 +106,10 @@ pub(crate) async fn list_matched_customers(
     };
     let page = app.pool.with_connection(read).await?.ok_or_else(|| match owner {
         Owner::Identity(_) => ErrorCode::UserMustBeAuthorized.into(),
-        Owner::CuRefNo(cu_ref_no) => not_found(cu_ref_no),
+        Owner::CuRefNo(cu_ref_no) => ApiError::customer_not_found(cu_ref_no),
     })?;
     Ok(Json(MatchedCustomerList {
-        items: page.items.into_iter().map(ListedCustomer::from).collect(),
+        items: page.items,
         item_count: page.item_count,
         item_count_exact: page.item_count_exact,
         next_cursor: page.next_cursor,
