@@ -12,11 +12,14 @@ use hyper::{Request, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use prometheus_client::metrics::counter::Counter;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, sleep_until};
+use tokio_rustls::server::TlsStream;
+use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
+use super::client_stream::ClientStream;
 use super::connection_state::ConnectionState;
 use super::lingering_close::LingeringStream;
 use crate::client::Peer;
@@ -33,6 +36,10 @@ const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// At shutdown a request may be on its way on a connection that looks idle. It is waited for this long, and answered as
 /// the last request of its connection.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
+/// A client whose input has ended may have left, or may have ended its sending side only and wait for the answer. A read is
+/// given up after this time, which spares the database its query. A write, which would be finished without its client too, is
+/// answered.
+const HALF_CLOSED_GRACE: Duration = Duration::from_secs(1);
 /// How long a connection may take to end once hyper was asked to end it: the time for a client to read its last answer.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -50,13 +57,13 @@ impl ConnectionDriver {
     /// Serves the requests of a connection until either side ends it.
     pub(super) async fn drive(
         self,
-        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        stream: Either<TcpStream, TlsStream<TcpStream>>,
         peer: Peer,
     ) {
         let state = ConnectionState::new();
         let service = service_fn(|mut request: Request<Incoming>| {
             let version = request.version();
-            let in_flight = state.request_received(version);
+            let in_flight = state.request_received(version, request.method().is_safe());
             request.extensions_mut().insert(peer);
             let response = self.router.clone().oneshot(request);
             let shutdown = self.shutdown.clone();
@@ -76,6 +83,8 @@ impl ConnectionDriver {
                 Ok::<_, Infallible>(response)
             }
         });
+        let input_ended = CancellationToken::new();
+        let stream = ClientStream::new(stream, input_ended.clone());
         let stream = TokioIo::new(LingeringStream::new(stream, state.clone()));
         let mut connection = pin!(self.protocol.serve_connection(stream, service));
         let mut shutdown = pin!(async {
@@ -84,6 +93,11 @@ impl ConnectionDriver {
                 sleep(SHUTDOWN_GRACE).await;
             }
         });
+        let mut half_closed = pin!(async {
+            input_ended.cancelled().await;
+            sleep(HALF_CLOSED_GRACE).await;
+        });
+        let mut half_closed_for_long = false;
         let mut closing = false;
         loop {
             // Bytes that arrive bring the time forward, at most to one header timeout after them: checking as often
@@ -103,6 +117,12 @@ impl ConnectionDriver {
                 () = shutdown.as_mut(), if !closing => {
                     closing = true;
                     connection.as_mut().graceful_shutdown();
+                }
+                () = half_closed.as_mut(), if !half_closed_for_long => {
+                    half_closed_for_long = true;
+                    if state.is_reading_data() {
+                        return;
+                    }
                 }
                 () = sleep_until(next_check) => match state.close_at(&self.timeouts) {
                     Some(_) if closing => return,
@@ -136,6 +156,8 @@ pub(super) fn protocol() -> Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         // The connection's state has the header timeout, also before hyper knows the version.
         .header_read_timeout(None)
+        // A client that has ended its sending side gets its answer, see `ClientStream`.
+        .half_close(true)
         .max_buf_size(MAX_HEADER_BYTES as usize);
     builder
         .http2()

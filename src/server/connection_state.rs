@@ -21,6 +21,8 @@ struct State {
     requests_in_flight: u32,
     /// Bytes have arrived that are no request yet, or there was none so far.
     receiving: bool,
+    /// The last request reads data and changes nothing.
+    safe: bool,
     /// HTTP/2, where pings and window updates arrive between requests: bytes do not mean that a request begins.
     multiplexed: bool,
     /// The rest of a request's body may still be arriving, and is not read.
@@ -37,6 +39,7 @@ impl ConnectionState {
         Self(Arc::new(Mutex::new(State {
             requests_in_flight: 0,
             receiving: true,
+            safe: true,
             multiplexed: false,
             body_unread: false,
             since: Instant::now(),
@@ -51,10 +54,12 @@ impl ConnectionState {
         }
     }
 
-    pub(super) fn request_received(&self, version: Version) -> InFlightGuard {
+    /// `safe`: its method is (RFC 9110, 9.2.1).
+    pub(super) fn request_received(&self, version: Version, safe: bool) -> InFlightGuard {
         let mut state = self.lock();
         state.requests_in_flight += 1;
         state.receiving = false;
+        state.safe = safe;
         state.multiplexed = version == Version::HTTP_2;
         InFlightGuard(self.clone())
     }
@@ -64,6 +69,12 @@ impl ConnectionState {
         let state = self.lock();
         let timeout = if state.receiving { timeouts.header } else { timeouts.idle };
         (state.requests_in_flight == 0).then(|| state.since + timeout)
+    }
+
+    /// Whether a request is in flight that changes nothing.
+    pub(super) fn is_reading_data(&self) -> bool {
+        let state = self.lock();
+        state.requests_in_flight > 0 && state.safe
     }
 
     /// Whether a request may be on its way that the server knows nothing of yet. HTTP/2 tells the client which requests

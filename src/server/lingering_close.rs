@@ -129,7 +129,7 @@ mod tests {
     async fn does_not_wait_without_unread_input() {
         let (_client, server) = duplex(16);
         let state = ConnectionState::new();
-        drop(state.request_received(Version::HTTP_11));
+        drop(state.request_received(Version::HTTP_11, true));
         let start = Instant::now();
         LingeringStream::new(server, state).shutdown().await.unwrap();
         assert_eq!(start.elapsed(), Duration::ZERO);

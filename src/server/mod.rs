@@ -6,6 +6,7 @@
 //! [`lingering_close`] lets a client read the last answer. Bytes that are no HTTP request get hyper's own bare 400 or
 //! 431: they are counted, and logged at the level debug.
 
+mod client_stream;
 mod connection;
 mod connection_limiter;
 mod connection_state;

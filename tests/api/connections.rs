@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 
 use crate::support::binary::{Server, on};
 use crate::support::listening::{Listening, parse, read_to_end};
-use crate::support::{CUSTOMER, MANAGER, MATCH, Service};
+use crate::support::{CUSTOMER, DETAIL, MANAGER, MATCH, Service};
 
 /// HTTP/2's preface and an empty frame of the client's settings.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
@@ -200,6 +200,58 @@ async fn requests_above_the_concurrency_limit_are_503() {
     assert_eq!(parse(&read_to_end(first).await).status, 200);
     let again = listening.match_with_header("Connection: close\r\n").await;
     assert_eq!(parse(&read_to_end(again).await).status, 200);
+}
+
+/// As `nc -N` does: the client ends its sending side and waits for the answers.
+#[rstest]
+#[case::one("GET /livez HTTP/1.1\r\nHost: h\r\n\r\n", 1)]
+#[case::two("GET /livez HTTP/1.1\r\nHost: h\r\n\r\nGET /readyz HTTP/1.1\r\nHost: h\r\n\r\n", 2)]
+#[case::of_version_1_0("GET /livez HTTP/1.0\r\n\r\n", 1)]
+#[tokio::test]
+async fn a_half_closed_connection_is_answered_and_closed(#[case] requests: &str, #[case] answers: usize) {
+    let listening = Listening::start(&[]).await;
+    let mut stream = listening.connect().await;
+    stream.write_all(requests.as_bytes()).await.unwrap();
+    stream.shutdown().await.unwrap();
+    let answer = read_to_end(stream).await;
+    assert_eq!(answer.matches("\r\n\r\n{\"success\":true}").count(), answers, "{answer:?}");
+}
+
+/// However long it takes: a write is finished whether its client has left or not.
+#[tokio::test]
+async fn a_write_on_a_half_closed_connection_is_answered() {
+    let listening = Listening::start(&[]).await;
+    let mut other = listening.service.pool.begin().await.unwrap();
+    sqlx::query("lock table customer_match").execute(&mut *other).await.unwrap();
+    let mut stream = listening.match_with_header("").await;
+    stream.shutdown().await.unwrap();
+    wait_for_a_lock(&listening.service.pool).await;
+    // A later read, whose client has left, is given up meanwhile.
+    let mut reader = listening.connect().await;
+    let detail = format!(
+        "GET {DETAIL}?apiKey={}&identityId={} HTTP/1.1\r\nHost: h\r\n\r\n",
+        listening.service.key,
+        "a".repeat(32)
+    );
+    sqlx::query("lock table customer_identity").execute(&mut *other).await.unwrap();
+    reader.write_all(detail.as_bytes()).await.unwrap();
+    reader.shutdown().await.unwrap();
+    assert_eq!(read_to_end(reader).await, "");
+    other.rollback().await.unwrap();
+    assert_eq!(parse(&read_to_end(stream).await).status, 200);
+}
+
+#[tokio::test]
+async fn a_body_that_ends_with_its_connection_is_400() {
+    let listening = Listening::start(&[]).await;
+    let mut stream = listening.connect().await;
+    let cut = format!(
+        "POST {MATCH}?apiKey={} HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\n{{",
+        listening.service.key
+    );
+    stream.write_all(cut.as_bytes()).await.unwrap();
+    stream.shutdown().await.unwrap();
+    parse(&read_to_end(stream).await).assert_error(400, "INTERNAL_VALIDATION_FAILED");
 }
 
 /// CVE-2023-44487.

@@ -153,6 +153,18 @@ async fn a_match_is_made(#[case] protocol: &str, #[case] version: Version) {
     assert!(page.contains(&format!("{url}{MATCH}")), "{page}");
 }
 
+/// As `openssl s_client` does at the end of its input.
+#[tokio::test]
+async fn a_half_closed_connection_is_answered() {
+    let listening = Listening::start(&[]).await;
+    let mut stream = listening.connect("http/1.1").await;
+    stream.write_all(b"GET /livez HTTP/1.1\r\nHost: h\r\n\r\n").await.unwrap();
+    stream.shutdown().await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+}
+
 #[tokio::test]
 async fn a_client_without_tls_is_disconnected() {
     let listening = Listening::start(&[]).await;
