@@ -134,7 +134,7 @@ registry! {
     ValidationFailed "INTERNAL_VALIDATION_FAILED" UNPROCESSABLE_ENTITY {
         message: "Request payload failed validation."
         description: ""
-        meaning: "A field or parameter breaks a rule. The description names both; error.field is a JSON pointer into the body, or the parameter's name. The status is 400 when the body is not JSON at all."
+        meaning: "A field or parameter breaks a rule. The description names both; error.field is a JSON pointer into the body, or the parameter's name. The status is 400 when the request cannot be read: its body is not JSON at all, its query not UTF-8, or its header Host missing, doubled or invalid."
         remedy: "Correct the field and send the request again. An unchanged request will be rejected again."
     }
     ResourceNotFound "INTERNAL_RESOURCE_NOT_FOUND" NOT_FOUND {
@@ -203,8 +203,13 @@ impl ApiError {
         Self::invalid(format!("/{name}"), format!("Field \"{name}\" is required."))
     }
 
-    /// The body is not JSON at all, which is 400 and not 422.
+    /// The body is not JSON at all.
     pub(crate) fn not_json(description: impl Into<Cow<'static, str>>) -> Self {
+        Self::bad_request(description)
+    }
+
+    /// The request cannot be read, which is 400 and not 422.
+    pub(crate) fn bad_request(description: impl Into<Cow<'static, str>>) -> Self {
         Self {
             status: StatusCode::BAD_REQUEST,
             ..Self::from(ErrorCode::ValidationFailed).described(description)

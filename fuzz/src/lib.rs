@@ -6,7 +6,7 @@
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::http::response::Parts;
-use axum::http::{Method, Request, StatusCode, header};
+use axum::http::{HeaderValue, Method, Request, StatusCode, header};
 use customer_match::app::App;
 use customer_match::config::Config;
 use customer_match::error::ErrorCode;
@@ -54,7 +54,8 @@ impl Server {
     }
 
     /// Calls the router and holds the answer against the contract.
-    pub fn call(&self, request: Request<Body>) -> Answer {
+    pub fn call(&self, mut request: Request<Body>) -> Answer {
+        request.headers_mut().entry(header::HOST).or_insert(HeaderValue::from_static("localhost"));
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let answer = self.runtime.block_on(async {
             let (head, body) = self.router.clone().oneshot(request).await.unwrap().into_parts();

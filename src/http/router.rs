@@ -3,14 +3,14 @@
 use std::sync::{Arc, LazyLock};
 
 use axum::Router;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::get;
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::middleware::{access_log, catch_panic, cors, request_timeout, security_headers};
+use super::middleware::{access_log, catch_panic, check_host, cors, request_timeout, security_headers};
 use super::routes::{
     customer_create, customer_detail, customer_match, customer_unmatch, fallback, health, logout, magic_auth,
     matched_customer_list, metrics, ping,
@@ -44,8 +44,9 @@ pub(crate) fn router(state: Arc<AppState>) -> Router {
         .layer(
             ServiceBuilder::new()
                 .layer(from_fn_with_state(Arc::clone(&state.metrics), access_log))
-                .layer(cors(&state.cors))
                 .map_response(security_headers)
+                .layer(from_fn(check_host))
+                .layer(cors(&state.cors))
                 .layer(from_fn_with_state(state.timeouts.request, request_timeout))
                 .layer(CatchPanicLayer::custom(catch_panic::internal_error)),
         )

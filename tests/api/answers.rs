@@ -78,6 +78,24 @@ async fn a_500_says_nothing_of_its_cause() {
 }
 
 #[rstest]
+#[case::twice(&["a", "b"])]
+#[case::no_host(&["a b"])]
+#[tokio::test]
+async fn a_host_that_is_none_is_400(#[case] hosts: &[&str]) {
+    let service = Service::start().await;
+    for path in [MATCH, "/livez", "/ping/v1", "/nothing", "/"] {
+        let mut request = Request::get(path);
+        for host in hosts {
+            request = request.header(header::HOST, *host);
+        }
+        let answer = service.call(request.body(Body::empty()).unwrap()).await;
+        answer.assert_error(400, "INTERNAL_VALIDATION_FAILED");
+        assert_eq!(answer.headers[header::CONNECTION], "close");
+        assert_eq!(answer.headers[header::CACHE_CONTROL], "no-store");
+    }
+}
+
+#[rstest]
 #[case::harmless("front-end_1.42", true)]
 #[case::empty("", false)]
 #[case::white_space("a b", false)]
@@ -104,7 +122,7 @@ async fn web_front_ends_of_any_origin_may_call() {
         .header(header::ACCESS_CONTROL_REQUEST_HEADERS, "authorization,content-type")
         .body(Body::empty())
         .unwrap();
-    let response = tower::ServiceExt::oneshot(service.router.clone(), preflight).await.unwrap();
+    let response = service.response(preflight).await;
     assert_eq!(response.status(), 200);
     let headers = response.headers();
     assert_eq!(headers[header::ACCESS_CONTROL_ALLOW_ORIGIN], "*");

@@ -50,6 +50,24 @@ async fn is_rejected_and_counted(#[case] bytes: Vec<u8>, #[case] status: u16) {
     assert_eq!(listening.service.samples(&counter).await, ["customer_match_http_malformed_requests_total 1"]);
 }
 
+/// It is a request, so the answer has the API's shape.
+#[rstest]
+#[case::missing("GET /livez HTTP/1.1\r\n\r\n", 400)]
+#[case::missing_beside_an_absolute_target("GET http://h/livez HTTP/1.1\r\n\r\n", 400)]
+#[case::twice("GET /livez HTTP/1.1\r\nHost: h\r\nhost: h\r\n\r\n", 400)]
+#[case::invalid("GET /livez HTTP/1.1\r\nHost: h/livez\r\n\r\n", 400)]
+#[case::missing_in_version_1_0("GET /livez HTTP/1.0\r\n\r\n", 200)]
+#[tokio::test]
+async fn a_host_is_there_once(#[case] request: &str, #[case] status: u16) {
+    let listening = Listening::start(&[]).await;
+    let answer = parse(&listening.exchange(request.as_bytes()).await);
+    assert_eq!(answer.status, status);
+    if status == 400 {
+        answer.assert_error(400, "INTERNAL_VALIDATION_FAILED");
+    }
+    assert!(answer.headers.contains_key("x-request-id"));
+}
+
 /// Which of two lengths a proxy in front believes decides where the next request begins.
 #[tokio::test]
 async fn a_request_with_two_kinds_of_length_is_the_last_of_its_connection() {

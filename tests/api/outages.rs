@@ -134,7 +134,8 @@ async fn it_hangs_and_comes_back() {
     let call = |request: Request<Body>| tokio::spawn(outage.service.router.clone().oneshot(request));
     let read = || {
         let identity = [("identityId", outage.identity.as_str())];
-        call(Request::get(uri(DETAIL, &outage.service.key, &identity)).body(Body::empty()).unwrap())
+        let read = Request::get(uri(DETAIL, &outage.service.key, &identity)).header("host", "localhost");
+        call(read.body(Body::empty()).unwrap())
     };
     let write = || {
         let body = json!({ "email": "eva@example.com" }).to_string();

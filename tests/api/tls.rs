@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
-use axum::http::{Request, Version};
+use axum::http::{Request, Version, header};
 use customer_match::config::Config;
 use customer_match::server;
 use http_body_util::BodyExt;
@@ -80,7 +80,9 @@ async fn connect(
 }
 
 /// Sends one request, in the version that was agreed upon.
-async fn send(stream: TlsStream<TcpStream>, request: Request<Body>) -> (u16, Version, String) {
+async fn send(stream: TlsStream<TcpStream>, mut request: Request<Body>) -> (u16, Version, String) {
+    let host = request.uri().authority().unwrap().as_str().parse().unwrap();
+    request.headers_mut().insert(header::HOST, host);
     let version_2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let stream = TokioIo::new(stream);
     let answer = if version_2 {

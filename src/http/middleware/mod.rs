@@ -3,10 +3,12 @@
 mod access_log;
 pub(crate) mod catch_panic;
 mod cors;
+mod host;
 mod request_timeout;
 mod security_headers;
 
 pub(crate) use access_log::access_log;
 pub(crate) use cors::cors;
+pub(crate) use host::check_host;
 pub(crate) use request_timeout::request_timeout;
 pub(crate) use security_headers::security_headers;

@@ -9,8 +9,8 @@ use axum::response::Response;
 const HEADERS: [(HeaderName, &str); 3] =
     [(X_CONTENT_TYPE_OPTIONS, "nosniff"), (REFERRER_POLICY, "no-referrer"), (CACHE_CONTROL, "no-store")];
 
-/// Headers that the layers around this one add: three of CORS and the request id.
-const OUTER_HEADERS: usize = 4;
+/// Headers that the layers around this one add: the request id.
+const OUTER_HEADERS: usize = 1;
 
 /// Adds the headers unless the answer has its own.
 pub(crate) fn security_headers(mut response: Response) -> Response {

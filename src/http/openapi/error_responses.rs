@@ -28,9 +28,13 @@ pub(crate) struct ErrorResponses<T>(PhantomData<T>);
 impl<T: ErrorExamples> IntoResponses for ErrorResponses<T> {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
         // Of the middleware around every endpoint, and of its work with the database.
-        let everywhere = [ErrorCode::InternalError, ErrorCode::ServiceUnavailable];
+        let everywhere = [
+            ApiError::bad_request("The header Host is missing."),
+            ErrorCode::InternalError.into(),
+            ErrorCode::ServiceUnavailable.into(),
+        ];
         let mut by_status = BTreeMap::<_, BTreeMap<_, _>>::new();
-        for error in everywhere.map(ApiError::from).into_iter().chain(T::error_examples()) {
+        for error in everywhere.into_iter().chain(T::error_examples()) {
             by_status.entry(error.status()).or_default().insert(error.entry().code, error);
         }
         by_status

@@ -16,7 +16,7 @@ pub use standby::{Standby, kill};
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::{HeaderMap, Method, Request, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use axum::response::Response;
 use customer_match::app::App;
 use customer_match::config::Config;
@@ -229,7 +229,8 @@ impl Service {
     }
 
     /// Whatever is answered, JSON or not.
-    pub async fn response(&self, request: Request<Body>) -> Response {
+    pub async fn response(&self, mut request: Request<Body>) -> Response {
+        request.headers_mut().entry(header::HOST).or_insert(HeaderValue::from_static("localhost"));
         self.router.clone().oneshot(request).await.unwrap()
     }
 
@@ -338,5 +339,5 @@ pub fn uri(path: &str, key: &str, parameters: &[(&str, &str)]) -> String {
 
 /// The start of a POST with a JSON body.
 pub fn json_request(uri: &str) -> axum::http::request::Builder {
-    Request::post(uri).header(header::CONTENT_TYPE, "application/json")
+    Request::post(uri).header(header::HOST, "localhost").header(header::CONTENT_TYPE, "application/json")
 }
