@@ -78,7 +78,9 @@ async fn the_scheme_is_not_case_sensitive_and_must_be_bearer() {
         let request = json_request(MATCH).header(header::AUTHORIZATION, authorization);
         service.call(request.body(Body::from(call().to_string())).unwrap()).await
     };
-    call_with(format!("bearer {}", service.key)).await.assert_success();
+    for scheme in ["bearer ", "BEARER   ", "Bearer\t", "Bearer \t "] {
+        call_with(format!("{scheme}{}", service.key)).await.assert_success();
+    }
     call_with(format!("Basic {}", service.key)).await.assert_error(404, "PUBLIC_API_KEY_IS_EMPTY");
 }
 

@@ -144,9 +144,9 @@ fn in_query(parts: &Parts) -> Option<Cow<'_, str>> {
         .map(|(_, value)| value)
 }
 
-/// RFC 6750, 2.1; the scheme in any case, as RFC 9110, 11.1 says.
+/// RFC 6750, 2.1; the scheme in any case, as RFC 9110, 11.1 says. Some clients put a tab behind it.
 fn bearer(parts: &Parts) -> Option<Cow<'_, str>> {
-    let (scheme, token) = parts.headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    let (scheme, token) = parts.headers.get(AUTHORIZATION)?.to_str().ok()?.split_once([' ', '\t'])?;
     let token = token.trim();
     (scheme.eq_ignore_ascii_case("Bearer") && !token.is_empty()).then(|| token.into())
 }
