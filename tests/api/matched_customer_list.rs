@@ -369,7 +369,19 @@ async fn what_does_not_matter_is_ignored() {
     let unknown = service.get_from(LIST, &[("cuRefNo", "0000000000000000")]).await;
     unknown.assert_error(404, "INTERNAL_RESOURCE_NOT_FOUND");
     assert_eq!(unknown.body["error"]["description"], "Customer 0000000000000000");
-    // Octets that are not UTF-8.
-    let lossy = service.get(&format!("{LIST}?apiKey={}&cuRefNo={MANAGER}&query=%ff%fe", service.key)).await;
-    assert_eq!(lossy.status, 200);
+}
+
+#[rstest]
+#[case::of_latin_1("query=Nov%E1k", "query")]
+#[case::cut_off("query=Nov%C3", "query")]
+#[case::a_surrogate("query=%ED%A0%80", "query")]
+#[case::in_an_unknown_parameter("future=%ff", "future")]
+#[case::in_a_name("%ff=1", "")]
+#[tokio::test]
+async fn a_query_that_is_not_utf_8_is_400(#[case] parameter: &str, #[case] name: &str) {
+    let service = Service::start().await;
+    let uri = format!("{LIST}?apiKey={}&cuRefNo={MANAGER}&{parameter}", service.key);
+    let answer = service.get(&uri).await;
+    answer.assert_error(400, "INTERNAL_VALIDATION_FAILED");
+    assert_eq!(answer.body["error"]["description"], format!("Parameter \"{name}\" is not UTF-8."));
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use axum::extract::FromRequestParts;
 use axum::http::Uri;
 use axum::http::request::Parts;
+use percent_encoding::percent_decode_str;
 
 use super::authentication::{AuthenticatedCaller, key_outside_body};
 use crate::domain::IdentityId;
@@ -31,7 +32,7 @@ impl<Q: ParseQuery> FromRequestParts<Arc<AppState>> for ApiQuery<Q> {
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<AppState>) -> Result<Self, ApiError> {
         let caller = AuthenticatedCaller::new(app, parts, key_outside_body(parts).as_deref()).await?;
-        Ok(Self { caller, query: Q::parse(&QueryParameters::of(&parts.uri))? })
+        Ok(Self { caller, query: Q::parse(&QueryParameters::of(&parts.uri)?)? })
     }
 }
 
@@ -45,9 +46,18 @@ impl<Q: ErrorExamples> ErrorExamples for ApiQuery<Q> {
 pub(crate) struct QueryParameters<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
 
 impl<'a> QueryParameters<'a> {
-    fn of(uri: &'a Uri) -> Self {
-        let pairs = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
-        Self(pairs.filter(|(_, value)| !value.trim().is_empty()).collect())
+    /// # Errors
+    ///
+    /// Bytes that are not UTF-8: decoded with replacements they would be another text than the client meant.
+    fn of(uri: &'a Uri) -> Result<Self, ApiError> {
+        let query = uri.query().unwrap_or_default();
+        let is_text = |part: &str| percent_decode_str(part).decode_utf8().is_ok();
+        if let Some(part) = query.split('&').find(|part| !is_text(part)) {
+            let name = part.split('=').next().filter(|name| is_text(name)).unwrap_or_default();
+            return Err(ApiError::bad_request(format!("Parameter \"{name}\" is not UTF-8.")));
+        }
+        let pairs = form_urlencoded::parse(query.as_bytes());
+        Ok(Self(pairs.filter(|(_, value)| !value.trim().is_empty()).collect()))
     }
 
     /// # Errors
