@@ -158,8 +158,8 @@ registry! {
     UnsupportedMediaType "INTERNAL_UNSUPPORTED_MEDIA_TYPE" UNSUPPORTED_MEDIA_TYPE {
         message: "Unsupported media type."
         description: "Please send a JSON body with the header Content-Type: application/json."
-        meaning: "The request does not declare its body as JSON."
-        remedy: "Send the header Content-Type: application/json. Without that header curl -d declares a form."
+        meaning: "The request does not declare its body as JSON, or declares it as compressed."
+        remedy: "Send the header Content-Type: application/json, without which curl -d declares a form, and no Content-Encoding."
     }
     RequestTimeout "INTERNAL_REQUEST_TIMEOUT" REQUEST_TIMEOUT {
         message: "Request timed out."
@@ -214,6 +214,13 @@ impl ApiError {
             status: StatusCode::BAD_REQUEST,
             ..Self::from(ErrorCode::ValidationFailed).described(description)
         }
+    }
+
+    /// The body has a Content-Encoding. A value that could be a secret in the wrong header is not repeated.
+    pub(crate) fn unsupported_coding(coding: &str) -> Self {
+        let named = if coding.len() <= 16 { format!(" \"{coding}\"") } else { String::new() };
+        Self::from(ErrorCode::UnsupportedMediaType)
+            .described(format!("The Content-Encoding{named} is not supported: please send the body without one."))
     }
 
     /// What the request names does not exist, or belongs to another organisation; the error is the same.
@@ -343,6 +350,10 @@ impl IntoResponse for ApiError {
             (self.status, [(header::LINK, self.help())], Json(self.envelope())).into_response();
         if let Some(time) = self.retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, whole_seconds(time).into());
+        }
+        if self.code == ErrorCode::UnsupportedMediaType {
+            // RFC 9110, 12.5.3: what a body may have.
+            response.headers_mut().insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
         // For the access log.
         response.extensions_mut().insert(self.code);

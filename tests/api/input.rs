@@ -13,6 +13,9 @@ use serde_json::{Value, json};
 
 use crate::support::{Answer, CUSTOMER, MANAGER, MATCH, Service, json_request};
 
+/// As long as an identity id.
+const SECRET: &str = "0123456789abcdefghijABCDEFGHIJKL";
+
 async fn post_raw(service: &Service, body: impl Into<Body>) -> Answer {
     service.call(json_request(&format!("{MATCH}?apiKey={}", service.key)).body(body.into()).unwrap()).await
 }
@@ -191,6 +194,32 @@ async fn the_media_type_must_be_json(#[case] media_type: Option<&str>, #[case] s
     assert_eq!(answer.status, status);
     if status == 415 {
         answer.assert_error(415, "INTERNAL_UNSUPPORTED_MEDIA_TYPE");
+    }
+}
+
+#[rstest]
+#[case::gzip("gzip", "The Content-Encoding \"gzip\" is not supported: please send the body without one.")]
+#[case::in_a_list("identity, br", "The Content-Encoding \"br\" is not supported: please send the body without one.")]
+#[case::a_secret(SECRET, "The Content-Encoding is not supported: please send the body without one.")]
+#[case::identity("Identity", "")]
+#[case::empty("", "")]
+#[tokio::test]
+async fn a_body_with_a_coding_is_415(#[case] coding: &str, #[case] description: &str) {
+    let service = Service::start().await;
+    let mut body = json!({ "managerCuRefNo": MANAGER, "customerCuRefNo": CUSTOMER });
+    let keyed = format!("{MATCH}?apiKey={}", service.key);
+    // A key in the body cannot be seen, so it is not missed either.
+    for (uri, key) in [(keyed.as_str(), None), (MATCH, Some(service.key.as_str()))] {
+        body["apiKey"] = json!(key);
+        let request = json_request(uri).header(header::CONTENT_ENCODING, coding);
+        let answer = service.call(request.body(Body::from(body.to_string())).unwrap()).await;
+        if description.is_empty() {
+            answer.assert_success();
+        } else {
+            answer.assert_error(415, "INTERNAL_UNSUPPORTED_MEDIA_TYPE");
+            assert_eq!(answer.body["error"]["description"], description);
+            assert_eq!(answer.headers[header::ACCEPT_ENCODING], "identity");
+        }
     }
 }
 

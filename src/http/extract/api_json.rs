@@ -27,11 +27,13 @@ impl<B: DeserializeOwned> FromRequest<Arc<AppState>> for ApiJson<B> {
             Some(key) => (AuthenticatedCaller::new(app, &parts, Some(&key)).await?, bytes?),
             None => {
                 let bytes = bytes?;
+                json_body::require_no_coding(&parts.headers)?;
                 let key = json_body::api_key(&bytes)?;
                 (AuthenticatedCaller::new(app, &parts, key.as_deref()).await?, bytes)
             }
         };
         json_body::require_json(&parts.headers)?;
+        json_body::require_no_coding(&parts.headers)?;
         Ok(Self { caller, body: json_body::parse(&bytes)? })
     }
 }

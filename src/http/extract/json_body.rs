@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::http::HeaderMap;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use axum::http::request::Parts;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Body as _;
@@ -54,6 +54,14 @@ pub(super) fn require_json(headers: &HeaderMap) -> Result<(), ApiError> {
     } else {
         Err(ErrorCode::UnsupportedMediaType.into())
     }
+}
+
+/// A body is read as it is (RFC 9110, 8.4): decompressed, few bytes could become very many.
+pub(super) fn require_no_coding(headers: &HeaderMap) -> Result<(), ApiError> {
+    let lists = headers.get_all(CONTENT_ENCODING).iter().map(|list| list.to_str().unwrap_or("?"));
+    let mut codings = lists.flat_map(|list| list.split(',')).map(str::trim);
+    let other = codings.find(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case("identity"));
+    other.map_or(Ok(()), |coding| Err(ApiError::unsupported_coding(coding)))
 }
 
 /// The member `apiKey`. Any other value than a text is returned as it is written, and the check of the key's format
