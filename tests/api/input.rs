@@ -131,6 +131,18 @@ async fn is_not_utf_8(#[case] body: &'static [u8]) {
 }
 
 #[tokio::test]
+async fn a_byte_order_mark_is_ignored() {
+    let service = Service::start().await;
+    let body = |mark: &str, key: &str| {
+        format!(r#"{mark}{{"managerCuRefNo":"{MANAGER}","customerCuRefNo":"{CUSTOMER}","apiKey":"{key}"}}"#)
+    };
+    post_raw(&service, body("\u{feff}", "")).await.assert_success();
+    let keyed = json_request(MATCH).body(Body::from(body("\u{feff}", &service.key))).unwrap();
+    service.call(keyed).await.assert_success();
+    post_raw(&service, body("\u{feff}\u{feff}", "")).await.assert_error(400, "INTERNAL_VALIDATION_FAILED");
+}
+
+#[tokio::test]
 async fn a_lone_surrogate_is_json_but_no_text() {
     let service = Service::start().await;
     let body =

@@ -88,6 +88,8 @@ pub(super) fn api_key(bytes: &[u8]) -> Result<Option<String>, ApiError> {
 
 pub(super) fn parse<B: DeserializeOwned>(bytes: &[u8]) -> Result<B, ApiError> {
     let text = std::str::from_utf8(bytes).map_err(|_| ApiError::not_json("The body is not UTF-8."))?;
+    // Some editors and Windows' libraries write one; RFC 8259, 8.1 lets it be ignored.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     // serde reads a struct from an array too.
     if text.trim_ascii_start().starts_with('{') {
         serde_json::from_str(text).map_err(|_| explain::<B>(text))
