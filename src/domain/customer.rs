@@ -1,10 +1,8 @@
 //! What an organisation knows of a customer (contract §2).
 
-use std::net::IpAddr;
-
 use serde::{Deserialize, Serialize};
 
-use super::{CuRefNo, Email, ProfileText};
+use super::{CuRefNo, Email, HostIp, ProfileText};
 
 /// What a client may say of a customer besides its reference and e-mail address.
 #[derive(Debug, Default, Clone, Serialize)]
@@ -19,7 +17,7 @@ pub struct Profile {
     /// The company's number for taxes.
     pub tax_identification_number: Option<ProfileText>,
     /// The customer's own IP address, as the client's web server saw it.
-    pub real_ip: Option<IpAddr>,
+    pub real_ip: Option<HostIp>,
 }
 
 /// A customer as its organisation sees it.

@@ -1,11 +1,12 @@
 //! The client IP of a request: the peer of its connection, or the one that a trusted proxy names.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use axum::http::request::Parts;
 
 use crate::client::Peer;
 use crate::config::TrustedProxies;
+use crate::domain::HostIp;
 
 const X_FORWARDED_FOR: &str = "x-forwarded-for";
 
@@ -17,24 +18,15 @@ pub(crate) fn client_ip(parts: &Parts, proxies: &TrustedProxies) -> Option<IpAdd
     let peer: &Peer = parts.extensions.get()?;
     let mut ip = peer.ip.to_canonical();
     let lists = parts.headers.get_all(X_FORWARDED_FOR).iter().rev();
-    let mut hops = lists.flat_map(|list| list.to_str().unwrap_or_default().rsplit(',')).map(parse);
+    let mut hops = lists.flat_map(|list| list.to_str().unwrap_or_default().rsplit(',')).map(str::parse);
     while proxies.contain(ip) {
         match hops.next() {
-            Some(Some(hop)) => ip = hop,
+            Some(Ok(hop)) => ip = HostIp::get(hop),
             // This proxy did not say what called it, or not with an IP.
             _ => break,
         }
     }
     Some(ip)
-}
-
-/// An IP as proxies write it, some with the port.
-fn parse(hop: &str) -> Option<IpAddr> {
-    let hop = hop.trim();
-    let with_port = || hop.parse().ok().map(|address: SocketAddr| address.ip());
-    let in_brackets = || hop.strip_prefix('[')?.strip_suffix(']')?.parse().ok();
-    let ip: IpAddr = hop.parse().ok().or_else(with_port).or_else(in_brackets)?;
-    Some(ip.to_canonical())
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
-"""The three things that the API's contract has and an OpenAPI document cannot say. Everything else is checked as schemathesis does it."""
+"""The four things that the API's contract has and an OpenAPI document cannot say. Everything else is checked as schemathesis does it."""
 
 import base64
+import ipaddress
 import re
 
 import schemathesis
@@ -35,6 +36,8 @@ def keeps_joint_rules(case):
         return named != [None, None] and body["managerCuRefNo"] != named[0]
     if path.endswith("/customer-unmatch-customer"):
         return body["managerCuRefNo"] != body["customerCuRefNo"]
+    if path.endswith("/create"):
+        return is_ip(body.get("customerRealIp"))
     if path.endswith("/matched-customer-list"):
         return bool(query.get("identityId")) != bool(query.get("cuRefNo")) and is_cursor(query.get("cursor"))
     return True
@@ -46,6 +49,17 @@ def is_managers_own_email(response, case):
         return False
     by_email = isinstance(case.body, dict) and case.body.get("customerCuRefNo") is None
     return by_email and "matched with itself" in response.text
+
+
+def is_ip(text):
+    """What a pattern cannot say of an IP address. A blank one is none."""
+    if not text or not text.strip():
+        return True
+    try:
+        ipaddress.ip_address(re.sub(r"^\[(.*)\](:\d+)?$", r"\1", text.strip()))
+    except ValueError:
+        return re.fullmatch(r"\s*\d+\.\d+\.\d+\.\d+:\d+\s*", text) is not None
+    return True
 
 
 def is_cursor(text):

@@ -6,7 +6,6 @@ mod headers;
 mod schema;
 
 pub(super) use error_responses::{ErrorExamples, ErrorResponses};
-pub(crate) use schema::ip_address;
 
 use utoipa::openapi::security::{self, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{InfoBuilder, License, OpenApi, SecurityRequirement, Tag};

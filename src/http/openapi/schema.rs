@@ -1,12 +1,12 @@
 //! The JSON forms of the domain's types. Their rules (patterns, lengths) are the domain's own constants.
 
 use serde_json::Value;
-use utoipa::openapi::{KnownFormat, ObjectBuilder, OneOfBuilder, RefOr, Schema, SchemaFormat, Type};
+use utoipa::openapi::{KnownFormat, ObjectBuilder, RefOr, Schema, SchemaFormat, Type};
 use utoipa::{PartialSchema, ToSchema};
 
 use crate::demo;
 use crate::domain::{
-    CuRefNo, Cursor, Email, IdentityId, Notice, PageLimit, ProfileText, SearchTerm, Timestamp,
+    CuRefNo, Cursor, Email, HostIp, IdentityId, Notice, PageLimit, ProfileText, SearchTerm, Timestamp,
 };
 
 /// Postgres cannot hold the character NUL in a text.
@@ -15,18 +15,6 @@ const WITHOUT_CONTROL_CHARACTERS: &str = r"^[^\u0000-\u001F\u007F-\u009F]*$";
 
 fn text(example: &str) -> ObjectBuilder {
     ObjectBuilder::new().schema_type(Type::String).examples([Value::from(example)])
-}
-
-/// v4 or v6; a blank text counts as absent.
-pub(crate) fn ip_address() -> Schema {
-    let version = |format, example| text(example).format(Some(SchemaFormat::KnownFormat(format)));
-    OneOfBuilder::new()
-        .item(version(KnownFormat::Ipv4, "192.0.2.7"))
-        .item(version(KnownFormat::Ipv6, "2001:db8::7"))
-        .item(ObjectBuilder::new().schema_type(Type::String).pattern(Some(r"^\s*$")))
-        .item(ObjectBuilder::new().schema_type(Type::Null))
-        .build()
-        .into()
 }
 
 macro_rules! schemas {
@@ -58,6 +46,8 @@ schemas! {
         .description(Some("A text of a profile, without line breaks. A blank one counts as absent."))
         .pattern(Some(WITHOUT_CONTROL_CHARACTERS))
         .max_length(Some(ProfileText::MAX_CHARACTERS));
+    HostIp: text("192.0.2.7")
+        .description(Some("An IP address, of version 4 or 6; with a port or in brackets too, as proxies write it. A blank one counts as absent."));
     IdentityId: text(demo::IDENTITY)
         .description(Some("Identifies a customer that is logged in; a secret, from `magic-auth`."))
         .pattern(Some(IdentityId::PATTERN))

@@ -1,6 +1,5 @@
 //! `POST /api/v1/customer/create` (contract §2).
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::Json;
@@ -9,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::success::Success;
-use crate::domain::{CuRefNo, Email, Profile, ProfileText, Registered, Registration};
+use crate::domain::{CuRefNo, Email, HostIp, Profile, ProfileText, Registered, Registration};
 use crate::error::ApiError;
 use crate::http::extract::{ApiJson, blank_is_absent};
 use crate::http::openapi::{self, ErrorExamples, ErrorResponses};
@@ -35,9 +34,8 @@ pub(crate) struct CreateRequest {
     #[serde(default, deserialize_with = "blank_is_absent")]
     tax_identification_number: Option<ProfileText>,
     #[serde(default, deserialize_with = "blank_is_absent")]
-    /// The customer's own IP address, v4 or v6.
-    #[schema(schema_with = openapi::ip_address)]
-    customer_real_ip: Option<IpAddr>,
+    /// The customer's own IP address, as the client's web server saw it.
+    customer_real_ip: Option<HostIp>,
 }
 
 impl ErrorExamples for CreateRequest {
