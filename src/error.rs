@@ -187,20 +187,20 @@ pub struct ApiError {
     code: ErrorCode,
     status: StatusCode,
     description: Cow<'static, str>,
-    field: Option<String>,
+    /// Of a validation error; the first of them is repeated in the error itself.
+    invalid_fields: Vec<InvalidField>,
     retry_after: Option<Duration>,
 }
 
 impl ApiError {
-    /// The input breaks a rule: `field` is a JSON pointer into the body (RFC 6901) or a query parameter's name, and the
-    /// description names both field and rule.
+    /// The input breaks a rule, see [`InvalidField`].
     pub(crate) fn invalid(field: impl Into<String>, description: impl Into<Cow<'static, str>>) -> Self {
-        Self { field: Some(field.into()), ..Self::from(ErrorCode::ValidationFailed).described(description) }
+        InvalidField { field: field.into(), description: description.into() }.into()
     }
 
     /// A required member of the body is absent or null.
     pub(crate) fn missing_field(name: &str) -> Self {
-        Self::invalid(format!("/{name}"), format!("Field \"{name}\" is required."))
+        InvalidField::missing(name).into()
     }
 
     /// The body is not JSON at all.
@@ -252,17 +252,14 @@ impl ApiError {
         self.status
     }
 
-    pub(crate) fn field(&self) -> Option<&str> {
-        self.field.as_deref()
-    }
-
     pub(crate) fn entry(&self) -> Entry {
         self.code.entry()
     }
 
     pub(crate) fn envelope(&self) -> Envelope<'_> {
         let Entry { code, message, .. } = self.entry();
-        Envelope { error: Detail { code, message, description: &self.description, field: self.field() } }
+        let field = self.invalid_fields.first().map(|first| first.field.as_str());
+        Envelope { error: Detail { code, message, description: &self.description, field, errors: &self.invalid_fields } }
     }
 
     /// The header `Link`, to the page that explains the code.
@@ -281,7 +278,21 @@ impl From<ErrorCode> for ApiError {
     fn from(code: ErrorCode) -> Self {
         let Entry { status, description, .. } = code.entry();
         let retry_after = (code == ErrorCode::ServiceUnavailable).then_some(RETRY_LATER);
-        Self { code, status, description: description.into(), field: None, retry_after }
+        Self { code, status, description: description.into(), invalid_fields: Vec::new(), retry_after }
+    }
+}
+
+/// All that is invalid, in an error that repeats the first.
+impl From<Vec<InvalidField>> for ApiError {
+    fn from(invalid_fields: Vec<InvalidField>) -> Self {
+        let description = invalid_fields.first().map(|first| first.description.clone()).unwrap_or_default();
+        Self { invalid_fields, ..Self::from(ErrorCode::ValidationFailed).described(description) }
+    }
+}
+
+impl From<InvalidField> for ApiError {
+    fn from(field: InvalidField) -> Self {
+        vec![field].into()
     }
 }
 
@@ -321,6 +332,53 @@ impl From<sqlx::Error> for ApiError {
     }
 }
 
+/// A field or parameter that breaks a rule.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(crate) struct InvalidField {
+    /// A JSON pointer into the body (RFC 6901), or a parameter's name.
+    #[schema(examples("/customerEmail"))]
+    field: String,
+    /// Names the field and the rule.
+    #[schema(value_type = String)]
+    description: Cow<'static, str>,
+}
+
+impl InvalidField {
+    /// A member of the body; the rule follows its name.
+    pub(crate) fn in_body(name: &str, rule: impl Display) -> Self {
+        Self { field: pointer(name), description: format!("Field \"{name}\" {rule}.").into() }
+    }
+
+    /// A required member of the body is absent or null.
+    pub(crate) fn missing(name: &str) -> Self {
+        Self::in_body(name, "is required")
+    }
+
+    /// Of two members of the body one is required, and both are absent or null.
+    pub(crate) fn missing_one_of(names: [&str; 2]) -> Self {
+        let [first, second] = names;
+        let description = format!("One of the fields \"{first}\" and \"{second}\" is required.");
+        Self { field: pointer(first), description: description.into() }
+    }
+
+    /// A parameter; the rule follows its name.
+    pub(crate) fn in_query(name: &str, rule: impl Display) -> Self {
+        Self { field: name.into(), description: format!("Parameter \"{name}\" {rule}.").into() }
+    }
+
+    pub(crate) fn is_member(&self, name: &str) -> bool {
+        self.field == pointer(name)
+    }
+
+    pub(crate) fn is_parameter(&self, name: &str) -> bool {
+        self.field == name
+    }
+}
+
+fn pointer(name: &str) -> String {
+    format!("/{}", name.replace('~', "~0").replace('/', "~1"))
+}
+
 /// The documented shape of every error.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Error)]
@@ -342,6 +400,11 @@ struct Detail<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, examples("/customerEmail"))]
     field: Option<&'a str>,
+    /// On a validation error every field and parameter that breaks a rule; the first is the one that `field` and
+    /// `description` are about.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    #[schema(required = false, value_type = Vec<InvalidField>)]
+    errors: &'a [InvalidField],
 }
 
 impl IntoResponse for ApiError {

@@ -18,10 +18,10 @@ pub(crate) fn client_ip(parts: &Parts, proxies: &TrustedProxies) -> Option<IpAdd
     let peer: &Peer = parts.extensions.get()?;
     let mut ip = peer.ip.to_canonical();
     let lists = parts.headers.get_all(X_FORWARDED_FOR).iter().rev();
-    let mut hops = lists.flat_map(|list| list.to_str().unwrap_or_default().rsplit(',')).map(str::parse);
+    let mut hops = lists.flat_map(|list| list.to_str().unwrap_or_default().rsplit(',')).map(str::parse::<HostIp>);
     while proxies.contain(ip) {
         match hops.next() {
-            Some(Ok(hop)) => ip = HostIp::get(hop),
+            Some(Ok(hop)) => ip = hop.get(),
             // This proxy did not say what called it, or not with an IP.
             _ => break,
         }

@@ -11,7 +11,7 @@ use hyper::body::Frame;
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::support::{Answer, CUSTOMER, MANAGER, MATCH, Service, json_request};
+use crate::support::{Answer, CREATE, CUSTOMER, MANAGER, MATCH, Service, UNMATCH, json_request};
 
 /// As long as an identity id.
 const SECRET: &str = "0123456789abcdefghijABCDEFGHIJKL";
@@ -67,6 +67,12 @@ async fn says_which_field_and_which_rule() {
         "error": {
           "code": "INTERNAL_VALIDATION_FAILED",
           "description": "Field \"customerEmail\" must be an e-mail address with a valid domain name after the @.",
+          "errors": [
+            {
+              "description": "Field \"customerEmail\" must be an e-mail address with a valid domain name after the @.",
+              "field": "/customerEmail"
+            }
+          ],
           "field": "/customerEmail",
           "message": "Request payload failed validation."
         }
@@ -105,6 +111,48 @@ async fn says_which_field_and_which_rule() {
       "400 The body is not UTF-8."
     ]
     "#);
+}
+
+/// What an answer says is invalid: field and description, in their order.
+fn invalid_fields(answer: &Answer) -> Vec<String> {
+    let errors = answer.body["error"]["errors"].as_array().unwrap();
+    errors.iter().map(|error| format!("{} {}", error["field"].as_str().unwrap(), error["description"])).collect()
+}
+
+#[tokio::test]
+async fn all_invalid_fields_are_named() {
+    let service = Service::start().await;
+    let body = json!({ "customerEmail": "nobody", "managerCuRefNo": "x", "notice": "a\0", "note": 1 });
+    let answer = service.post_match(body).await;
+    answer.assert_invalid("/customerEmail");
+    insta::assert_json_snapshot!(invalid_fields(&answer), @r#"
+    [
+      "/customerEmail \"Field \\\"customerEmail\\\" must be an e-mail address with an @.\"",
+      "/managerCuRefNo \"Field \\\"managerCuRefNo\\\" must be exactly 16 letters or digits (A-Z, a-z, 0-9).\"",
+      "/notice \"Field \\\"notice\\\" must not contain a NUL character.\""
+    ]
+    "#);
+    let fields = async |path: &str, body: &str| {
+        let request = json_request(&format!("{path}?apiKey={}", service.key));
+        let answer = service.call(request.body(Body::from(body.to_owned())).unwrap()).await;
+        assert_eq!(answer.status, 422);
+        let errors = answer.body["error"]["errors"].as_array().unwrap();
+        let fields: Vec<_> = errors.iter().map(|error| error["field"].as_str().unwrap()).collect();
+        fields.join(" ")
+    };
+    assert_eq!(fields(MATCH, "{}").await, "/managerCuRefNo /customerCuRefNo");
+    assert_eq!(fields(UNMATCH, "{}").await, "/managerCuRefNo /customerCuRefNo");
+    // What is invalid is not missing, and of two names one is enough.
+    assert_eq!(fields(UNMATCH, r#"{"customerCuRefNo":5}"#).await, "/customerCuRefNo /managerCuRefNo");
+    assert_eq!(fields(MATCH, r#"{"customerEmail":"a"}"#).await, "/customerEmail /managerCuRefNo");
+    assert_eq!(
+        fields(MATCH, r#"{"notice":"a","notice":"b","notice":"c"}"#).await,
+        "/notice /notice /managerCuRefNo /customerCuRefNo"
+    );
+    assert_eq!(
+        fields(CREATE, r#"{"phone":5,"firstName":["a"],"customerRealIp":"x","email":null}"#).await,
+        "/phone /firstName /customerRealIp /email"
+    );
 }
 
 #[rstest]

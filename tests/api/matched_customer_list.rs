@@ -304,6 +304,34 @@ async fn breaks_a_rule(#[case] parameters: &[(&str, &str)], #[case] field: &str)
     service.get_from(LIST, parameters).await.assert_invalid(field);
 }
 
+#[tokio::test]
+async fn all_invalid_parameters_are_named() {
+    let service = Service::start().await;
+    let parameters = [("limit", "0"), ("cuRefNo", "x"), ("query", "a\nb"), ("cursor", "c"), ("cursor", "d")];
+    let answer = service.get_from(LIST, &parameters).await;
+    answer.assert_invalid("cuRefNo");
+    insta::assert_json_snapshot!(answer.body["error"]["errors"], @r#"
+    [
+      {
+        "description": "Parameter \"cuRefNo\" must be exactly 16 letters or digits (A-Z, a-z, 0-9).",
+        "field": "cuRefNo"
+      },
+      {
+        "description": "Parameter \"query\" must not contain control characters.",
+        "field": "query"
+      },
+      {
+        "description": "Parameter \"cursor\" must not be given more than once.",
+        "field": "cursor"
+      },
+      {
+        "description": "Parameter \"limit\" must be a whole number from 1 to 500.",
+        "field": "limit"
+      }
+    ]
+    "#);
+}
+
 /// A cursor is a place in the order: whether a customer has its reference makes no difference.
 #[tokio::test]
 async fn a_cursor_tells_nothing_of_its_reference() {

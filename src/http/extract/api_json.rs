@@ -3,20 +3,20 @@
 use std::sync::Arc;
 
 use axum::extract::{FromRequest, Request};
-use serde::de::DeserializeOwned;
 
 use super::authentication::{AuthenticatedCaller, key_outside_body};
+use super::request_body::{self, RequestBody};
 use super::json_body;
 use crate::error::{ApiError, ErrorCode};
 use crate::http::openapi::ErrorExamples;
 use crate::http::state::AppState;
 
-pub(crate) struct ApiJson<B> {
+pub(crate) struct ApiJson<B: RequestBody> {
     pub(crate) caller: AuthenticatedCaller,
-    pub(crate) body: B,
+    pub(crate) body: B::Valid,
 }
 
-impl<B: DeserializeOwned> FromRequest<Arc<AppState>> for ApiJson<B> {
+impl<B: RequestBody> FromRequest<Arc<AppState>> for ApiJson<B> {
     type Rejection = ApiError;
 
     /// The body is read before the key is checked, as the key may be in it, and parsed after.
@@ -34,17 +34,17 @@ impl<B: DeserializeOwned> FromRequest<Arc<AppState>> for ApiJson<B> {
         };
         json_body::require_json(&parts.headers)?;
         json_body::require_no_coding(&parts.headers)?;
-        Ok(Self { caller, body: json_body::parse(&bytes)? })
+        Ok(Self { caller, body: request_body::parse::<B>(&bytes, false)? })
     }
 }
 
-impl<B: ErrorExamples> ErrorExamples for ApiJson<B> {
+impl<B: RequestBody + ErrorExamples> ErrorExamples for ApiJson<B> {
     fn error_examples() -> Vec<ApiError> {
         let body = [
             ErrorCode::RequestTimeout.into(),
             ErrorCode::PayloadTooLarge.into(),
             ErrorCode::UnsupportedMediaType.into(),
-            json_body::not_json("EOF while parsing a value at line 1 column 0"),
+            request_body::not_json("EOF while parsing a value at line 1 column 0"),
         ];
         AuthenticatedCaller::error_examples().into_iter().chain(body).chain(B::error_examples()).collect()
     }

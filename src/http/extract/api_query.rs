@@ -12,7 +12,7 @@ use percent_encoding::percent_decode_str;
 
 use super::authentication::{AuthenticatedCaller, key_outside_body};
 use crate::domain::IdentityId;
-use crate::error::{ApiError, ErrorCode};
+use crate::error::{ApiError, ErrorCode, InvalidField};
 use crate::http::openapi::ErrorExamples;
 use crate::http::state::AppState;
 
@@ -23,8 +23,13 @@ pub(crate) struct ApiQuery<Q> {
 
 /// The parameters of an endpoint.
 pub(crate) trait ParseQuery: Sized {
-    /// Unknown parameters are ignored, as unknown fields of a body are.
-    fn parse(parameters: &QueryParameters<'_>) -> Result<Self, ApiError>;
+    /// Unknown parameters are ignored, as unknown fields of a body are. `None` if a parameter is invalid, which is recorded
+    /// in the parameters.
+    ///
+    /// # Errors
+    ///
+    /// One that comes before those of the parameters.
+    fn parse(parameters: &mut QueryParameters<'_>) -> Result<Option<Self>, ApiError>;
 }
 
 impl<Q: ParseQuery> FromRequestParts<Arc<AppState>> for ApiQuery<Q> {
@@ -32,7 +37,11 @@ impl<Q: ParseQuery> FromRequestParts<Arc<AppState>> for ApiQuery<Q> {
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<AppState>) -> Result<Self, ApiError> {
         let caller = AuthenticatedCaller::new(app, parts, key_outside_body(parts).as_deref()).await?;
-        Ok(Self { caller, query: Q::parse(&QueryParameters::of(&parts.uri)?)? })
+        let mut parameters = QueryParameters::of(&parts.uri)?;
+        match Q::parse(&mut parameters)? {
+            Some(query) if parameters.invalid.is_empty() => Ok(Self { caller, query }),
+            _ => Err(parameters.invalid.into()),
+        }
     }
 }
 
@@ -43,7 +52,10 @@ impl<Q: ErrorExamples> ErrorExamples for ApiQuery<Q> {
 }
 
 /// The parameters of a query string, decoded. One without a value, as forms send it, counts as absent.
-pub(crate) struct QueryParameters<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
+pub(crate) struct QueryParameters<'a> {
+    pairs: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+    invalid: Vec<InvalidField>,
+}
 
 impl<'a> QueryParameters<'a> {
     /// # Errors
@@ -57,33 +69,45 @@ impl<'a> QueryParameters<'a> {
             return Err(ApiError::bad_request(format!("Parameter \"{name}\" is not UTF-8.")));
         }
         let pairs = form_urlencoded::parse(query.as_bytes());
-        Ok(Self(pairs.filter(|(_, value)| !value.trim().is_empty()).collect()))
+        Ok(Self {
+            pairs: pairs.filter(|(_, value)| !value.trim().is_empty()).collect(),
+            invalid: Vec::new(),
+        })
     }
 
-    /// # Errors
-    ///
-    /// The value breaks a rule of its type, or there are two: the client may have meant either.
-    pub(crate) fn get<T: FromStr<Err: Display>>(&self, name: &str) -> Result<Option<T>, ApiError> {
-        let parse = |text: &str| text.parse().map_err(|rule| Self::invalid(name, rule));
-        self.text(name)?.map(parse).transpose()
-    }
-
-    pub(crate) fn invalid(name: &str, rule: impl Display) -> ApiError {
-        ApiError::invalid(name, format!("Parameter \"{name}\" {rule}."))
+    /// `None` if it is absent or invalid: its value breaks a rule of its type, or there are two, and the client may have
+    /// meant either.
+    pub(crate) fn get<T: FromStr<Err: Display>>(&mut self, name: &str) -> Option<T> {
+        match self.text(name)?.parse() {
+            Ok(value) => Some(value),
+            Err(rule) => {
+                self.reject(InvalidField::in_query(name, rule));
+                None
+            }
+        }
     }
 
     /// The parameter `identityId`. A text that has not the format is an unknown identity, not invalid input.
-    pub(crate) fn identity(&self) -> Result<Option<IdentityId>, ApiError> {
-        let identity = self.text("identityId")?.map(IdentityId::parse).transpose();
+    pub(crate) fn identity(&mut self) -> Result<Option<IdentityId>, ApiError> {
+        let identity = self.text("identityId").map(|text| IdentityId::parse(&text)).transpose();
         identity.map_err(|_| ErrorCode::UserMustBeAuthorized.into())
     }
 
-    fn text(&self, name: &str) -> Result<Option<&str>, ApiError> {
-        let mut values = self.0.iter().filter(|(other, _)| other == name).map(|(_, value)| &**value);
-        let value = values.next();
+    pub(crate) fn reject(&mut self, parameter: InvalidField) {
+        self.invalid.push(parameter);
+    }
+
+    pub(crate) fn is_invalid(&self, name: &str) -> bool {
+        self.invalid.iter().any(|parameter| parameter.is_parameter(name))
+    }
+
+    fn text(&mut self, name: &str) -> Option<Cow<'a, str>> {
+        let mut values = self.pairs.iter().filter(|(other, _)| other == name).map(|(_, value)| value);
+        let value = values.next().cloned();
         if values.next().is_some() {
-            return Err(Self::invalid(name, "must not be given more than once"));
+            self.reject(InvalidField::in_query(name, "must not be given more than once"));
+            return None;
         }
-        Ok(value)
+        value
     }
 }

@@ -1,7 +1,5 @@
-//! Request bodies: received up to a limit of size and time, parsed as JSON, every error explained.
+//! Request bodies: received up to a limit of size and time, with the headers that say what they are.
 
-use std::fmt::Display;
-use std::str::FromStr;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
@@ -10,13 +8,12 @@ use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use axum::http::request::Parts;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Body as _;
-use serde::de::{DeserializeOwned, Error, IgnoredAny};
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use serde_json::Value;
-use serde_path_to_error::{Path, Segment};
 use tokio::time::timeout;
 
-use crate::error::{ApiError, ErrorCode};
+use super::request_body;
+use crate::error::{ApiError, ErrorCode, InvalidField};
 use crate::http::request_context::RequestContext;
 
 /// The longest notice fits in any escaping: 10,000 characters at 12 bytes each (`\ud83d\ude00`).
@@ -76,80 +73,15 @@ pub(super) fn api_key(bytes: &[u8]) -> Result<Option<String>, ApiError> {
     struct KeyInBody {
         api_key: Option<Value>,
     }
-    match parse::<KeyInBody>(bytes) {
+    let Ok(text) = request_body::object(bytes) else { return Ok(None) };
+    match serde_json::from_str::<KeyInBody>(text) {
         Ok(KeyInBody { api_key }) => Ok(match api_key {
             Some(Value::String(text)) => Some(text).filter(|text| !text.is_empty()),
             other => other.map(|value| value.to_string()),
         }),
-        Err(error) if error.field() == Some("/apiKey") => Err(error),
+        Err(error) if error.to_string().starts_with("duplicate field `apiKey`") => {
+            Err(InvalidField::in_body("apiKey", "is given twice").into())
+        }
         Err(_) => Ok(None),
     }
-}
-
-pub(super) fn parse<B: DeserializeOwned>(bytes: &[u8]) -> Result<B, ApiError> {
-    let text = std::str::from_utf8(bytes).map_err(|_| ApiError::not_json("The body is not UTF-8."))?;
-    // Some editors and Windows' libraries write one; RFC 8259, 8.1 lets it be ignored.
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    // serde reads a struct from an array too.
-    if text.trim_ascii_start().starts_with('{') {
-        serde_json::from_str(text).map_err(|_| explain::<B>(text))
-    } else {
-        well_formed(text)?;
-        Err(ApiError::invalid("", "The body must be a JSON object."))
-    }
-}
-
-/// For optional fields that web forms fill in: a blank text counts as absent.
-pub(crate) fn blank_is_absent<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
-where
-    D: Deserializer<'de>,
-    T: FromStr<Err: Display>,
-{
-    let text = Option::<String>::deserialize(deserializer)?.unwrap_or_default();
-    let text = text.trim();
-    if text.is_empty() { Ok(None) } else { text.parse().map(Some).map_err(D::Error::custom) }
-}
-
-fn well_formed(text: &str) -> Result<(), ApiError> {
-    serde_json::from_str::<IgnoredAny>(text).map(|_| ()).map_err(not_json)
-}
-
-pub(super) fn not_json(error: impl Display) -> ApiError {
-    ApiError::not_json(format!("The body is not valid JSON: {error}."))
-}
-
-/// Says which field breaks which rule. The text is parsed a second time with the path tracked, which costs time, so
-/// only after an error.
-fn explain<B: DeserializeOwned>(text: &str) -> ApiError {
-    if let Err(error) = well_formed(text) {
-        return error;
-    }
-    let mut deserializer = serde_json::Deserializer::from_str(text);
-    let Err(error) = serde_path_to_error::deserialize::<_, B>(&mut deserializer) else {
-        return ErrorCode::InternalError.into();
-    };
-    let message = error.inner().to_string();
-    let rule = message.rsplit_once(" at line ").map_or(message.as_str(), |(rule, _)| rule);
-    let Some(Segment::Map { key }) = error.path().iter().next_back() else {
-        let duplicate = rule.strip_prefix("duplicate field `").and_then(|rest| rest.strip_suffix('`'));
-        return match duplicate {
-            Some(key) => ApiError::invalid(format!("/{key}"), format!("Field \"{key}\" is given twice.")),
-            None => ApiError::invalid("", format!("The body is not valid: {rule}.")),
-        };
-    };
-    let description = if rule.starts_with("must") {
-        format!("Field \"{key}\" {rule}.")
-    } else if rule.starts_with("invalid type") {
-        format!("Field \"{key}\" must be a string.")
-    } else {
-        format!("Field \"{key}\" is not valid: {rule}.")
-    };
-    ApiError::invalid(pointer(error.path()), description)
-}
-
-/// RFC 6901.
-fn pointer(path: &Path) -> String {
-    path.iter()
-        .map(|segment| format!("/{}", segment.to_string().replace('~', "~0").replace('/', "~1")))
-        .collect()
 }

@@ -8,11 +8,12 @@ mod api_query;
 mod authentication;
 mod json_body;
 mod prefer;
+mod request_body;
 mod unrouted;
 
 pub(crate) use api_json::ApiJson;
 pub(crate) use api_query::{ApiQuery, ParseQuery, QueryParameters};
 pub(crate) use authentication::ValidApiKey;
-pub(crate) use json_body::blank_is_absent;
 pub(crate) use prefer::Prefer;
+pub(crate) use request_body::{RequestBody, blank_is_absent, is_invalid, required};
 pub(crate) use unrouted::count_unrouted;

@@ -9,8 +9,8 @@ use utoipa::ToSchema;
 
 use super::success::Success;
 use crate::domain::{CuRefNo, Email, HostIp, Profile, ProfileText, Registered, Registration};
-use crate::error::ApiError;
-use crate::http::extract::{ApiJson, blank_is_absent};
+use crate::error::{ApiError, InvalidField};
+use crate::http::extract::{ApiJson, RequestBody, blank_is_absent, required};
 use crate::http::openapi::{self, ErrorExamples, ErrorResponses};
 use crate::http::state::AppState;
 
@@ -36,6 +36,23 @@ pub(crate) struct CreateRequest {
     #[serde(default, deserialize_with = "blank_is_absent")]
     /// The customer's own IP address, as the client's web server saw it.
     customer_real_ip: Option<HostIp>,
+}
+
+impl RequestBody for CreateRequest {
+    type Valid = Registration;
+
+    fn check(self, invalid: &mut Vec<InvalidField>) -> Option<Registration> {
+        let profile = Profile {
+            first_name: self.first_name,
+            last_name: self.last_name,
+            company_name: self.company_name,
+            phone: self.phone,
+            company_registration_number: self.company_registration_number,
+            tax_identification_number: self.tax_identification_number,
+            real_ip: self.customer_real_ip,
+        };
+        Some(Registration::new(required("email", self.email, invalid)?, profile))
+    }
 }
 
 impl ErrorExamples for CreateRequest {
@@ -85,20 +102,9 @@ pub(crate) struct CustomerProfile {
 )]
 pub(crate) async fn create_customer(
     State(app): State<Arc<AppState>>,
-    ApiJson { caller, body }: ApiJson<CreateRequest>,
+    ApiJson { caller, body: registration }: ApiJson<CreateRequest>,
 ) -> Result<Json<CustomerProfile>, ApiError> {
-    let email = body.email.ok_or_else(|| ApiError::missing_field("email"))?;
-    let profile = Profile {
-        first_name: body.first_name,
-        last_name: body.last_name,
-        company_name: body.company_name,
-        phone: body.phone,
-        company_registration_number: body.company_registration_number,
-        tax_identification_number: body.tax_identification_number,
-        real_ip: body.customer_real_ip,
-    };
-    let registration = Registration::new(email, profile);
-    let Registered { created, customer } =
+    let Registered { created, customer } = 
         app.group_commit.register_customer(caller.submitter, registration).await?;
     Ok(Json(CustomerProfile {
         success: Success::TRUE,

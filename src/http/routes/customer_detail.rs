@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use crate::db::customer;
 use crate::demo;
 use crate::domain::{CuRefNo, CuRefNoError, Email, IdentityId, ProfileText};
-use crate::error::{ApiError, ErrorCode};
+use crate::error::{ApiError, ErrorCode, InvalidField};
 use crate::http::extract::{ApiQuery, ParseQuery, QueryParameters};
 use crate::http::openapi::{self, ErrorExamples, ErrorResponses};
 use crate::http::state::AppState;
@@ -22,16 +22,20 @@ pub(crate) struct DetailQuery {
 }
 
 impl ParseQuery for DetailQuery {
-    fn parse(parameters: &QueryParameters<'_>) -> Result<Self, ApiError> {
-        let identity = parameters.identity()?.ok_or(ErrorCode::UserMustBeAuthorized)?;
-        Ok(Self { identity, cu_ref_no: parameters.get("cuRefNo")? })
+    fn parse(parameters: &mut QueryParameters<'_>) -> Result<Option<Self>, ApiError> {
+        let identity = parameters.identity()?;
+        if identity.is_none() && !parameters.is_invalid("identityId") {
+            return Err(ErrorCode::UserMustBeAuthorized.into());
+        }
+        let cu_ref_no = parameters.get("cuRefNo");
+        Ok(identity.map(|identity| Self { identity, cu_ref_no }))
     }
 }
 
 impl ErrorExamples for DetailQuery {
     fn error_examples() -> Vec<ApiError> {
         vec![
-            QueryParameters::invalid("cuRefNo", CuRefNoError),
+            InvalidField::in_query("cuRefNo", CuRefNoError).into(),
             ErrorCode::UserMustBeAuthorized.into(),
             ErrorCode::CustomerDetailNotPermitted.into(),
         ]

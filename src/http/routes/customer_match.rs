@@ -11,9 +11,9 @@ use utoipa::ToSchema;
 use super::success::Success;
 use crate::demo;
 use crate::domain::{Change, CuRefNo, Email, Match, NamedCustomer, Notice, Relation};
-use crate::error::ApiError;
+use crate::error::{ApiError, InvalidField};
 use crate::group_commit::WriteError;
-use crate::http::extract::{ApiJson, Prefer};
+use crate::http::extract::{ApiJson, Prefer, RequestBody, is_invalid, required};
 use crate::http::headers::PREFERENCE_APPLIED;
 use crate::http::openapi::{self, ErrorExamples, ErrorResponses};
 use crate::http::state::AppState;
@@ -33,6 +33,21 @@ pub(crate) struct MatchRequest {
     /// Public note of this connection, visible to both customers. `""` clears the one that is there, absent or null
     /// keeps it.
     notice: Option<Notice>,
+}
+
+impl RequestBody for MatchRequest {
+    type Valid = Match;
+
+    fn check(self, invalid: &mut Vec<InvalidField>) -> Option<Match> {
+        let manager = required("managerCuRefNo", self.manager_cu_ref_no, invalid);
+        let cu_ref_no = self.customer_cu_ref_no.map(NamedCustomer::CuRefNo);
+        let customer = cu_ref_no.or(self.customer_email.map(NamedCustomer::Email));
+        let names = ["customerCuRefNo", "customerEmail"];
+        if customer.is_none() && !names.iter().any(|name| is_invalid(name, invalid)) {
+            invalid.push(InvalidField::missing_one_of(names));
+        }
+        Some(Match { manager: manager?, customer: customer?, notice: self.notice, representation: false })
+    }
 }
 
 impl ErrorExamples for MatchRequest {
@@ -83,17 +98,12 @@ pub(crate) async fn match_customers(
     prefer: Prefer,
     ApiJson { caller, body }: ApiJson<MatchRequest>,
 ) -> Result<Response, ApiError> {
-    let manager = body.manager_cu_ref_no.ok_or_else(|| ApiError::missing_field("managerCuRefNo"))?;
-    let (customer, customer_field) = match (body.customer_cu_ref_no, body.customer_email) {
-        (Some(cu_ref_no), _) => (NamedCustomer::CuRefNo(cu_ref_no), "/customerCuRefNo"),
-        (None, Some(email)) => (NamedCustomer::Email(email), "/customerEmail"),
-        (None, None) => {
-            let rule = "One of the fields \"customerCuRefNo\" and \"customerEmail\" is required.";
-            return Err(ApiError::invalid("/customerCuRefNo", rule));
-        }
+    let customer_field = match body.customer {
+        NamedCustomer::CuRefNo(_) => "/customerCuRefNo",
+        NamedCustomer::Email(_) => "/customerEmail",
     };
     let representation = prefer.representation;
-    let wanted = Match { manager, customer, notice: body.notice, representation };
+    let wanted = Match { representation, ..body };
     let matched =
         app.group_commit.match_customers(caller.submitter, wanted).await.map_err(|error| match error {
             WriteError::SameCustomer => {

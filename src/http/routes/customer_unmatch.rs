@@ -11,9 +11,9 @@ use utoipa::ToSchema;
 use super::success::Success;
 use crate::demo;
 use crate::domain::{CuRefNo, Unmatch};
-use crate::error::ApiError;
+use crate::error::{ApiError, InvalidField};
 use crate::group_commit::WriteError;
-use crate::http::extract::ApiJson;
+use crate::http::extract::{ApiJson, RequestBody, required};
 use crate::http::openapi::{self, ErrorExamples, ErrorResponses};
 use crate::http::state::AppState;
 
@@ -25,6 +25,16 @@ pub(crate) struct UnmatchRequest {
     manager_cu_ref_no: Option<CuRefNo>,
     #[schema(value_type = CuRefNo)]
     customer_cu_ref_no: Option<CuRefNo>,
+}
+
+impl RequestBody for UnmatchRequest {
+    type Valid = Unmatch;
+
+    fn check(self, invalid: &mut Vec<InvalidField>) -> Option<Unmatch> {
+        let manager = required("managerCuRefNo", self.manager_cu_ref_no, invalid);
+        let customer = required("customerCuRefNo", self.customer_cu_ref_no, invalid);
+        Some(Unmatch { manager: manager?, customer: customer? })
+    }
 }
 
 impl ErrorExamples for UnmatchRequest {
@@ -48,14 +58,12 @@ impl ErrorExamples for UnmatchRequest {
 )]
 pub(crate) async fn unmatch_customers(
     State(app): State<Arc<AppState>>,
-    ApiJson { caller, body }: ApiJson<UnmatchRequest>,
+    ApiJson { caller, body: unwanted }: ApiJson<UnmatchRequest>,
 ) -> Result<Json<Success>, ApiError> {
-    let manager = body.manager_cu_ref_no.ok_or_else(|| ApiError::missing_field("managerCuRefNo"))?;
-    let customer = body.customer_cu_ref_no.ok_or_else(|| ApiError::missing_field("customerCuRefNo"))?;
+    let Unmatch { manager, customer } = unwanted.clone();
     if manager == customer {
         return Err(ApiError::invalid("/customerCuRefNo", "A customer is not matched with itself."));
     }
-    let unwanted = Unmatch { manager: manager.clone(), customer: customer.clone() };
     app.group_commit.unmatch_customers(caller.submitter, unwanted).await.map_err(|error| match error {
         WriteError::RelationNotFound => relation_not_found(manager, customer),
         error => error.into(),

@@ -11,8 +11,8 @@ use utoipa::ToSchema;
 use super::success::Success;
 use crate::demo;
 use crate::domain::IdentityId;
-use crate::error::{ApiError, ErrorCode};
-use crate::http::extract::ApiJson;
+use crate::error::{ApiError, ErrorCode, InvalidField};
+use crate::http::extract::{ApiJson, RequestBody, required};
 use crate::http::openapi::{self, ErrorExamples, ErrorResponses};
 use crate::http::state::AppState;
 
@@ -21,6 +21,14 @@ use crate::http::state::AppState;
 pub(crate) struct LogoutRequest {
     #[schema(value_type = IdentityId)]
     identity_id: Option<SecretString>,
+}
+
+impl RequestBody for LogoutRequest {
+    type Valid = SecretString;
+
+    fn check(self, invalid: &mut Vec<InvalidField>) -> Option<SecretString> {
+        required("identityId", self.identity_id, invalid)
+    }
 }
 
 impl ErrorExamples for LogoutRequest {
@@ -44,12 +52,10 @@ impl ErrorExamples for LogoutRequest {
 )]
 pub(crate) async fn revoke_identity(
     State(app): State<Arc<AppState>>,
-    ApiJson { caller, body }: ApiJson<LogoutRequest>,
+    ApiJson { caller, body: identity }: ApiJson<LogoutRequest>,
 ) -> Result<Json<Success>, ApiError> {
-    let identity = body.identity_id.ok_or_else(|| ApiError::missing_field("identityId"))?;
     // A text that has not the format is an unknown identity, not invalid input.
-    let identity =
-        IdentityId::parse(identity.expose_secret()).map_err(|_| ErrorCode::UserMustBeAuthorized)?;
+    let identity = IdentityId::parse(identity.expose_secret()).map_err(|_| ErrorCode::UserMustBeAuthorized)?;
     let ended = app.group_commit.end_identity(caller.submitter, identity.hash()).await?;
     if ended { Ok(Json(Success::TRUE)) } else { Err(ErrorCode::UserMustBeAuthorized.into()) }
 }

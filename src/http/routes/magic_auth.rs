@@ -10,8 +10,8 @@ use utoipa::ToSchema;
 use super::success::Success;
 use crate::demo;
 use crate::domain::{Email, IdentityId, Profile, ProfileText, Registration};
-use crate::error::ApiError;
-use crate::http::extract::{ApiJson, blank_is_absent};
+use crate::error::{ApiError, InvalidField};
+use crate::http::extract::{ApiJson, RequestBody, blank_is_absent, required};
 use crate::http::openapi::{self, ErrorExamples, ErrorResponses};
 use crate::http::state::AppState;
 
@@ -25,6 +25,16 @@ pub(crate) struct MagicAuthRequest {
     first_name: Option<ProfileText>,
     #[serde(default, deserialize_with = "blank_is_absent")]
     last_name: Option<ProfileText>,
+}
+
+impl RequestBody for MagicAuthRequest {
+    type Valid = Registration;
+
+    fn check(self, invalid: &mut Vec<InvalidField>) -> Option<Registration> {
+        let profile =
+            Profile { first_name: self.first_name, last_name: self.last_name, ..Profile::default() };
+        Some(Registration::new(required("email", self.email, invalid)?, profile))
+    }
 }
 
 impl ErrorExamples for MagicAuthRequest {
@@ -59,12 +69,9 @@ pub(crate) struct Identity {
 )]
 pub(crate) async fn create_identity(
     State(app): State<Arc<AppState>>,
-    ApiJson { caller, body }: ApiJson<MagicAuthRequest>,
+    ApiJson { caller, body: registration }: ApiJson<MagicAuthRequest>,
 ) -> Result<Json<Identity>, ApiError> {
-    let email = body.email.ok_or_else(|| ApiError::missing_field("email"))?;
-    let profile = Profile { first_name: body.first_name, last_name: body.last_name, ..Profile::default() };
     let identity = IdentityId::generate();
-    let registration = Registration::new(email, profile);
     app.group_commit.open_identity(caller.submitter, registration, identity.hash()).await?;
     Ok(Json(Identity { success: Success::TRUE, identity_id: identity.expose().into() }))
 }

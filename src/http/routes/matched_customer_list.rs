@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use crate::db::matched_customer::{self, Owner};
 use crate::demo;
 use crate::domain::{CuRefNo, Cursor, IdentityId, MatchedCustomer, PageLimit, SearchTerm};
-use crate::error::{ApiError, ErrorCode};
+use crate::error::{ApiError, ErrorCode, InvalidField};
 use crate::http::extract::{ApiQuery, ParseQuery, QueryParameters};
 use crate::http::openapi::{self, ErrorExamples, ErrorResponses};
 use crate::http::state::AppState;
@@ -24,29 +24,32 @@ pub(crate) struct ListQuery {
 }
 
 impl ParseQuery for ListQuery {
-    fn parse(parameters: &QueryParameters<'_>) -> Result<Self, ApiError> {
-        let owner = match (parameters.identity()?, parameters.get("cuRefNo")?) {
-            (Some(identity), None) => Owner::Identity(identity),
-            (None, Some(cu_ref_no)) => Owner::CuRefNo(cu_ref_no),
+    fn parse(parameters: &mut QueryParameters<'_>) -> Result<Option<Self>, ApiError> {
+        let owner = match (parameters.identity()?, parameters.get("cuRefNo")) {
+            (Some(identity), None) => Some(Owner::Identity(identity)),
+            (None, Some(cu_ref_no)) => Some(Owner::CuRefNo(cu_ref_no)),
             (Some(_), Some(_)) => {
-                let rule = "Only one of the parameters \"identityId\" and \"cuRefNo\" may be given.";
-                return Err(ApiError::invalid("cuRefNo", rule));
+                let rule = "must not be given beside \"identityId\"";
+                parameters.reject(InvalidField::in_query("cuRefNo", rule));
+                None
             }
-            (None, None) => return Err(customer_missing()),
+            (None, None) => {
+                if !["identityId", "cuRefNo"].iter().any(|name| parameters.is_invalid(name)) {
+                    parameters.reject(customer_missing());
+                }
+                None
+            }
         };
-        Ok(Self {
-            owner,
-            term: parameters.get("query")?,
-            cursor: parameters.get("cursor")?,
-            limit: parameters.get("limit")?.unwrap_or_default(),
-        })
+        let (term, cursor) = (parameters.get("query"), parameters.get("cursor"));
+        let limit = parameters.get("limit").unwrap_or_default();
+        Ok(owner.map(|owner| Self { owner, term, cursor, limit }))
     }
 }
 
 impl ErrorExamples for ListQuery {
     fn error_examples() -> Vec<ApiError> {
         vec![
-            customer_missing(),
+            customer_missing().into(),
             ErrorCode::UserMustBeAuthorized.into(),
             ApiError::customer_not_found(demo::CUSTOMER),
         ]
@@ -67,8 +70,8 @@ pub(crate) struct MatchedCustomerList {
     next_cursor: Option<String>,
 }
 
-fn customer_missing() -> ApiError {
-    ApiError::invalid("identityId", "One of the parameters \"identityId\" and \"cuRefNo\" is required.")
+fn customer_missing() -> InvalidField {
+    InvalidField::in_query("identityId", "is required, or \"cuRefNo\" in its place")
 }
 
 /// List of the customers that a customer is matched with, newest first.

@@ -27,7 +27,12 @@ pub fn assert_documented(method: &Method, path: &str, answer: &Answer) {
             answer.status
         );
         assert_eq!(example["message"], answer.body["error"]["message"]);
-        assert_eq!(example["field"].is_string(), answer.body["error"]["field"].is_string());
+        let error = &answer.body["error"];
+        assert_eq!(example["field"].is_string(), error["field"].is_string());
+        for name in ["field", "description"] {
+            let first = &error["errors"][0][name];
+            assert!(error["field"].is_null() || *first == error[name], "the first of all is repeated: {error:#}");
+        }
     }
     for name in ["x-request-id", "link", "retry-after", "preference-applied", "x-ratelimit-limit"] {
         let documented =
