@@ -11,7 +11,9 @@ use hyper::body::Frame;
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::support::{Answer, CREATE, CUSTOMER, MANAGER, MATCH, Service, UNMATCH, json_request};
+use crate::support::{
+    Answer, CREATE, CUSTOMER, DETAIL, LIST, LOGOUT, MAGIC_AUTH, MANAGER, MATCH, Service, UNMATCH, json_request, uri,
+};
 
 /// As long as an identity id.
 const SECRET: &str = "0123456789abcdefghijABCDEFGHIJKL";
@@ -153,6 +155,60 @@ async fn all_invalid_fields_are_named() {
         fields(CREATE, r#"{"phone":5,"firstName":["a"],"customerRealIp":"x","email":null}"#).await,
         "/phone /firstName /customerRealIp /email"
     );
+}
+
+#[rstest]
+#[case::lenient_by_default("", 200)]
+#[case::lenient("handling=lenient", 200)]
+#[case::strict("handling=strict", 422)]
+#[case::strict_beside_another("return=representation, Handling=Strict", 422)]
+#[tokio::test]
+async fn an_unknown_field_is_invalid_if_handling_is_strict(#[case] prefer: &str, #[case] status: u16) {
+    let service = Service::start().await;
+    let post = async |path: &str, body: Value| {
+        let request = json_request(path).header("prefer", prefer);
+        service.call(request.body(Body::from(body.to_string())).unwrap()).await
+    };
+    let known = json!({ "apiKey": service.key, "managerCuRefNo": MANAGER, "customerCuRefNo": CUSTOMER });
+    assert_eq!(post(MATCH, known.clone()).await.status, 200, "the key is known");
+    let mut misspelt = known.clone();
+    misspelt["note"] = json!("lost");
+    let answer = post(MATCH, misspelt).await;
+    assert_eq!(answer.status, status);
+    if status == 422 {
+        answer.assert_invalid("/note");
+        assert_eq!(
+            answer.body["error"]["description"],
+            "Field \"note\" is unknown; there are customerCuRefNo, customerEmail, managerCuRefNo, notice."
+        );
+    }
+    for path in [UNMATCH, CREATE, MAGIC_AUTH, LOGOUT] {
+        let answer = post(path, json!({ "apiKey": service.key, "a/b": 1, "a/b": 2, "c": 3 })).await;
+        answer.assert_error(422, "INTERNAL_VALIDATION_FAILED");
+        let all = invalid_fields(&answer).join(" ");
+        assert_eq!(all.contains("/a~1b ") && all.contains("/c "), status == 422, "{all}");
+        assert!(all.contains("is required"), "{all}");
+    }
+    for path in [LIST, DETAIL] {
+        let uri = uri(path, &service.key, &[("curefno", MANAGER), ("identityId", &"a".repeat(32))]);
+        let request = Request::get(uri).header("prefer", prefer).body(Body::empty()).unwrap();
+        let answer = service.call(request).await;
+        if status == 422 {
+            answer.assert_invalid("curefno");
+        } else {
+            answer.assert_error(401, "INTERNAL_USER_MUST_BE_AUTHORIZED");
+        }
+    }
+}
+
+/// A list of thousands would be an answer of megabytes.
+#[tokio::test]
+async fn a_bounded_number_of_unknown_fields_is_named() {
+    let service = Service::start().await;
+    let body: Value = (0..1000).map(|number| (format!("f{number}"), json!(1))).collect();
+    let request = json_request(&format!("{MATCH}?apiKey={}", service.key)).header("prefer", "handling=strict");
+    let answer = service.call(request.body(Body::from(body.to_string())).unwrap()).await;
+    assert!((64..=66).contains(&invalid_fields(&answer).len()), "those that are missing are named too");
 }
 
 #[rstest]

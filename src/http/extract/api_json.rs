@@ -5,8 +5,9 @@ use std::sync::Arc;
 use axum::extract::{FromRequest, Request};
 
 use super::authentication::{AuthenticatedCaller, key_outside_body};
-use super::request_body::{self, RequestBody};
 use super::json_body;
+use super::prefer::Prefer;
+use super::request_body::{self, RequestBody};
 use crate::error::{ApiError, ErrorCode};
 use crate::http::openapi::ErrorExamples;
 use crate::http::state::AppState;
@@ -34,7 +35,7 @@ impl<B: RequestBody> FromRequest<Arc<AppState>> for ApiJson<B> {
         };
         json_body::require_json(&parts.headers)?;
         json_body::require_no_coding(&parts.headers)?;
-        Ok(Self { caller, body: request_body::parse::<B>(&bytes, false)? })
+        Ok(Self { caller, body: request_body::parse::<B>(&bytes, Prefer::of(&parts.headers).strict)? })
     }
 }
 

@@ -11,6 +11,8 @@ use axum::http::request::Parts;
 use percent_encoding::percent_decode_str;
 
 use super::authentication::{AuthenticatedCaller, key_outside_body};
+use super::prefer::Prefer;
+use super::request_body::MAX_INVALID_FIELDS;
 use crate::domain::IdentityId;
 use crate::error::{ApiError, ErrorCode, InvalidField};
 use crate::http::openapi::ErrorExamples;
@@ -38,7 +40,11 @@ impl<Q: ParseQuery> FromRequestParts<Arc<AppState>> for ApiQuery<Q> {
     async fn from_request_parts(parts: &mut Parts, app: &Arc<AppState>) -> Result<Self, ApiError> {
         let caller = AuthenticatedCaller::new(app, parts, key_outside_body(parts).as_deref()).await?;
         let mut parameters = QueryParameters::of(&parts.uri)?;
-        match Q::parse(&mut parameters)? {
+        let query = Q::parse(&mut parameters)?;
+        if Prefer::of(&parts.headers).strict {
+            parameters.reject_unknown();
+        }
+        match query {
             Some(query) if parameters.invalid.is_empty() => Ok(Self { caller, query }),
             _ => Err(parameters.invalid.into()),
         }
@@ -54,6 +60,8 @@ impl<Q: ErrorExamples> ErrorExamples for ApiQuery<Q> {
 /// The parameters of a query string, decoded. One without a value, as forms send it, counts as absent.
 pub(crate) struct QueryParameters<'a> {
     pairs: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+    /// Those that the endpoint asked for.
+    known: Vec<&'static str>,
     invalid: Vec<InvalidField>,
 }
 
@@ -71,13 +79,14 @@ impl<'a> QueryParameters<'a> {
         let pairs = form_urlencoded::parse(query.as_bytes());
         Ok(Self {
             pairs: pairs.filter(|(_, value)| !value.trim().is_empty()).collect(),
+            known: vec!["apiKey"],
             invalid: Vec::new(),
         })
     }
 
     /// `None` if it is absent or invalid: its value breaks a rule of its type, or there are two, and the client may have
     /// meant either.
-    pub(crate) fn get<T: FromStr<Err: Display>>(&mut self, name: &str) -> Option<T> {
+    pub(crate) fn get<T: FromStr<Err: Display>>(&mut self, name: &'static str) -> Option<T> {
         match self.text(name)?.parse() {
             Ok(value) => Some(value),
             Err(rule) => {
@@ -101,7 +110,18 @@ impl<'a> QueryParameters<'a> {
         self.invalid.iter().any(|parameter| parameter.is_parameter(name))
     }
 
-    fn text(&mut self, name: &str) -> Option<Cow<'a, str>> {
+    fn reject_unknown(&mut self) {
+        let known = self.known.join(", ");
+        let mut unknown: Vec<_> = self.pairs.iter().map(|(name, _)| &**name).collect();
+        unknown.retain(|name| !self.known.contains(name));
+        unknown.dedup();
+        unknown.truncate(MAX_INVALID_FIELDS);
+        let rejected = unknown.iter().map(|name| InvalidField::in_query(name, format!("is unknown; there are {known}")));
+        self.invalid.extend(rejected);
+    }
+
+    fn text(&mut self, name: &'static str) -> Option<Cow<'a, str>> {
+        self.known.push(name);
         let mut values = self.pairs.iter().filter(|(other, _)| other == name).map(|(_, value)| value);
         let value = values.next().cloned();
         if values.next().is_some() {

@@ -10,23 +10,30 @@ use utoipa::{PartialSchema, ToSchema};
 
 use crate::http::headers::PREFER;
 
-/// The preferences that this server knows. Others and malformed ones are ignored, as the RFC says.
+/// The preferences that this server knows. Others and malformed ones are ignored, as the RFC says, also with
+/// `handling=strict`: those are for another server on the way.
 pub(crate) struct Prefer {
     /// `return=representation`: the answer shows what has been written.
     pub(crate) representation: bool,
+    /// `handling=strict`: unknown fields and parameters are invalid.
+    pub(crate) strict: bool,
 }
 
 impl Prefer {
     /// The value of `Preference-Applied` for [`Prefer::representation`].
     pub(crate) const REPRESENTATION: HeaderValue = HeaderValue::from_static("return=representation");
+
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
+        let prefers = |name, wanted| first(headers, name).is_some_and(|value| value.eq_ignore_ascii_case(wanted));
+        Self { representation: prefers("return", "representation"), strict: prefers("handling", "strict") }
+    }
 }
 
 impl<S: Sync> FromRequestParts<S> for Prefer {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        let representation = first_return(&parts.headers).is_some_and(|value| value == "representation");
-        Ok(Self { representation })
+        Ok(Self::of(&parts.headers))
     }
 }
 
@@ -38,13 +45,13 @@ impl PartialSchema for Prefer {
 
 impl ToSchema for Prefer {}
 
-/// The value of the first preference `return`; later ones are ignored.
-fn first_return(headers: &HeaderMap) -> Option<&str> {
+/// The value of the first preference of this name; later ones are ignored.
+fn first<'a>(headers: &'a HeaderMap, wanted: &str) -> Option<&'a str> {
     let lists = headers.get_all(PREFER).iter().filter_map(|list| list.to_str().ok());
     lists.flat_map(|list| split(list, b',')).find_map(|preference| {
-        // Parameters after a semicolon refine a preference; `return` has none.
+        // Parameters after a semicolon refine a preference; the known ones have none.
         let (name, value) = split(preference, b';').next()?.split_once('=')?;
-        name.trim().eq_ignore_ascii_case("return").then(|| value.trim().trim_matches('"'))
+        name.trim().eq_ignore_ascii_case(wanted).then(|| value.trim().trim_matches('"'))
     })
 }
 
@@ -83,10 +90,11 @@ mod tests {
     #[case::inside_a_parameter(&["x=y; return=representation"], None)]
     #[case::no_value(&["return"], None)]
     #[case::another(&["returns=representation"], None)]
+    #[case::beside_another(&["handling=strict, return=representation"], Some("representation"))]
     #[case::nothing(&[], None)]
     fn reads(#[case] headers: &[&'static str], #[case] expected: Option<&str>) {
         let headers: HeaderMap =
             headers.iter().map(|value| (PREFER, HeaderValue::from_static(value))).collect();
-        assert_eq!(first_return(&headers), expected);
+        assert_eq!(first(&headers, "return"), expected);
     }
 }

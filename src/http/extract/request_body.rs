@@ -14,7 +14,7 @@ use utoipa::openapi::{RefOr, Schema};
 use crate::error::{ApiError, InvalidField};
 
 /// An error names at most as many fields: a client may send thousands that are unknown.
-const MAX_INVALID_FIELDS: usize = 64;
+pub(super) const MAX_INVALID_FIELDS: usize = 64;
 
 /// The body of an endpoint. Its fields are optional to serde, so that each can be read without the others.
 pub(crate) trait RequestBody: DeserializeOwned + ToSchema {

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use super::success::Success;
 use crate::domain::{CuRefNo, Email, HostIp, Profile, ProfileText, Registered, Registration};
 use crate::error::{ApiError, InvalidField};
-use crate::http::extract::{ApiJson, RequestBody, blank_is_absent, required};
+use crate::http::extract::{ApiJson, Prefer, RequestBody, blank_is_absent, required};
 use crate::http::openapi::{self, ErrorExamples, ErrorResponses};
 use crate::http::state::AppState;
 
@@ -94,6 +94,8 @@ pub(crate) struct CustomerProfile {
     post,
     path = "/api/v1/customer/create",
     tag = openapi::CUSTOMER,
+    params(("Prefer" = inline(Option<Prefer>), Header, nullable = false, example = "handling=strict",
+        description = "`handling=strict`: unknown fields are invalid (RFC 7240).")),
     request_body(content = CreateRequest, example = json!({"email": "eva@example.com", "firstName": "Eva", "lastName": "Nováková"})),
     responses(
         (status = OK, body = CustomerProfile, description = "The customer as this call left it, with the fields of earlier calls."),

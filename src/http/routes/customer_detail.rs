@@ -12,7 +12,7 @@ use crate::db::customer;
 use crate::demo;
 use crate::domain::{CuRefNo, CuRefNoError, Email, IdentityId, ProfileText};
 use crate::error::{ApiError, ErrorCode, InvalidField};
-use crate::http::extract::{ApiQuery, ParseQuery, QueryParameters};
+use crate::http::extract::{ApiQuery, ParseQuery, Prefer, QueryParameters};
 use crate::http::openapi::{self, ErrorExamples, ErrorResponses};
 use crate::http::state::AppState;
 
@@ -71,6 +71,8 @@ pub(crate) struct CustomerDetail {
     params(
         ("identityId" = inline(IdentityId), Query, example = json!(demo::IDENTITY), description = "The customer that is logged in."),
         ("cuRefNo" = inline(Option<CuRefNo>), Query, example = json!(demo::CUSTOMER), description = "The customer to show; the one that is logged in if absent."),
+        ("Prefer" = inline(Option<Prefer>), Header, nullable = false, example = "handling=strict",
+         description = "`handling=strict`: unknown parameters are invalid (RFC 7240)."),
     ),
     responses(
         (status = OK, body = CustomerDetail, description = "The customer's detail."),

@@ -13,7 +13,7 @@ use crate::demo;
 use crate::domain::{CuRefNo, Unmatch};
 use crate::error::{ApiError, InvalidField};
 use crate::group_commit::WriteError;
-use crate::http::extract::{ApiJson, RequestBody, required};
+use crate::http::extract::{ApiJson, Prefer, RequestBody, required};
 use crate::http::openapi::{self, ErrorExamples, ErrorResponses};
 use crate::http::state::AppState;
 
@@ -50,6 +50,8 @@ impl ErrorExamples for UnmatchRequest {
     post,
     path = "/api/v1/customer/customer-unmatch-customer",
     tag = openapi::CUSTOMER,
+    params(("Prefer" = inline(Option<Prefer>), Header, nullable = false, example = "handling=strict",
+        description = "`handling=strict`: unknown fields are invalid (RFC 7240).")),
     request_body(content = UnmatchRequest, example = json!({"managerCuRefNo": demo::MANAGER, "customerCuRefNo": demo::CUSTOMER})),
     responses(
         (status = OK, body = Success, description = "The two are not matched any more."),

@@ -12,7 +12,7 @@ use super::success::Success;
 use crate::demo;
 use crate::domain::IdentityId;
 use crate::error::{ApiError, ErrorCode, InvalidField};
-use crate::http::extract::{ApiJson, RequestBody, required};
+use crate::http::extract::{ApiJson, Prefer, RequestBody, required};
 use crate::http::openapi::{self, ErrorExamples, ErrorResponses};
 use crate::http::state::AppState;
 
@@ -44,6 +44,8 @@ impl ErrorExamples for LogoutRequest {
     post,
     path = "/api/v1/customer/logout",
     tag = openapi::CUSTOMER,
+    params(("Prefer" = inline(Option<Prefer>), Header, nullable = false, example = "handling=strict",
+        description = "`handling=strict`: unknown fields are invalid (RFC 7240).")),
     request_body(content = LogoutRequest, example = json!({"identityId": demo::IDENTITY})),
     responses(
         (status = OK, body = Success, description = "The session has ended."),

@@ -11,7 +11,7 @@ use super::success::Success;
 use crate::demo;
 use crate::domain::{Email, IdentityId, Profile, ProfileText, Registration};
 use crate::error::{ApiError, InvalidField};
-use crate::http::extract::{ApiJson, RequestBody, blank_is_absent, required};
+use crate::http::extract::{ApiJson, Prefer, RequestBody, blank_is_absent, required};
 use crate::http::openapi::{self, ErrorExamples, ErrorResponses};
 use crate::http::state::AppState;
 
@@ -61,6 +61,8 @@ pub(crate) struct Identity {
     post,
     path = "/api/v1/customer/magic-auth",
     tag = openapi::CUSTOMER,
+    params(("Prefer" = inline(Option<Prefer>), Header, nullable = false, example = "handling=strict",
+        description = "`handling=strict`: unknown fields are invalid (RFC 7240).")),
     request_body(content = MagicAuthRequest, example = json!({"email": demo::CUSTOMER_EMAIL})),
     responses(
         (status = OK, body = Identity, description = "The customer is logged in."),

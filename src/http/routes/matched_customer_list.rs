@@ -12,7 +12,7 @@ use crate::db::matched_customer::{self, Owner};
 use crate::demo;
 use crate::domain::{CuRefNo, Cursor, IdentityId, MatchedCustomer, PageLimit, SearchTerm};
 use crate::error::{ApiError, ErrorCode, InvalidField};
-use crate::http::extract::{ApiQuery, ParseQuery, QueryParameters};
+use crate::http::extract::{ApiQuery, ParseQuery, Prefer, QueryParameters};
 use crate::http::openapi::{self, ErrorExamples, ErrorResponses};
 use crate::http::state::AppState;
 
@@ -88,6 +88,8 @@ fn customer_missing() -> InvalidField {
         ("query" = inline(Option<SearchTerm>), Query, description = "Filter by name or e-mail; case and diacritics are ignored."),
         ("limit" = inline(Option<PageLimit>), Query, description = "The most items of a page."),
         ("cursor" = inline(Option<Cursor>), Query, description = "The `nextCursor` of the page before; absent for the first page."),
+        ("Prefer" = inline(Option<Prefer>), Header, nullable = false, example = "handling=strict",
+         description = "`handling=strict`: unknown parameters are invalid (RFC 7240)."),
     ),
     responses(
         (status = OK, body = MatchedCustomerList, description = "One page."),
