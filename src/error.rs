@@ -219,8 +219,9 @@ impl ApiError {
     /// The body has a Content-Encoding. A value that could be a secret in the wrong header is not repeated.
     pub(crate) fn unsupported_coding(coding: &str) -> Self {
         let named = if coding.len() <= 16 { format!(" \"{coding}\"") } else { String::new() };
-        Self::from(ErrorCode::UnsupportedMediaType)
-            .described(format!("The Content-Encoding{named} is not supported: please send the body without one."))
+        Self::from(ErrorCode::UnsupportedMediaType).described(format!(
+            "The Content-Encoding{named} is not supported: please send the body without one."
+        ))
     }
 
     /// What the request names does not exist, or belongs to another organisation; the error is the same.
@@ -259,7 +260,15 @@ impl ApiError {
     pub(crate) fn envelope(&self) -> Envelope<'_> {
         let Entry { code, message, .. } = self.entry();
         let field = self.invalid_fields.first().map(|first| first.field.as_str());
-        Envelope { error: Detail { code, message, description: &self.description, field, errors: &self.invalid_fields } }
+        Envelope {
+            error: Detail {
+                code,
+                message,
+                description: &self.description,
+                field,
+                errors: &self.invalid_fields,
+            },
+        }
     }
 
     /// The header `Link`, to the page that explains the code.
@@ -381,7 +390,7 @@ fn pointer(name: &str) -> String {
 
 /// The documented shape of every error.
 #[derive(Serialize, ToSchema)]
-#[schema(as = Error)]
+#[schema(as = ErrorEnvelope)]
 pub(crate) struct Envelope<'a> {
     error: Detail<'a>,
 }

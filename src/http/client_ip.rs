@@ -18,7 +18,8 @@ pub(crate) fn client_ip(parts: &Parts, proxies: &TrustedProxies) -> Option<IpAdd
     let peer: &Peer = parts.extensions.get()?;
     let mut ip = peer.ip.to_canonical();
     let lists = parts.headers.get_all(X_FORWARDED_FOR).iter().rev();
-    let mut hops = lists.flat_map(|list| list.to_str().unwrap_or_default().rsplit(',')).map(str::parse::<HostIp>);
+    let mut hops =
+        lists.flat_map(|list| list.to_str().unwrap_or_default().rsplit(',')).map(str::parse::<HostIp>);
     while proxies.contain(ip) {
         match hops.next() {
             Some(Ok(hop)) => ip = hop.get(),

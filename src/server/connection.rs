@@ -55,11 +55,7 @@ pub(super) struct ConnectionDriver {
 
 impl ConnectionDriver {
     /// Serves the requests of a connection until either side ends it.
-    pub(super) async fn drive(
-        self,
-        stream: Either<TcpStream, TlsStream<TcpStream>>,
-        peer: Peer,
-    ) {
+    pub(super) async fn drive(self, stream: Either<TcpStream, TlsStream<TcpStream>>, peer: Peer) {
         let state = ConnectionState::new();
         let service = service_fn(|mut request: Request<Incoming>| {
             let version = request.version();

@@ -12,7 +12,8 @@ use rstest::rstest;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Answer, CREATE, CUSTOMER, DETAIL, LIST, LOGOUT, MAGIC_AUTH, MANAGER, MATCH, Service, UNMATCH, json_request, uri,
+    Answer, CREATE, CUSTOMER, DETAIL, LIST, LOGOUT, MAGIC_AUTH, MANAGER, MATCH, Service, UNMATCH,
+    json_request, uri,
 };
 
 /// As long as an identity id.
@@ -118,7 +119,10 @@ async fn says_which_field_and_which_rule() {
 /// What an answer says is invalid: field and description, in their order.
 fn invalid_fields(answer: &Answer) -> Vec<String> {
     let errors = answer.body["error"]["errors"].as_array().unwrap();
-    errors.iter().map(|error| format!("{} {}", error["field"].as_str().unwrap(), error["description"])).collect()
+    errors
+        .iter()
+        .map(|error| format!("{} {}", error["field"].as_str().unwrap(), error["description"]))
+        .collect()
 }
 
 #[tokio::test]
@@ -206,7 +210,8 @@ async fn an_unknown_field_is_invalid_if_handling_is_strict(#[case] prefer: &str,
 async fn a_bounded_number_of_unknown_fields_is_named() {
     let service = Service::start().await;
     let body: Value = (0..1000).map(|number| (format!("f{number}"), json!(1))).collect();
-    let request = json_request(&format!("{MATCH}?apiKey={}", service.key)).header("prefer", "handling=strict");
+    let request =
+        json_request(&format!("{MATCH}?apiKey={}", service.key)).header("prefer", "handling=strict");
     let answer = service.call(request.body(Body::from(body.to_string())).unwrap()).await;
     assert!((64..=66).contains(&invalid_fields(&answer).len()), "those that are missing are named too");
 }
@@ -315,7 +320,10 @@ async fn the_media_type_must_be_json(#[case] media_type: Option<&str>, #[case] s
 
 #[rstest]
 #[case::gzip("gzip", "The Content-Encoding \"gzip\" is not supported: please send the body without one.")]
-#[case::in_a_list("identity, br", "The Content-Encoding \"br\" is not supported: please send the body without one.")]
+#[case::in_a_list(
+    "identity, br",
+    "The Content-Encoding \"br\" is not supported: please send the body without one."
+)]
 #[case::a_secret(SECRET, "The Content-Encoding is not supported: please send the body without one.")]
 #[case::identity("Identity", "")]
 #[case::empty("", "")]

@@ -48,6 +48,25 @@ fn operations_have_the_documented_names() {
     assert_eq!(operation["operationId"], "postApiV1CustomerCustomer-match-customer");
     assert_eq!(operation["summary"], "Create many-to-many relation between two customers.");
     assert_eq!(operation["tags"], serde_json::json!(["customer"]));
+    assert_eq!(operation["x-operation-name"], "matchCustomers");
+    let operations =
+        DOCUMENT["paths"].as_object().unwrap().values().flat_map(|item| item.as_object().unwrap().values());
+    let names: Vec<_> = operations.map(|operation| operation["x-operation-name"].as_str().unwrap()).collect();
+    assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len(), "each name is of one operation");
+}
+
+/// What openapi-generator refuses a document without, and what its clients go by.
+#[test]
+fn clients_can_be_generated() {
+    assert_eq!(DOCUMENT["info"]["license"]["identifier"], "MIT");
+    assert_eq!(DOCUMENT["servers"], serde_json::json!([{ "url": "/" }]));
+    // A key in a URL ends up in logs.
+    assert_eq!(DOCUMENT["security"], serde_json::json!([{ "bearer": [] }, { "keyInQuery": [] }]));
+    let schemas = DOCUMENT["components"]["schemas"].as_object().unwrap();
+    for taken in ["Error", "Exception", "Object", "String", "ApiError", "ErrorResponse", "Response", "Result"]
+    {
+        assert!(!schemas.contains_key(taken), "{taken} is a type of a language or of a generator");
+    }
 }
 
 /// A code is described where it can happen, so one that is described nowhere can happen nowhere. The one exception is no

@@ -4,7 +4,7 @@ import os
 
 from generated.client import AuthenticatedClient
 from generated.client.api.customer import post_api_v1_customer_customer_match_customer as match
-from generated.client.models import Error, MatchRequest, MatchResponse
+from generated.client.models import ErrorEnvelope, MatchRequest, MatchResponse
 
 with AuthenticatedClient(os.environ["CUSTOMER_MATCH_URL"], token="PRODPGrFxpGEtrOZfuWhnoJohUYBXuOE") as api:
     pair = MatchRequest(manager_cu_ref_no="1cGIHvFoQDGLAbcA", customer_cu_ref_no="5CmsaVNgAQqRqoen")
@@ -14,6 +14,6 @@ with AuthenticatedClient(os.environ["CUSTOMER_MATCH_URL"], token="PRODPGrFxpGEtr
 
     unknown = MatchRequest(manager_cu_ref_no="1cGIHvFoQDGLAbcA", customer_cu_ref_no="0000000000000000")
     refusal = match.sync(client=api, body=unknown)
-    assert isinstance(refusal, Error) and refusal.error.code == "INTERNAL_RESOURCE_NOT_FOUND", refusal
+    assert isinstance(refusal, ErrorEnvelope) and refusal.error.code == "INTERNAL_RESOURCE_NOT_FOUND", refusal
 
 print(f"Python: {answer.outcome.value}")

@@ -116,7 +116,8 @@ impl<'a> QueryParameters<'a> {
         unknown.retain(|name| !self.known.contains(name));
         unknown.dedup();
         unknown.truncate(MAX_INVALID_FIELDS);
-        let rejected = unknown.iter().map(|name| InvalidField::in_query(name, format!("is unknown; there are {known}")));
+        let rejected =
+            unknown.iter().map(|name| InvalidField::in_query(name, format!("is unknown; there are {known}")));
         self.invalid.extend(rejected);
     }
 

@@ -24,7 +24,8 @@ impl Prefer {
     pub(crate) const REPRESENTATION: HeaderValue = HeaderValue::from_static("return=representation");
 
     pub(crate) fn of(headers: &HeaderMap) -> Self {
-        let prefers = |name, wanted| first(headers, name).is_some_and(|value| value.eq_ignore_ascii_case(wanted));
+        let prefers =
+            |name, wanted| first(headers, name).is_some_and(|value| value.eq_ignore_ascii_case(wanted));
         Self { representation: prefers("return", "representation"), strict: prefers("handling", "strict") }
     }
 }

@@ -7,8 +7,9 @@ mod schema;
 
 pub(super) use error_responses::{ErrorExamples, ErrorResponses};
 
+use utoipa::openapi::path::Operation;
 use utoipa::openapi::security::{self, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme};
-use utoipa::openapi::{InfoBuilder, License, OpenApi, SecurityRequirement, Tag};
+use utoipa::openapi::{InfoBuilder, License, OpenApi, SecurityRequirement, Server, Tag};
 use utoipa::{PartialSchema, ToSchema};
 
 use crate::domain::ApiKey;
@@ -19,6 +20,10 @@ pub(crate) const CUSTOMER: &str = "customer";
 /// The tag of endpoints about the server itself.
 pub(crate) const SERVER: &str = "server";
 
+/// Security schemes, in this order: some generators use the first.
+const BEARER: &str = "bearer";
+const KEY_IN_QUERY: &str = "keyInQuery";
+
 const DESCRIPTION: &str = include_str!("description.md");
 
 /// Completes the endpoints' descriptions by what they have in common. The text is JSON with a line feed at its end.
@@ -27,18 +32,21 @@ pub(super) fn document(mut document: OpenApi) -> String {
         .title("customer-match")
         .version(env!("CARGO_PKG_VERSION"))
         .description(Some(DESCRIPTION))
-        .license(Some(License::new("MIT")))
+        .license(Some(license()))
         .build();
+    // Relative to the document: the server that it was got from.
+    document.servers = Some(vec![Server::new("/")]);
     document.tags = Some(vec![
         tag(CUSTOMER, "Customers and the relation between two of them."),
         tag(SERVER, "Whether the server, its database and your key are in order."),
     ]);
+    // Clients use the first: a key in a URL ends up in logs.
     document.security =
-        Some(["apiKey", "bearer"].map(|scheme| SecurityRequirement::new(scheme, [""; 0])).into());
+        Some([BEARER, KEY_IN_QUERY].map(|scheme| SecurityRequirement::new(scheme, [""; 0])).into());
 
     let components = document.components.get_or_insert_default();
-    components.add_security_scheme("apiKey", key_in_query());
-    components.add_security_scheme("bearer", key_as_bearer());
+    components.add_security_scheme(BEARER, key_as_bearer());
+    components.add_security_scheme(KEY_IN_QUERY, key_in_query());
     components.schemas.insert(Envelope::name().into(), Envelope::schema());
     let mut parts = Vec::new();
     Envelope::schemas(&mut parts);
@@ -48,7 +56,7 @@ pub(super) fn document(mut document: OpenApi) -> String {
     for (path, item) in &mut document.paths.paths {
         for (method, operation) in [("get", &mut item.get), ("post", &mut item.post)] {
             if let Some(operation) = operation {
-                operation.operation_id = Some(operation_id(method, path));
+                name(operation, method, path);
                 headers::add_to(operation);
             }
         }
@@ -56,6 +64,13 @@ pub(super) fn document(mut document: OpenApi) -> String {
     #[expect(clippy::expect_used, reason = "the document is made of strings, numbers and maps")]
     let text = document.to_pretty_json().expect("the document is JSON");
     text + "\n"
+}
+
+/// By its identifier of SPDX, which openapi-generator demands.
+fn license() -> License {
+    let mut license = License::new("MIT");
+    license.identifier = Some("MIT".into());
+    license
 }
 
 fn tag(name: &str, description: &str) -> Tag {
@@ -81,12 +96,24 @@ fn key_as_bearer() -> SecurityScheme {
     SecurityScheme::Http(bearer)
 }
 
+/// Gives an operation its documented id, and as `x-operation-name` its handler's name: `matchCustomers` reads better than
+/// `postApiV1CustomerCustomerMatchCustomer`. A handler of two paths needs two names.
+fn name(operation: &mut Operation, method: &str, path: &str) {
+    let handler = operation.operation_id.replace(operation_id(method, path)).unwrap_or_default();
+    let mut words = handler.split('_');
+    let first = words.next().unwrap_or_default();
+    let api = if path == "/api/v1/ping/v1" { "Api" } else { "" };
+    let name = words.map(capitalised).fold(first.to_owned(), |name, word| name + &word) + api;
+    operation.extensions = Some([("x-operation-name", name)].into_iter().collect());
+}
+
 /// The documented rule: the method and the parts of the path, each with a capital letter.
 fn operation_id(method: &str, path: &str) -> String {
-    let capitalised = |part: &str| {
-        let mut characters = part.chars();
-        let first = characters.next().map(|first| first.to_ascii_uppercase());
-        first.into_iter().chain(characters).collect::<String>()
-    };
     path.split('/').map(capitalised).fold(method.into(), |id, part| id + &part)
+}
+
+fn capitalised(word: &str) -> String {
+    let mut characters = word.chars();
+    let first = characters.next().map(|first| first.to_ascii_uppercase());
+    first.into_iter().chain(characters).collect()
 }

@@ -13,6 +13,6 @@ const ui = SwaggerUIBundle({
   validatorUrl: null,
   onComplete: () => {
     const key = container.dataset.apiKey
-    if (key) ui.preauthorizeApiKey('apiKey', key)
+    if (key) ui.preauthorizeApiKey('bearer', key)
   },
 })

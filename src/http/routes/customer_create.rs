@@ -106,7 +106,7 @@ pub(crate) async fn create_customer(
     State(app): State<Arc<AppState>>,
     ApiJson { caller, body: registration }: ApiJson<CreateRequest>,
 ) -> Result<Json<CustomerProfile>, ApiError> {
-    let Registered { created, customer } = 
+    let Registered { created, customer } =
         app.group_commit.register_customer(caller.submitter, registration).await?;
     Ok(Json(CustomerProfile {
         success: Success::TRUE,

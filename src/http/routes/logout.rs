@@ -57,7 +57,8 @@ pub(crate) async fn revoke_identity(
     ApiJson { caller, body: identity }: ApiJson<LogoutRequest>,
 ) -> Result<Json<Success>, ApiError> {
     // A text that has not the format is an unknown identity, not invalid input.
-    let identity = IdentityId::parse(identity.expose_secret()).map_err(|_| ErrorCode::UserMustBeAuthorized)?;
+    let identity =
+        IdentityId::parse(identity.expose_secret()).map_err(|_| ErrorCode::UserMustBeAuthorized)?;
     let ended = app.group_commit.end_identity(caller.submitter, identity.hash()).await?;
     if ended { Ok(Json(Success::TRUE)) } else { Err(ErrorCode::UserMustBeAuthorized.into()) }
 }

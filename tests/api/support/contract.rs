@@ -31,7 +31,10 @@ pub fn assert_documented(method: &Method, path: &str, answer: &Answer) {
         assert_eq!(example["field"].is_string(), error["field"].is_string());
         for name in ["field", "description"] {
             let first = &error["errors"][0][name];
-            assert!(error["field"].is_null() || *first == error[name], "the first of all is repeated: {error:#}");
+            assert!(
+                error["field"].is_null() || *first == error[name],
+                "the first of all is repeated: {error:#}"
+            );
         }
     }
     for name in ["x-request-id", "link", "retry-after", "preference-applied", "x-ratelimit-limit"] {
