@@ -46,7 +46,7 @@ async fn the_home_page_has_the_call_for_its_own_url() {
 #[rstest]
 #[case::a_name("localhost:8080", "http://localhost:8080/api")]
 #[case::an_address("[::1]:8080", "http://[::1]:8080/api")]
-#[case::markup("\"><script>", "http://localhost:8080/api")]
+#[case::a_quote("a'b", "http://localhost:8080/api")]
 #[case::a_command("$(reboot)", "http://localhost:8080/api")]
 #[tokio::test]
 async fn only_a_plain_host_is_repeated(#[case] host: &str, #[case] shown: &str) {
