@@ -1,5 +1,6 @@
 //! Reads a CSV file as rows of one kind, each with the number of its first line.
 
+use std::collections::VecDeque;
 use std::fmt::Display;
 use std::io::{self, Read};
 use std::marker::PhantomData;
@@ -7,12 +8,16 @@ use std::marker::PhantomData;
 use csv::{ByteRecord, ReaderBuilder, StringRecord};
 use tokio::sync::mpsc;
 
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 /// Rows per batch.
 const BATCH: usize = 1000;
 /// Batches that are read ahead while one is written.
 const AHEAD: usize = 2;
 /// Limit on the length of a row: far above the longest notice. It bounds the memory that an unclosed quote takes.
 const MAX_ROW_BYTES: usize = 1 << 20;
+
+/// Why a row is rejected whose cell goes on behind its closing quote.
+const MISQUOTED: &str = "there is text behind a closing quote: a quote within quotes must be doubled";
 
 /// The kind of a file's rows.
 pub trait Record: Sized + Send + 'static {
@@ -97,6 +102,9 @@ impl<T: Record> File<T> {
         if file.next_record(&mut header)?.is_none() {
             return Err(FileError::Header("it is empty: the first line must name the columns".into()));
         }
+        if file.is_misquoted() {
+            return Err(FileError::Header(MISQUOTED.into()));
+        }
         let header = StringRecord::from_byte_record(header)
             .map_err(|_| FileError::Header("its first line is not UTF-8 text".into()))?;
         file.columns = columns::<T>(&header).map_err(FileError::Header)?;
@@ -136,7 +144,9 @@ impl<T: Record> File<T> {
     pub fn next_row(&mut self) -> Result<Option<Row<T>>, FileError> {
         let mut record = ByteRecord::new();
         let Some(line) = self.next_record(&mut record)? else { return Ok(None) };
+        let misquoted = self.is_misquoted();
         let record = match StringRecord::from_byte_record(record) {
+            _ if misquoted => Err(MISQUOTED.into()),
             Err(_) => Err("it is not UTF-8 text".into()),
             Ok(record) if record.len() != self.columns.len() => {
                 Err(format!("it has {} cells, and the header has {}", record.len(), self.columns.len()))
@@ -144,6 +154,16 @@ impl<T: Record> File<T> {
             Ok(record) => T::parse(&Cells { columns: &self.columns, record: &record }),
         };
         Ok(Some(Row { line, record }))
+    }
+
+    /// Whether the record that was read last has text behind a closing quote. The parser takes it as part of the cell: of
+    /// `"A \"B\" C"` it would make `A \B\" C"`.
+    fn is_misquoted(&mut self) -> bool {
+        let end = self.reader.position().byte();
+        let misquotes = &mut self.reader.get_mut().misquotes;
+        let before = misquotes.len();
+        while misquotes.pop_front_if(|at| *at < end).is_some() {}
+        misquotes.len() < before
     }
 
     /// Reads a record and returns the number of its first line. The parser's own number is where it began to search, which
@@ -209,11 +229,60 @@ struct Source {
     last: u8,
     /// The parser has read past the end.
     ended: bool,
+    /// Bytes that the parser got.
+    given: u64,
+    quoting: Quoting,
+    /// Positions of text behind closing quotes that the parser has not reached yet.
+    misquotes: VecDeque<u64>,
+}
+
+/// Where in a cell a byte is, as the parser sees it.
+#[derive(Clone, Copy)]
+enum Quoting {
+    Start,
+    Unquoted,
+    Quoted,
+    /// Behind a quote that closes the cell, or is the first of two that stand for one.
+    Closed,
+    /// Behind blanks after the cell was closed.
+    Blank,
 }
 
 impl Source {
     fn new(input: Box<dyn Read + Send>) -> Self {
-        Self { input, bytes: 0, row_budget: 0, last: b'\n', ended: false }
+        Self {
+            input,
+            bytes: 0,
+            row_budget: 0,
+            last: b'\n',
+            ended: false,
+            given: 0,
+            quoting: Quoting::Start,
+            misquotes: VecDeque::new(),
+        }
+    }
+}
+
+impl Source {
+    /// Follows the quotes of what the parser gets.
+    fn follow_quotes(&mut self, bytes: &[u8]) {
+        use Quoting::{Blank, Closed, Quoted, Start, Unquoted};
+        for byte in bytes {
+            self.quoting = match (self.quoting, byte) {
+                // A byte order mark is no part of the first cell.
+                (Start, byte) if BYTE_ORDER_MARK.get(self.given as usize) == Some(byte) => Start,
+                (Start | Closed, b'"') | (Quoted, 0..b'"' | b'#'..) => Quoted,
+                (Quoted, b'"') => Closed,
+                (Start | Unquoted | Closed | Blank, b',' | b'\n') => Start,
+                (Closed | Blank, b' ' | b'\t') => Blank,
+                (Closed | Blank, _) => {
+                    self.misquotes.push_back(self.given);
+                    Unquoted
+                }
+                (Start | Unquoted, _) => Unquoted,
+            };
+            self.given += 1;
+        }
     }
 }
 
@@ -230,6 +299,7 @@ impl Read for Source {
                 if self.last != b'\n' && self.last != b'\r' {
                     self.last = b'\n';
                     buffer[..1].copy_from_slice(b"\n");
+                    self.follow_quotes(b"\n");
                     return Ok(1);
                 }
                 self.ended = true;
@@ -246,6 +316,7 @@ impl Read for Source {
             }
             // A lone `\n` after a `\r` leaves none, and returning 0 would mean the end of the file.
             if kept > 0 {
+                self.follow_quotes(&buffer[..kept]);
                 return Ok(kept);
             }
         }
@@ -322,6 +393,18 @@ mod tests {
     #[case::open_quote("a,b\n1,2\n3,\"4\n5,6\n", &["2 1|2", "the quote that opens in the row of line 3 is never closed"])]
     #[case::open_quote_without_line_break("a,b\n3,\"4", &["the quote that opens in the row of line 2 is never closed"])]
     #[case::closed_quote_at_the_end("a,b\n3,\"4\n\"", &["2 3|4"])]
+    #[case::text_behind_a_quote("a,b\n1,\"2\"x\n3,4\n", &["2 there is text behind a closing quote: a quote within quotes must be doubled", "3 3|4"])]
+    #[case::escaped_by_backslashes("a,b\n\"A \\\"B\\\" C\",2\n3,\"\"\"4\"\"\"\n", &[
+        "2 there is text behind a closing quote: a quote within quotes must be doubled", "3 3|\"4\"",
+    ])]
+    #[case::text_behind_an_empty_cell("a,b\n\"\"x,2\n", &["2 there is text behind a closing quote: a quote within quotes must be doubled"])]
+    #[case::a_quote_behind_blanks("a,b\n1,\"2\" \"3\"\n", &["2 there is text behind a closing quote: a quote within quotes must be doubled"])]
+    #[case::text_behind_lines_in_quotes("a,b\n1,\"2\n\n2\"x\n3,4\n", &[
+        "2 there is text behind a closing quote: a quote within quotes must be doubled", "5 3|4",
+    ])]
+    #[case::blanks_behind_a_quote("a,b\n\"1\" ,\"2\"\t\n", &["2 1 |2"])]
+    #[case::quotes_within_an_unquoted_cell("a,b\n1,5\" pipe\n", &["2 1|5\" pipe"])]
+    #[case::text_behind_a_quote_of_the_header("\"a\"x,b\n1,2\n", &["there is text behind a closing quote: a quote within quotes must be doubled"])]
     #[case::only_a_header("a,b", &[])]
     #[case::empty("", &["it is empty: the first line must name the columns"])]
     #[case::blank("\n\r\n", &["it is empty: the first line must name the columns"])]
