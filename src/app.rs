@@ -9,6 +9,7 @@ use std::time::Duration;
 use axum::Router;
 use sqlx::PgPool;
 use tokio::net::TcpListener;
+use tokio::sync::OnceCell;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -43,6 +44,7 @@ impl App {
             demo,
             trusted_proxies: config.trusted_proxies.clone(),
             cors: config.cors.clone(),
+            cursor_key: OnceCell::new(),
             concurrency_limit: ConcurrencyLimit::new(config.limits.requests),
             metrics: Arc::default(),
             timeouts: config.timeouts,

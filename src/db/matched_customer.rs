@@ -41,7 +41,7 @@ pub struct Page {
     pub item_count: i64,
     pub item_count_exact: bool,
     /// Where the next page begins; `None` on the last.
-    pub next_cursor: Option<String>,
+    pub next_cursor: Option<Cursor>,
 }
 
 /// What each statement returns: the items of the page and one more, which tells whether there is another page. A row without
@@ -62,9 +62,10 @@ struct Row {
 }
 
 impl Row {
-    /// Where the page after this row begins.
-    fn cursor(&self) -> Option<String> {
-        Some(Cursor::after(self.matched_at?, self.cu_ref_no.as_deref()?))
+    /// Where the page after this row begins. The table holds references in their format only.
+    fn cursor(&self) -> Option<Cursor> {
+        let cu_ref_no = CuRefNo::parse(self.cu_ref_no.as_deref()?).ok()?;
+        Some(Cursor { matched_at: self.matched_at?, cu_ref_no })
     }
 
     fn into_item(self) -> Option<MatchedCustomer> {

@@ -6,6 +6,7 @@
 pub mod api_key;
 pub mod api_key_quota_lease;
 pub(crate) mod connect;
+pub mod cursor_key;
 pub mod customer;
 pub mod customer_delete;
 pub mod customer_identity;

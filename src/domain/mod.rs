@@ -52,7 +52,7 @@ pub use email::Email;
 pub use host_ip::HostIp;
 pub use identity_id::IdentityId;
 pub use notice::Notice;
-pub use page::{Cursor, CursorError, PageLimit};
+pub use page::{Cursor, CursorError, CursorKey, PageLimit, SignedCursor};
 pub use profile_text::ProfileText;
 pub use relation::{Change, Match, Matched, MatchedCustomer, NamedCustomer, Relation, Role, Unmatch};
 pub use search_term::SearchTerm;

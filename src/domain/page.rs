@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
 use chrono::{DateTime, Utc};
+use hmac::{Hmac, Mac};
+use sha2::Sha256;
 
 use super::CuRefNo;
 
@@ -39,53 +41,75 @@ impl FromStr for PageLimit {
     }
 }
 
-/// The sort key of the last item of a page, in a list of matched customers with the newest first.
-///
-/// Clients treat it as opaque. It reveals only what the item shows: the time of the match, to the microsecond, and the
-/// reference number. Unlike an offset it stays correct when relations are added.
+/// The sort key of the last item of a page, in a list of matched customers with the newest first. Unlike an offset it stays
+/// correct when relations are added.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cursor {
+    /// To the microsecond.
     pub matched_at: DateTime<Utc>,
     /// The tie-breaker for matches of the same microsecond.
     pub cu_ref_no: CuRefNo,
 }
 
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("must be the \"nextCursor\" of an earlier page")]
 pub struct CursorError;
 
-impl Cursor {
-    /// 1970 to 9999, which Postgres can store.
-    const MICROSECONDS: RangeInclusive<i64> = 0..=253_402_300_799_999_999;
+/// The text of a cursor, which may be made up until [`CursorKey::verify`] has looked at it.
+#[derive(Debug)]
+pub struct SignedCursor(Vec<u8>);
 
-    /// The cursor of the page that begins after this item.
-    pub fn after(matched_at: DateTime<Utc>, cu_ref_no: &str) -> String {
-        let mut bytes = matched_at.timestamp_micros().to_be_bytes().to_vec();
-        bytes.extend_from_slice(cu_ref_no.as_bytes());
-        BASE64_URL_SAFE_NO_PAD.encode(bytes)
-    }
-}
-
-impl FromStr for Cursor {
+impl FromStr for SignedCursor {
     type Err = CursorError;
 
     fn from_str(text: &str) -> Result<Self, CursorError> {
-        let decode = || {
-            let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).ok()?;
-            let (microseconds, cu_ref_no) = bytes.split_first_chunk()?;
-            let microseconds = i64::from_be_bytes(*microseconds);
+        let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).map_err(|_| CursorError)?;
+        let length = CursorKey::SIGNED_BYTES + CursorKey::CODE_BYTES;
+        if bytes.len() == length { Ok(Self(bytes)) } else { Err(CursorError) }
+    }
+}
+
+/// Signs cursors: the time, the reference, and a code that authenticates both for one organisation (HMAC-SHA-256, its first
+/// 128 bits). So a client cannot make up a place in a list, or try references.
+pub struct CursorKey(Hmac<Sha256>);
+
+impl CursorKey {
+    const CODE_BYTES: usize = 16;
+    const SIGNED_BYTES: usize = size_of::<i64>() + CuRefNo::LENGTH;
+
+    pub fn new(secret: &[u8]) -> Self {
+        #[expect(clippy::expect_used, reason = "HMAC takes keys of any length")]
+        Self(Hmac::new_from_slice(secret).expect("a key"))
+    }
+
+    /// The text that a client gets.
+    pub fn sign(&self, organisation_id: i64, cursor: &Cursor) -> String {
+        let mut bytes = cursor.matched_at.timestamp_micros().to_be_bytes().to_vec();
+        bytes.extend_from_slice(cursor.cu_ref_no.as_str().as_bytes());
+        let code = self.code(organisation_id, &bytes).finalize().into_bytes();
+        bytes.extend_from_slice(&code[..Self::CODE_BYTES]);
+        BASE64_URL_SAFE_NO_PAD.encode(bytes)
+    }
+
+    pub fn verify(&self, organisation_id: i64, cursor: &SignedCursor) -> Result<Cursor, CursorError> {
+        let verify = || {
+            let (signed, code) = cursor.0.split_at_checked(Self::SIGNED_BYTES)?;
+            self.code(organisation_id, signed).verify_truncated_left(code).ok()?;
+            let (microseconds, cu_ref_no) = signed.split_first_chunk()?;
+            let matched_at = DateTime::from_timestamp_micros(i64::from_be_bytes(*microseconds))?;
             let cu_ref_no = CuRefNo::parse(std::str::from_utf8(cu_ref_no).ok()?).ok()?;
-            let in_range = Self::MICROSECONDS.contains(&microseconds);
-            let matched_at = in_range.then(|| DateTime::from_timestamp_micros(microseconds))??;
-            Some(Self { matched_at, cu_ref_no })
+            Some(Cursor { matched_at, cu_ref_no })
         };
-        decode().ok_or(CursorError)
+        verify().ok_or(CursorError)
+    }
+
+    fn code(&self, organisation_id: i64, signed: &[u8]) -> Hmac<Sha256> {
+        self.0.clone().chain_update(organisation_id.to_be_bytes()).chain_update(signed)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use chrono::TimeDelta;
     use proptest::prelude::*;
     use rstest::rstest;
 
@@ -106,65 +130,61 @@ mod tests {
 
     const REFERENCE: &str = "5CmsaVNgAQqRqoen";
 
-    fn cursor(microseconds: i64) -> String {
-        Cursor::after(DateTime::from_timestamp_micros(microseconds).unwrap(), REFERENCE)
+    fn key() -> CursorKey {
+        CursorKey::new(&[7; 32])
+    }
+
+    fn verify(organisation_id: i64, text: &str) -> Result<Cursor, CursorError> {
+        key().verify(organisation_id, &text.parse()?)
+    }
+
+    fn cursor(microseconds: i64) -> Cursor {
+        let matched_at = DateTime::from_timestamp_micros(microseconds).unwrap();
+        Cursor { matched_at, cu_ref_no: CuRefNo::parse(REFERENCE).unwrap() }
     }
 
     #[rstest]
+    #[case(-1)]
     #[case(0)]
     #[case(1_736_525_981_675_999)]
     #[case(253_402_300_799_999_999)]
     fn a_cursor_round_trips(#[case] microseconds: i64) {
-        let text = cursor(microseconds);
+        let text = key().sign(1, &cursor(microseconds));
         assert!(text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)), "{text}");
-        let cursor: Cursor = text.parse().unwrap();
-        assert_eq!(
-            (cursor.matched_at.timestamp_micros(), cursor.cu_ref_no.as_str()),
-            (microseconds, REFERENCE)
-        );
+        assert_eq!(verify(1, &text), Ok(cursor(microseconds)));
     }
 
     proptest! {
+        /// Each cursor has exactly one text, and any other text is none.
         #[test]
-        fn every_cursor_round_trips(
-            microseconds in Cursor::MICROSECONDS,
-            nanoseconds in 0..1000_i64,
-            reference in "[A-Za-z0-9]{16}",
-        ) {
-            let at = DateTime::from_timestamp_micros(microseconds).unwrap();
-            let cursor: Cursor = Cursor::after(at + TimeDelta::nanoseconds(nanoseconds), &reference).parse().unwrap();
-            prop_assert_eq!((cursor.matched_at, cursor.cu_ref_no.as_str()), (at, reference.as_str()));
+        fn a_changed_text_is_none(microseconds in 0..i64::MAX / 1000, place in 0..54_usize, other in "[A-Za-z0-9_-]") {
+            let text = key().sign(1, &cursor(microseconds));
+            let changed = format!("{}{other}{}", &text[..place], &text[place + 1..]);
+            prop_assert_eq!(verify(1, &changed).is_ok(), changed == text);
         }
 
-        /// Each cursor has exactly one text.
         #[test]
-        fn accepted_texts_round_trip(
-            text in prop_oneof![
-                "[A-Za-z0-9_-]{32}",
-                "AA[A-D][A-Za-z0-9_-]{8}[A-Za-z0-9_-]{21}",
-                (any::<[u8; 8]>(), "[A-Za-z0-9]{15,17}").prop_map(|(time, reference)| {
-                    BASE64_URL_SAFE_NO_PAD.encode([&time[..], reference.as_bytes()].concat())
-                }),
-                "\\PC*",
-            ],
-        ) {
-            if let Ok(cursor) = text.parse::<Cursor>() {
-                prop_assert_eq!(Cursor::after(cursor.matched_at, cursor.cu_ref_no.as_str()), text);
-                prop_assert!(Cursor::MICROSECONDS.contains(&cursor.matched_at.timestamp_micros()));
-            }
+        fn a_text_that_was_made_up_is_none(text in "[A-Za-z0-9_-]{54}|[A-Za-z0-9_-]{32}|\\PC*") {
+            prop_assert_eq!(verify(1, &text), Err(CursorError));
         }
     }
 
     #[rstest]
-    #[case::empty("".into())]
-    #[case::words("next page".into())]
-    #[case::cut_off(cursor(5)[..31].into())]
-    #[case::longer(cursor(5) + "AAAA")]
-    #[case::padded(cursor(5) + "=")]
-    #[case::before_1970(cursor(-1))]
-    #[case::after_9999(cursor(253_402_300_800_000_000))]
-    #[case::no_reference(BASE64_URL_SAFE_NO_PAD.encode([0; 24]))]
-    fn rejects_other_texts(#[case] text: String) {
-        assert!(text.parse::<Cursor>().is_err());
+    #[case::cut_off(&|text: &str| text[..53].to_owned())]
+    #[case::without_its_code(&|text: &str| text[..32].to_owned())]
+    #[case::with_a_part_of_its_code(&|text: &str| text[..40].to_owned())]
+    #[case::longer(&|text: &str| format!("{text}AAAA"))]
+    #[case::padded(&|text: &str| format!("{text}=="))]
+    fn another_length_is_none(#[case] change: &dyn Fn(&str) -> String) {
+        let text = key().sign(1, &cursor(5));
+        assert_eq!(text.len(), 54);
+        assert_eq!(verify(1, &change(&text)), Err(CursorError));
+    }
+
+    #[test]
+    fn is_of_one_key_and_one_organisation() {
+        let text = key().sign(1, &cursor(5));
+        assert_eq!(verify(2, &text), Err(CursorError));
+        assert_eq!(CursorKey::new(&[8; 32]).verify(1, &text.parse().unwrap()), Err(CursorError));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
 use super::concurrency_limit::ConcurrencyLimit;
@@ -9,6 +10,7 @@ use crate::api_keys::ApiKeyCache;
 use crate::config::{Cors, Timeouts, TrustedProxies};
 use crate::db::RequestPool;
 use crate::db::migration::Schema;
+use crate::domain::CursorKey;
 use crate::group_commit::GroupCommit;
 use crate::metrics::Metrics;
 
@@ -20,6 +22,8 @@ pub(crate) struct AppState {
     pub(crate) demo: bool,
     pub(crate) trusted_proxies: TrustedProxies,
     pub(crate) cors: Cors,
+    /// Read with the first list.
+    pub(crate) cursor_key: OnceCell<CursorKey>,
     pub(crate) concurrency_limit: ConcurrencyLimit,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) timeouts: Timeouts,

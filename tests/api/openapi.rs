@@ -104,6 +104,10 @@ async fn the_examples_work_in_demo_mode() {
                     &parameter["schema"]["examples"][0],
                     &parameter["schema"]["default"],
                 ];
+                // A cursor can only be got, so there is no example of one.
+                if name == "cursor" {
+                    continue;
+                }
                 let example = examples.into_iter().find(|example| !example.is_null()).expect(name);
                 // Of the two that exclude each other in a list, the one for a back end.
                 let excluded = path == LIST && name == "identityId";

@@ -62,8 +62,9 @@ schemas! {
         .minimum(Some(*PageLimit::RANGE.start()))
         .maximum(Some(*PageLimit::RANGE.end()))
         .default(Some(PageLimit::default().get().into()));
-    Cursor: text("AAYrXHZH7fg1Q21zYVZOZ0FRcVJxb2Vu")
-        .description(Some("The `nextCursor` of the page before; opaque."));
+    Cursor: ObjectBuilder::new()
+        .schema_type(Type::String)
+        .description(Some("The `nextCursor` of the page before; opaque, and signed by the server."));
     Timestamp: text("2025-01-10T16:19:41.675Z")
         .description(Some("ISO 8601, UTC, with milliseconds."))
         .format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)));

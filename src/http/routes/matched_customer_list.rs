@@ -8,9 +8,10 @@ use serde::Serialize;
 use sqlx::PgConnection;
 use utoipa::ToSchema;
 
+use crate::db::cursor_key;
 use crate::db::matched_customer::{self, Owner};
 use crate::demo;
-use crate::domain::{CuRefNo, Cursor, IdentityId, MatchedCustomer, PageLimit, SearchTerm};
+use crate::domain::{CuRefNo, Cursor, IdentityId, MatchedCustomer, PageLimit, SearchTerm, SignedCursor};
 use crate::error::{ApiError, ErrorCode, InvalidField};
 use crate::http::extract::{ApiQuery, ParseQuery, Prefer, QueryParameters};
 use crate::http::openapi::{self, ErrorExamples, ErrorResponses};
@@ -19,7 +20,7 @@ use crate::http::state::AppState;
 pub(crate) struct ListQuery {
     owner: Owner,
     term: Option<SearchTerm>,
-    cursor: Option<Cursor>,
+    cursor: Option<SignedCursor>,
     limit: PageLimit,
 }
 
@@ -100,7 +101,11 @@ pub(crate) async fn list_matched_customers(
     State(app): State<Arc<AppState>>,
     ApiQuery { caller, query }: ApiQuery<ListQuery>,
 ) -> Result<Json<MatchedCustomerList>, ApiError> {
-    let (organisation, owner, after) = (caller.organisation_id, &query.owner, query.cursor.as_ref());
+    let (organisation, owner) = (caller.organisation_id, &query.owner);
+    let key = app.cursor_key.get_or_try_init(|| app.pool.with_connection(cursor_key::find)).await?;
+    let cursor = query.cursor.as_ref().map(|cursor| key.verify(organisation, cursor)).transpose();
+    let cursor = cursor.map_err(|rule| ApiError::from(InvalidField::in_query("cursor", rule)))?;
+    let after = cursor.as_ref();
     let limit = usize::from(query.limit.get());
     let read = async |db: &mut PgConnection| match &query.term {
         Some(term) => {
@@ -117,6 +122,6 @@ pub(crate) async fn list_matched_customers(
         items: page.items,
         item_count: page.item_count,
         item_count_exact: page.item_count_exact,
-        next_cursor: page.next_cursor,
+        next_cursor: page.next_cursor.map(|cursor| key.sign(organisation, &cursor)),
     }))
 }
