@@ -7,6 +7,7 @@ create table organisation (
   name       text not null constraint organisation_name_key unique
              constraint organisation_name_not_blank check (btrim(name) <> ''),
   created_at timestamptz not null default now()
+             constraint organisation_created_at_is_finite check (isfinite(created_at))
 );
 
 create table api_key (
@@ -32,6 +33,9 @@ create table api_key (
   limit_per_minute int8 constraint api_key_limit_is_positive check (limit_per_minute > 0),
   -- To the minute, so that unused keys can be found and revoked. Null: never.
   last_used_at     timestamptz,
+  constraint api_key_times_are_finite check (
+    isfinite(created_at) and isfinite(expires_at) and isfinite(deleted_at) and isfinite(last_used_at)
+  ),
   constraint api_key_root_is_unlimited check (kind <> 'root' or limit_per_minute is null)
 );
 

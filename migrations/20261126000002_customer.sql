@@ -110,17 +110,29 @@ create function search_pattern(term text) returns text
   language sql immutable strict parallel safe
   return '%' || regexp_replace(search_fold(term), '([\\%_])', '\\\1', 'g') || '%';
 
+-- A text of a profile as the server makes it (domain::ProfileText): one line, trimmed, not empty.
+create function is_profile_text(given text) returns boolean
+  language sql immutable strict parallel safe
+  return char_length(given) between 1 and 200
+    and given collate "C" !~ '^[\u0020\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]|[\u0020\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]$|[\u0001-\u001f\u007f-\u009f]';
+
 create table customer (
   organisation_id             int8 not null references organisation (id),
   -- The public reference is the key: relations and sessions name customers by what clients know, so no statement has to
   -- look an internal id up. Byte order: an opaque reference is compared, never sorted for people.
   cu_ref_no                   text collate "C" not null
                               constraint customer_cu_ref_no_format check (cu_ref_no ~ '^[A-Za-z0-9]{16}$'),
-  -- The normal form, made by the server (domain::Email). The database checks what it can see of it: one @, no upper case,
-  -- a domain of A-labels with two labels at least, the length of RFC 5321.
+  -- The normal form, made by the server (domain::Email). The database checks what it can see of it: one @, no dots in a row
+  -- or at the ends, no quotes, comments, white space or invisible characters, no upper case, NFC, a domain of A-labels with
+  -- two labels at least and a top level that is no number, the lengths of RFC 5321 and RFC 1035.
   email                       text collate "C"
                               constraint customer_email_normal_form check (
-                                email ~ '^[^@[:space:][:cntrl:]A-Z]+@[a-z0-9-]+([.][a-z0-9-]+)+$'
+                                email ~ '^[^@.]+([.][^@.]+)*@([a-z0-9]([a-z0-9-]*[a-z0-9])?[.])+[a-z0-9]([a-z0-9-]*[a-z0-9])?$'
+                                and email !~ '[\u0001-\u0020"(),:;<>\[\\\]\u007f-\u00a0\u00ad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180b-\u180f\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U000e0000-\U000e0fff]'
+                                and email !~ '[.][0-9]+$|[^@.]{64}[^@.]*([.][^@]*)?$'
+                                and email is nfc normalized
+                                and unicode_lower(email) = email
+                                and octet_length(split_part(email, '@', 1)) <= 64
                                 and octet_length(email) <= 254
                               ),
   first_name                  text,
@@ -137,8 +149,11 @@ create table customer (
   deleted_at                  timestamptz,
   -- In the words of the operator who deleted it.
   deletion_reason             text constraint customer_deletion_reason_not_blank check (btrim(deletion_reason) <> ''),
-  -- The customer that holds its relations now. Null: it was not merged.
+  -- The customer that holds its relations now. Null: it was not merged, or that customer was deleted since.
   merged_into_cu_ref_no       text collate "C",
+  -- True if it was merged: the customer that holds its relations lives. A merged customer is deleted, so merges make neither
+  -- rings nor chains.
+  merged_into_living          boolean generated always as (case when merged_into_cu_ref_no is not null then true end) stored,
   -- True, or null once deleted: the target of the foreign keys of active relations.
   living                      boolean generated always as (case when deleted_at is null then true end) stored,
   -- The first name stands on both sides of the last name, so that either order finds it. A line break, which no term
@@ -157,9 +172,20 @@ create table customer (
   constraint customer_merged_is_deleted check (merged_into_cu_ref_no is null or deleted_at is not null),
   constraint customer_merged_into_another check (merged_into_cu_ref_no <> cu_ref_no),
   -- Costs nothing while merged_into_cu_ref_no is null.
-  constraint customer_merged_into_fkey foreign key (organisation_id, merged_into_cu_ref_no)
-    references customer (organisation_id, cu_ref_no)
+  constraint customer_merged_into_fkey foreign key (organisation_id, merged_into_cu_ref_no, merged_into_living)
+    references customer (organisation_id, cu_ref_no, living),
+  constraint customer_profile_normal_form check (
+    is_profile_text(first_name) and is_profile_text(last_name) and is_profile_text(company_name) and is_profile_text(phone)
+    and is_profile_text(company_registration_number) and is_profile_text(tax_identification_number)
+  ),
+  -- In their order, and finite: clients get them as dates.
+  constraint customer_times check (
+    isfinite(created_at) and isfinite(deleted_at) and created_at <= coalesce(deleted_at, created_at)
+  )
 );
+
+-- Who was merged into a customer, when that one is deleted or merged itself.
+create index customer_merged_into on customer (organisation_id, merged_into_cu_ref_no) where merged_into_cu_ref_no is not null;
 
 -- Not of deleted customers: who registers with the e-mail address of one becomes a new customer.
 create unique index customer_email_key on customer (organisation_id, email) where deleted_at is null;

@@ -24,6 +24,19 @@ create table customer_match (
   -- two; a reader sees neither.
   notice          text constraint customer_match_notice_length check (char_length(notice) <= 10000),
   primary key (organisation_id, low_cu_ref_no, high_cu_ref_no),
+  -- In their order, and finite: clients get them as dates.
+  constraint customer_match_times check (
+    created_at > '-infinity' and created_at <= matched_at and matched_at <= updated_at and updated_at < 'infinity'
+    and deactivated_at between matched_at and updated_at
+  ),
+  -- The normal form, made by the server (domain::Notice): outer white space trimmed, lines end with a line feed.
+  constraint customer_match_notice_normal_form check (
+    strpos(notice, E'\r') = 0
+    and notice = btrim(
+      notice,
+      E' \t\n\u000B\f\u0085\u00A0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200A\u2028\u2029\u202F\u205F\u3000'
+    )
+  ),
   constraint customer_match_canonical_order check (low_cu_ref_no < high_cu_ref_no),
   constraint customer_match_has_manager check (low_is_manager or high_is_manager),
   -- Both ends of an active relation are living customers of the row's organisation. So a match needs no look-up: the keys

@@ -11,6 +11,10 @@ create table customer_identity (
   revoked_at      timestamptz,
   -- An identity of one organisation does not exist for the key of another, however it got there.
   primary key (organisation_id, hash),
+  constraint customer_identity_times check (
+    created_at > '-infinity' and created_at <= expires_at and expires_at < 'infinity'
+    and created_at <= revoked_at and revoked_at < 'infinity'
+  ),
   constraint customer_identity_customer_fkey foreign key (organisation_id, cu_ref_no)
     references customer (organisation_id, cu_ref_no)
 );

@@ -8,6 +8,7 @@ create unlogged table server_instance (
   id                int8 primary key,
   -- A lease is valid for two seconds after the last heartbeat; for a minute more its calls still count.
   last_heartbeat_at timestamptz not null
+                    constraint server_instance_heartbeat_is_finite check (isfinite(last_heartbeat_at))
 );
 
 create unlogged table api_key_quota_lease (

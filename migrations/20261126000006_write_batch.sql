@@ -16,7 +16,7 @@ create table write_receipt (
   batch_number int8 not null,
   -- The writer has given up on its connection: no batch of this writer takes effect any more.
   fenced       boolean not null default false,
-  written_at   timestamptz not null default now(),
+  written_at   timestamptz not null default now() constraint write_receipt_time_is_finite check (isfinite(written_at)),
   -- The answer of write_batch.
   results      text,
   customers    text[],
@@ -390,7 +390,7 @@ declare
   v_hash constant bytea := decode(wanted ->> 'hash', 'hex');
 begin
   perform from customer_identity where organisation_id = organisation and hash = v_hash for no key update nowait;
-  update customer_identity set revoked_at = now()
+  update customer_identity set revoked_at = greatest(created_at, now())
   where organisation_id = organisation and hash = v_hash and revoked_at is null and expires_at > now()
     and exists (
       select from customer

@@ -59,7 +59,7 @@ TAMPERING = {
         "not what was acknowledged",
     ),
     "an inactive relation": (
-        f"update customer_match set deactivated_at = now() where ctid = {ONE_ROW}",
+        f"update customer_match set deactivated_at = now(), updated_at = now() where ctid = {ONE_ROW}",
         "not what was acknowledged",
     ),
 }

@@ -83,7 +83,14 @@ async fn write(
     .fetch_one(&mut *transaction)
     .await?;
     sqlx::query!(
-        "update customer set deleted_at = statement_timestamp(), deletion_reason = $3
+        "update customer set merged_into_cu_ref_no = null where organisation_id = $1 and merged_into_cu_ref_no = $2",
+        organisation_id,
+        cu_ref_no.as_str(),
+    )
+    .execute(&mut *transaction)
+    .await?;
+    sqlx::query!(
+        "update customer set deleted_at = greatest(created_at, statement_timestamp()), deletion_reason = $3
          where organisation_id = $1 and cu_ref_no = $2",
         organisation_id,
         cu_ref_no.as_str(),

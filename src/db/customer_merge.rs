@@ -260,8 +260,18 @@ async fn move_relations(transaction: &mut PgConnection, wanted: Merge<'_>) -> sq
 }
 
 async fn delete_legacy(transaction: &mut PgConnection, wanted: Merge<'_>) -> sqlx::Result<()> {
+    // Those that were merged into it before: what they had is the survivor's too.
     sqlx::query!(
-        "update customer set deleted_at = statement_timestamp(), deletion_reason = $3, merged_into_cu_ref_no = $4
+        "update customer set merged_into_cu_ref_no = $3 where organisation_id = $1 and merged_into_cu_ref_no = $2",
+        wanted.organisation_id,
+        wanted.legacy.as_str(),
+        wanted.survivor.as_str(),
+    )
+    .execute(&mut *transaction)
+    .await?;
+    sqlx::query!(
+        "update customer set
+             deleted_at = greatest(created_at, statement_timestamp()), deletion_reason = $3, merged_into_cu_ref_no = $4
          where organisation_id = $1 and cu_ref_no = $2",
         wanted.organisation_id,
         wanted.legacy.as_str(),

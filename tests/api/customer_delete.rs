@@ -139,7 +139,7 @@ async fn matches_that_race_with_a_deletion_leave_nothing_active(#[values(false, 
             service.post_match(body).await.assert_success();
         }
     }
-    service.execute("update customer_match set deactivated_at = now()").await;
+    service.execute("update customer_match set deactivated_at = now(), updated_at = now()").await;
     let mut matches = JoinSet::new();
     for i in 0..100 {
         let body = json!({ "managerCuRefNo": manager(i), "customerCuRefNo": CUSTOMER });

@@ -121,7 +121,7 @@ async fn a_joined_relation_is_active_if_either_was(#[case] inactive: &str, #[cas
     relate(&service, FINAL, OTHER, FINAL).await;
     service
         .execute(&format!(
-            "update customer_match set deactivated_at = now() where '{inactive}' in ('', notice)"
+            "update customer_match set deactivated_at = now(), updated_at = now() where '{inactive}' in ('', notice)"
         ))
         .await;
     let active_since = "select coalesce(min(matched_at) filter (where deactivated_at is null), max(matched_at))::text from customer_match";
@@ -147,7 +147,9 @@ async fn everything_moves_and_the_relation_with_itself_goes() {
     relate(&service, FINAL, LEGACY, "self").await;
     relate(&service, FINAL, OTHER, "").await;
     relate(&service, MANAGER, CUSTOMER, "untouched").await;
-    service.execute("update customer_match set deactivated_at = now() where notice = 'c'").await;
+    service
+        .execute("update customer_match set deactivated_at = now(), updated_at = now() where notice = 'c'")
+        .await;
 
     let before = service.relations().await;
     let would = run(on(&service.database, &merge(LEGACY, FINAL, &["--dry-run"])));
@@ -239,6 +241,25 @@ async fn what_cannot_be_merged_is_told_in_one_line() {
       "error: customer legacyCustomer01 is deleted: it was merged into survivingCust001\n"
     ]
     "#);
+}
+
+/// So merges make neither chains nor rings, and a customer that was merged names one that can be looked up.
+#[tokio::test]
+async fn a_merged_customer_names_a_living_one_or_none() {
+    let service = with_customers(&[LEGACY, FINAL, OTHER]).await;
+    let names = async || {
+        text(&service, "select coalesce(string_agg(cu_ref_no || '>' || merged_into_cu_ref_no, ' ' order by cu_ref_no), '') from customer").await
+    };
+    merge_them_now(&service, LEGACY, FINAL);
+    assert_eq!(names().await, format!("{LEGACY}>{FINAL}"));
+    merge_them_now(&service, FINAL, OTHER);
+    assert_eq!(names().await, format!("{LEGACY}>{OTHER} {FINAL}>{OTHER}"));
+    let back = run_refused(on(&service.database, &merge(OTHER, LEGACY, &["--yes"])));
+    assert_eq!(back, format!("error: customer {LEGACY} is deleted: it was merged into {OTHER}\n"));
+    service.delete_customer(OTHER).await;
+    assert_eq!(names().await, "");
+    let again = run_refused(on(&service.database, &merge(LEGACY, MANAGER, &["--yes"])));
+    assert_eq!(again, format!("error: customer {LEGACY} is deleted\n"));
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 
 mod answers;
 mod api_key;
+mod clock;
 mod command_line;
 mod config;
 mod connections;

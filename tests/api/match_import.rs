@@ -41,7 +41,11 @@ async fn matches_by_the_rules_of_the_endpoint() {
     let of_guest = format!("{} hello", one_way(MANAGER, &guest));
     assert_eq!(relations, BTreeSet::from([format!("{MANAGER}<>{CUSTOMER} first\nline"), of_guest]));
 
-    service.execute("update customer_match set deactivated_at = now() where notice = 'hello'").await;
+    service
+        .execute(
+            "update customer_match set deactivated_at = now(), updated_at = now() where notice = 'hello'",
+        )
+        .await;
     let dry = import_file(&service.database, "match", &csv, &["--dry-run"]);
     let again = import(&service, &csv);
     assert_eq!((again.code, counts(&again)), (0, [4, 0, 0, 3, 1, 0, 0]));

@@ -37,7 +37,7 @@ async fn both_sides_see_each_other_and_the_same_notice() {
         json!({ "managerCuRefNo": MANAGER, "customerCuRefNo": CUSTOMER, "notice": "prefers cardio" });
     service.post_match(relation).await.assert_success();
     // A fixed time, as the snapshot has it.
-    service.execute("update customer_match set matched_at = '2025-01-10 16:19:41.675999+00', updated_at = '2025-02-01'").await;
+    service.execute("update customer_match set created_at = '2025-01-01', matched_at = '2025-01-10 16:19:41.675999+00', updated_at = '2025-02-01'").await;
 
     let of_manager = list(&service, &[("cuRefNo", MANAGER)]).await;
     insta::assert_json_snapshot!(of_manager.snapshot(), @r#"
@@ -187,7 +187,7 @@ async fn pages_neither_skip_nor_repeat_while_relations_are_added(#[case] filter:
     // Some at the same moment, on both sides: the reference decides.
     service
         .execute(
-            "update customer_match set matched_at = '2025-01-10' where ascii(right(low_cu_ref_no, 1)) % 3 <> 0",
+            "update customer_match set created_at = '2025-01-10', matched_at = '2025-01-10' where ascii(right(low_cu_ref_no, 1)) % 3 <> 0",
         )
         .await;
     let parameters = [&[("cuRefNo", "trainerOfThemAll")], filter].concat();
@@ -221,7 +221,7 @@ async fn a_list_goes_on_behind_a_customer_that_was_deleted_meanwhile() {
     let page = list(&service, &[("cuRefNo", MANAGER), ("limit", "2")]).await;
     assert_eq!(references(&page), ["customer00000003", "customer00000002"]);
     for sql in [
-        "update customer_match set deactivated_at = now() where high_cu_ref_no = 'customer00000002'",
+        "update customer_match set deactivated_at = now(), updated_at = now() where high_cu_ref_no = 'customer00000002'",
         "update customer set deleted_at = now() where cu_ref_no = 'customer00000002'",
     ] {
         service.execute(sql).await;
@@ -377,7 +377,7 @@ async fn a_cursor_tells_nothing_of_its_reference() {
     }
     service
         .execute(
-            "update customer_match set matched_at = case high_cu_ref_no
+            "update customer_match set created_at = '2024-12-01', matched_at = case high_cu_ref_no
                  when 'earlier000000001' then '2024-12-29 02:07:04.829566+00'
                  when 'later00000000001' then '2024-12-29 02:07:04.829568+00'
                  else '2024-12-29 02:07:04.829567+00'::timestamptz end",

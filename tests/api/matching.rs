@@ -80,7 +80,7 @@ async fn a_deactivated_relation_becomes_active_again() {
     let service = Service::start().await;
     let call = json!({ "managerCuRefNo": MANAGER, "customerCuRefNo": CUSTOMER, "notice": "kept" });
     service.post_match(call).await.assert_success();
-    service.execute("update customer_match set deactivated_at = now()").await;
+    service.execute("update customer_match set deactivated_at = now(), updated_at = now()").await;
     assert_eq!(service.relations().await, ["1cGIHvFoQDGLAbcA>5CmsaVNgAQqRqoen kept (inactive)"]);
     service
         .post_match(json!({ "managerCuRefNo": MANAGER, "customerCuRefNo": CUSTOMER }))

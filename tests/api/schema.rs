@@ -11,12 +11,15 @@ use sqlx::Connection;
 
 use crate::support::{CUSTOMER, MANAGER, Service};
 
-/// Organisation 1 with the manager `a` and the customer `b` of `Service`, organisation 2 with the customer `c`, and the
+/// Organisation 1 with the manager `a`, the customer `b` of `Service` and two without relations, `d` and `e`, organisation 2 with the customer `c`, and the
 /// relation of a and b, as the placeholders of [`sql`] name them. An identity, a server and its share of the limit of key 1.
 async fn populated() -> Service {
     let service = Service::start().await;
     let (other, _) = service.add_organisation("Other").await;
     service.add_customer_of(other, "customerOfOther1", None).await;
+    for reference in ["withoutRelation1", "withoutRelation2"] {
+        service.add_customer(reference, None).await;
+    }
     for sql in [
         &relation("1, {a}, {b}, true, false, null"),
         &identity("1, sha256('x'), {a}"),
@@ -27,9 +30,15 @@ async fn populated() -> Service {
     service
 }
 
-/// With the references of the three customers in place of `{a}`, `{b}` and `{c}`.
+/// With the references of the customers in place of `{a}` to `{e}`.
 fn sql(text: &str) -> String {
-    let references = [("{a}", MANAGER), ("{b}", CUSTOMER), ("{c}", "customerOfOther1")];
+    let references = [
+        ("{a}", MANAGER),
+        ("{b}", CUSTOMER),
+        ("{c}", "customerOfOther1"),
+        ("{d}", "withoutRelation1"),
+        ("{e}", "withoutRelation2"),
+    ];
     references
         .iter()
         .fold(text.to_owned(), |text, (name, reference)| text.replace(name, &format!("'{reference}'")))
@@ -59,6 +68,28 @@ const ILLEGAL: &[(&str, &str)] = &[
     ("update customer_match set low_is_manager = false", "customer_match_has_manager"),
     ("update customer_match set notice = repeat('x', 10001)", "customer_match_notice_length"),
     ("update customer_match set version = 0", "customer_match_version_is_positive"),
+    // Times in their order, and finite.
+    ("update customer_match set created_at = matched_at + interval '1 us'", "customer_match_times"),
+    ("update customer_match set matched_at = updated_at + interval '1 us'", "customer_match_times"),
+    ("update customer_match set updated_at = matched_at - interval '1 us'", "customer_match_times"),
+    ("update customer_match set deactivated_at = matched_at - interval '1 us'", "customer_match_times"),
+    ("update customer_match set deactivated_at = updated_at + interval '1 us'", "customer_match_times"),
+    ("update customer_match set created_at = '-infinity'", "customer_match_times"),
+    ("update customer_match set updated_at = 'infinity', matched_at = 'infinity'", "customer_match_times"),
+    ("update customer_match set updated_at = 'infinity', deactivated_at = 'infinity'", "customer_match_times"),
+    ("update customer set deleted_at = created_at - interval '1 us' where cu_ref_no = {d}", "customer_times"),
+    ("update customer set deleted_at = 'infinity' where cu_ref_no = {d}", "customer_times"),
+    ("update customer set created_at = '-infinity'", "customer_times"),
+    ("update customer_identity set expires_at = created_at - interval '1 us'", "customer_identity_times"),
+    ("update customer_identity set revoked_at = created_at - interval '1 us'", "customer_identity_times"),
+    ("update customer_identity set expires_at = 'infinity'", "customer_identity_times"),
+    ("update customer_identity set revoked_at = 'infinity'", "customer_identity_times"),
+    ("update customer_identity set created_at = '-infinity'", "customer_identity_times"),
+    ("update organisation set created_at = 'infinity'", "organisation_created_at_is_finite"),
+    ("update api_key set expires_at = 'infinity'", "api_key_times_are_finite"),
+    ("update api_key set deleted_at = 'infinity'", "api_key_times_are_finite"),
+    ("update server_instance set last_heartbeat_at = 'infinity'", "server_instance_heartbeat_is_finite"),
+    ("insert into write_receipt (writer_id, batch_number, written_at) values (1, 0, 'infinity')", "write_receipt_time_is_finite"),
     ("update customer_match set organisation_id = 2", "customer_match_low_fkey"),
     ("update customer set organisation_id = 2 where cu_ref_no = {a}", "customer_match_low_fkey"),
     ("delete from customer where cu_ref_no = {a}", "customer_match_low_fkey"),
@@ -86,8 +117,24 @@ const ILLEGAL: &[(&str, &str)] = &[
         "customer_merged_into_another",
     ),
     (
-        "update customer_match set deactivated_at = now();
+        "update customer_match set deactivated_at = now(), updated_at = now();
          update customer set deleted_at = now(), merged_into_cu_ref_no = {c} where cu_ref_no = {a}",
+        "customer_merged_into_fkey",
+    ),
+    // A ring of merges: at once, one after the other, and by deleting a customer that another was merged into.
+    (
+        "update customer set deleted_at = now(), merged_into_cu_ref_no = case cu_ref_no when {d} then {e} else {d} end
+         where cu_ref_no in ({d}, {e})",
+        "customer_merged_into_fkey",
+    ),
+    (
+        "update customer set deleted_at = now(), merged_into_cu_ref_no = {e} where cu_ref_no = {d};
+         update customer set deleted_at = now(), merged_into_cu_ref_no = {d} where cu_ref_no = {e}",
+        "customer_merged_into_fkey",
+    ),
+    (
+        "update customer set deleted_at = now(), merged_into_cu_ref_no = {e} where cu_ref_no = {d};
+         update customer set deleted_at = now() where cu_ref_no = {e}",
         "customer_merged_into_fkey",
     ),
     // Organisations, their keys, and the shares of their limits.
@@ -143,6 +190,8 @@ fn illegal() -> Vec<(String, &'static str)> {
     let reference = |text| format!("insert into customer (organisation_id, cu_ref_no) values (1, '{text}')");
     cases.extend(references.map(|text| (reference(text), "customer_cu_ref_no_format")));
     let long = format!("a@{}.co", "b".repeat(250));
+    let long_label = format!("a@{}.co", "b".repeat(64));
+    let long_local_part = format!("{}@c.co", "é".repeat(33));
     let addresses = [
         "",
         "Jan@barasek.com",
@@ -160,10 +209,51 @@ fn illegal() -> Vec<(String, &'static str)> {
         "a@.co",
         "a@b..co",
         "a@c.co.",
+        // Another form than the normal one.
+        "É@c.co",
+        "ӘЛИӘ@c.kz",
+        "İ@c.co",
+        "e\u{301}@c.co",
+        // No addresses.
+        ".a@c.co",
+        "a.@c.co",
+        "a..b@c.co",
+        "a@-b.com",
+        "a@b-.com",
+        "a@b.123",
+        "a@127.0.0.1",
+        "\"a\"@c.co",
+        "a(x)@c.co",
+        "a,b@c.co",
+        "<a@c.co",
+        "a\u{a0}b@c.co",
+        "a\u{200b}@c.co",
+        "a\u{ad}b@c.co",
+        "a\u{202e}b@c.co",
+        "a\u{fe0f}@c.co",
+        &long_label,
+        &long_local_part,
         &long,
     ];
     let address = |text| format!("update customer set email = '{text}' where cu_ref_no = '{MANAGER}'");
     cases.extend(addresses.map(|text| (address(text), "customer_email_normal_form")));
+    let notices = [" a", "a ", "a\n", "\ta", "a\rb", "a\r\nb", "\u{a0}a", "a\u{3000}", "\u{2028}a", " "];
+    let notice = |text| format!("update customer_match set notice = '{text}'");
+    cases.extend(notices.map(|text| (notice(text), "customer_match_notice_normal_form")));
+    let long_text = "x".repeat(201);
+    let texts =
+        ["", " ", " a", "a ", "a\u{a0}", "\u{3000}a", "a\nb", "a\u{85}b", "a\u{7f}", "\ta", &long_text];
+    for column in [
+        "first_name",
+        "last_name",
+        "company_name",
+        "phone",
+        "company_registration_number",
+        "tax_identification_number",
+    ] {
+        let text = |text| format!("update customer set {column} = '{text}' where cu_ref_no = '{MANAGER}'");
+        cases.extend(texts.map(|value| (text(value), "customer_profile_normal_form")));
+    }
     cases
 }
 

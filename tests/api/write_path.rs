@@ -181,7 +181,7 @@ async fn a_customer_that_is_deleted_between_look_and_write_is_not_matched(
     };
     if ended {
         call().await.unwrap();
-        service.execute("update customer_match set deactivated_at = now()").await;
+        service.execute("update customer_match set deactivated_at = now(), updated_at = now()").await;
     }
     let mut stall = Stall::begin(&service).await;
     let (outcome, ()) = join(call(), async {

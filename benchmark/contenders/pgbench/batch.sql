@@ -22,5 +22,5 @@ on conflict (organisation_id, low_cu_ref_no, high_cu_ref_no) do update set
     low_is_manager = customer_match.low_is_manager or excluded.low_is_manager,
     high_is_manager = customer_match.high_is_manager or excluded.high_is_manager,
     notice = excluded.notice,
-    updated_at = excluded.updated_at,
+    updated_at = greatest(customer_match.updated_at, excluded.updated_at),
     version = customer_match.version + 1;

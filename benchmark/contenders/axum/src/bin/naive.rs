@@ -44,7 +44,7 @@ async fn handle(
                low_is_manager = customer_match.low_is_manager or excluded.low_is_manager,
                high_is_manager = customer_match.high_is_manager or excluded.high_is_manager,
                notice = coalesce(excluded.notice, customer_match.notice),
-               updated_at = excluded.updated_at,
+               updated_at = greatest(customer_match.updated_at, excluded.updated_at),
                deactivated_at = null,
                version = customer_match.version + 1"#,
     )
