@@ -27,6 +27,12 @@ pub(super) const STOP_TIMEOUT: Duration = Duration::from_secs(60);
 const STALE_PID: &str = "lock file \"postmaster.pid\" already exists";
 const STALE_PID_DELAY: Duration = Duration::from_millis(100);
 const STALE_PID_RETRIES: usize = 100;
+/// What initdb says then, in the locale C.
+const NO_PASSWD_ENTRY: &str = "could not look up effective user ID";
+/// Lines of the log that an error quotes.
+const QUOTED_LINES: usize = 4;
+/// Enough for what one start writes.
+const MAX_QUOTED_BYTES: u64 = 64 << 10;
 /// A longer log is moved to `postgres.log.1`.
 const MAX_LOG_BYTES: u64 = 8 << 20;
 
@@ -102,7 +108,7 @@ impl Cluster {
     }
 
     async fn launch_once(&self) -> Result<Running, Error> {
-        let data = data_dir::home(&self.data_dir).join("data");
+        let data = data_dir::cluster(&data_dir::home(&self.data_dir));
         let new = !data.exists();
         let log = if self.throw_away { None } else { Some(self.open_log().await?) };
         let log_start = log.as_ref().map_or(Ok(0), |log| log.metadata().map(|log| log.len()));
@@ -119,7 +125,7 @@ impl Cluster {
             }
             let exited = running.watchdog.try_wait().map_err(Error::io("wait for", Path::new("/bin/sh")))?;
             if exited.is_some() {
-                return Err(Error::Failed { log: self.log(), log_end: self.log_end(log_start) });
+                return Err(self.failure(self.log_end(log_start)));
             }
             if Instant::now() > deadline {
                 let (log, log_end) = (self.log(), self.log_end(log_start));
@@ -133,6 +139,16 @@ impl Cluster {
             File::open(&home).and_then(|home| home.sync_all()).map_err(Error::io("write", &home))?;
         }
         Ok(running)
+    }
+
+    fn failure(&self, log_end: String) -> Error {
+        if log_end.contains(NO_PASSWD_ENTRY) {
+            let own = || rustix::process::geteuid().as_raw();
+            return Error::NoPasswdEntry {
+                uid: self.account.as_ref().map_or_else(own, |account| account.uid),
+            };
+        }
+        Error::Failed { log: self.log(), log_end }
     }
 
     fn spawn(&self, log: Option<File>) -> io::Result<Running> {
@@ -212,22 +228,30 @@ impl Cluster {
     }
 
     pub(super) fn log(&self) -> PathBuf {
-        self.data_dir.join("postgres.log")
+        self.data_dir.join(data_dir::LOG)
     }
 
-    /// The last lines of the log after `start`, joined to one.
+    /// What the log says after `start` of why Postgres ended, joined to one line: the last fatal error, the line before it, which may
+    /// have the reason, and what follows; else the last lines.
     pub(super) fn log_end(&self, start: u64) -> String {
         let read = || {
             let mut log = File::open(self.log())?;
-            let from = log.metadata()?.len().saturating_sub(2000).max(start);
+            let from = log.metadata()?.len().saturating_sub(MAX_QUOTED_BYTES).max(start);
             log.seek(SeekFrom::Start(from))?;
             let mut text = Vec::new();
             log.read_to_end(&mut text)?;
             io::Result::Ok(String::from_utf8_lossy(&text).into_owned())
         };
         let text = read().unwrap_or_default();
-        let lines: Vec<_> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-        lines[lines.len().saturating_sub(4)..].join(" | ")
+        let told_to_clients =
+            |line: &str| line.contains("the database system is") || line.contains("terminating connection");
+        let lines: Vec<_> =
+            text.lines().map(str::trim).filter(|line| !line.is_empty() && !told_to_clients(line)).collect();
+        let first = match lines.iter().rposition(|line| is_fatal(line)) {
+            Some(fatal) => fatal.saturating_sub(1),
+            None => lines.len().saturating_sub(QUOTED_LINES),
+        };
+        lines[first..].iter().take(QUOTED_LINES).copied().collect::<Vec<_>>().join(" | ")
     }
 
     /// Bounds the size of the log. Postgres appends, so it continues in the truncated file.
@@ -263,6 +287,11 @@ pub(super) fn connect_options(sockets: &Path) -> PgConnectOptions {
         .username(NAME)
         .database(NAME)
         .ssl_mode(PgSslMode::Disable)
+}
+
+/// Whether a line says why Postgres or initdb ended.
+fn is_fatal(line: &str) -> bool {
+    ["FATAL:", "PANIC:", "initdb: error:", "initdb: fatal:"].iter().any(|level| line.contains(level))
 }
 
 /// Line 8 of postmaster.pid is the state of the postmaster.
@@ -304,6 +333,24 @@ mod tests {
         fs::write(cluster.log(), "of yesterday\n1\n2\n\n3\n4\n5\n").unwrap();
         assert_eq!(cluster.log_end(0), "2 | 3 | 4 | 5");
         assert_eq!(cluster.log_end("of yesterday\n1\n2\n\n3\n4\n".len() as u64), "5");
+    }
+
+    #[test]
+    fn the_fatal_line_is_quoted_however_much_follows() {
+        let data_dir = TempDir::new().unwrap();
+        let cluster = cluster(&data_dir);
+        let log = "LOG:  starting\nFATAL:  the database system is starting up\n2026 [9] FATAL:  could not access file\nCONTEXT:  redo\n\
+                   LOG:  startup process exited\nFATAL:  the database system is shutting down\nLOG:  aborting startup\n\
+                   LOG:  database system is shut down\n";
+        fs::write(cluster.log(), log).unwrap();
+        let quoted = cluster.log_end(0);
+        let expected = "LOG:  starting | 2026 [9] FATAL:  could not access file | CONTEXT:  redo | LOG:  startup process exited";
+        assert_eq!(quoted, expected);
+        let dump = "LOG:  a backend died\n".repeat(2000);
+        fs::write(cluster.log(), format!("{dump}PANIC:  no room\n{dump}")).unwrap();
+        assert!(cluster.log_end(0).contains(" | PANIC:  no room | "));
+        fs::write(cluster.log(), "initdb: error: no such locale\n1\n2\n3\n4\n5\n").unwrap();
+        assert_eq!(cluster.log_end(0), "initdb: error: no such locale | 1 | 2 | 3");
     }
 
     #[test]

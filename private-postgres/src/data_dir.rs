@@ -8,12 +8,15 @@
 //!     data/             the cluster
 //! ```
 
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, lchown};
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
 use super::Error;
 
+const HOME: &str = "postgres";
+/// What Postgres and initdb say.
+pub(super) const LOG: &str = "postgres.log";
 /// Longest path of a Unix socket: 103 bytes on macOS, 107 on Linux.
 const MAX_SOCKET_PATH: usize = 103;
 /// Free space that /dev/shm must have for a throw-away cluster.
@@ -107,10 +110,25 @@ pub(super) fn open(setting: Option<&Path>) -> Result<PathBuf, Error> {
         Ok(false)
     };
     match other_use() {
-        Ok(false) => Ok(dir),
-        Ok(true) => Err(Error::NotOurs(dir)),
-        Err(error) => Err(Error::io("read the data directory", &dir)(error)),
+        Ok(false) => {}
+        Ok(true) => return Err(Error::NotOurs(dir)),
+        Err(error) => return Err(Error::io("read the data directory", &dir)(error)),
     }
+    let uid = rustix::process::geteuid();
+    // Root can use and give away what belongs to others. The directory itself may belong to root, as a volume does.
+    for name in [super::ownership::LOCK, super::ownership::USERS, LOG, HOME].iter().filter(|_| !uid.is_root())
+    {
+        let path = dir.join(name);
+        match take_ownership(&path, None) {
+            Ok(None) => {}
+            Ok(Some((path, owner))) => {
+                return Err(Error::ForeignFile { data_dir: dir, path, owner, uid: uid.as_raw() });
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(Error::io("examine", &path)(error)),
+        }
+    }
+    Ok(dir)
 }
 
 fn default_dir(root: bool, xdg_data_home: Option<PathBuf>) -> Option<PathBuf> {
@@ -131,10 +149,17 @@ fn default_dir(root: bool, xdg_data_home: Option<PathBuf>) -> Option<PathBuf> {
 
 /// The directory within the data directory that belongs to the user that runs Postgres.
 pub(super) fn home(dir: &Path) -> PathBuf {
-    dir.join("postgres")
+    dir.join(HOME)
 }
 
-pub(super) fn create_home(dir: &Path, account: Option<&Account>) -> Result<(), Error> {
+/// The cluster within its home. It exists once initdb has finished.
+pub(super) fn cluster(home: &Path) -> PathBuf {
+    home.join("data")
+}
+
+/// Creates the home unless it exists. Makes what a volume or a copy may have changed such that Postgres accepts it: the cluster
+/// belongs to the user that runs Postgres, and no other user may enter.
+pub(super) fn prepare_home(dir: &Path, account: Option<&Account>) -> Result<(), Error> {
     if let Some(account) = account
         && let Some(blocked) = account.blocked_at(dir)
     {
@@ -145,18 +170,49 @@ pub(super) fn create_home(dir: &Path, account: Option<&Account>) -> Result<(), E
         });
     }
     let home = home(dir);
-    let make = || {
-        if !home.exists() {
-            fs::DirBuilder::new().mode(0o700).create(&home)?;
+    if !home.exists() {
+        let created = fs::DirBuilder::new().mode(0o700).create(&home);
+        created.map_err(Error::io("create the directory", &home))?;
+    }
+    if account.is_some() {
+        take_ownership(&home, account).map_err(Error::io("change the owner of", &home))?;
+    }
+    // An empty one, such as a mount point, is no cluster. Others remain.
+    let _ = fs::remove_dir(cluster(&home));
+    for dir in [&home, &cluster(&home)] {
+        // Kubernetes' fsGroup gives the group all rights, and a copy has those of the umask.
+        if fs::metadata(dir).is_ok_and(|dir| dir.mode() & 0o7777 != 0o700) {
+            let private = fs::set_permissions(dir, fs::Permissions::from_mode(0o700));
+            private.map_err(Error::io("take the rights of other users on", dir))?;
         }
-        match account {
-            Some(account) if fs::metadata(&home)?.uid() != account.uid => {
-                chown(&home, Some(account.uid), Some(account.gid))
+    }
+    Ok(())
+}
+
+/// Gives a directory and all in it to the account. Only root can: without an account it returns the first file of another user, with
+/// that user's id.
+fn take_ownership(path: &Path, account: Option<&Account>) -> io::Result<Option<(PathBuf, u32)>> {
+    let metadata = fs::symlink_metadata(path)?;
+    match account {
+        Some(account) if metadata.uid() != account.uid => {
+            lchown(path, Some(account.uid), Some(account.gid))?;
+        }
+        None if metadata.uid() != rustix::process::geteuid().as_raw() => {
+            return Ok(Some((path.to_owned(), metadata.uid())));
+        }
+        _ => {}
+    }
+    if metadata.is_dir() {
+        for entry in fs::read_dir(path)? {
+            match take_ownership(&entry?.path(), account) {
+                Ok(None) => {}
+                // Deleted meanwhile, by a Postgres that runs or is just ending.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                result => return result,
             }
-            _ => Ok(()),
         }
-    };
-    make().map_err(Error::io("create the directory", &home))
+    }
+    Ok(None)
 }
 
 /// A random name for a directory that exists only while Postgres runs.
@@ -226,6 +282,33 @@ mod tests {
         assert!(matches!(open(Some(dir.path())), Err(Error::NotOurs(_))));
         fs::write(dir.path().join("lock"), "").unwrap();
         assert!(open(Some(dir.path())).is_ok());
+    }
+
+    #[test]
+    fn the_home_is_closed_to_others_and_an_empty_cluster_is_removed() {
+        let dir = TempDir::new().unwrap();
+        let account = rustix::process::geteuid().is_root().then(|| Account {
+            name: "stranger".to_owned(),
+            uid: 4_000_000,
+            gid: 4_000_000,
+        });
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o711)).unwrap();
+        let (home, owner) = (home(dir.path()), account.as_ref());
+        let mode = |dir: &Path| fs::metadata(dir).unwrap().mode() & 0o7777;
+        fs::create_dir_all(cluster(&home)).unwrap();
+        prepare_home(dir.path(), owner).unwrap();
+        assert!(!cluster(&home).exists());
+
+        fs::create_dir_all(cluster(&home).join("base")).unwrap();
+        for dir in [&home, &cluster(&home)] {
+            fs::set_permissions(dir, fs::Permissions::from_mode(0o2770)).unwrap();
+        }
+        prepare_home(dir.path(), owner).unwrap();
+        assert_eq!([mode(&home), mode(&cluster(&home))], [0o700; 2]);
+        if let Some(account) = owner {
+            let base = fs::metadata(cluster(&home).join("base")).unwrap();
+            assert_eq!((base.uid(), base.gid()), (account.uid, account.gid));
+        }
     }
 
     #[test]

@@ -41,6 +41,17 @@ pub enum Error {
         account: String,
     },
     #[error(
+        "{} belongs to the user with the id {owner}, and this is the user {uid}; run this as that user, or give the directory to \
+         this one (`chown -R {uid} {}` as root, while no server uses it), or name another one with --data-dir",
+        .path.display(), .data_dir.display()
+    )]
+    ForeignFile { data_dir: PathBuf, path: PathBuf, owner: u32, uid: u32 },
+    #[error(
+        "the user with the id {uid} has no entry in /etc/passwd, and initdb needs one to create the database; add it \
+         (`customer-match:x:{uid}:{uid}::/:/bin/false`), run this as another user, or set DATABASE_URL"
+    )]
+    NoPasswdEntry { uid: u32 },
+    #[error(
         "{holder} already uses the data directory {}; wait for it to end, stop it, or name another data directory with --data-dir",
         .data_dir.display()
     )]

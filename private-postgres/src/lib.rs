@@ -117,7 +117,7 @@ impl PrivatePostgres {
         let account = Account::to_run(None)?;
         let data_dir = data_dir::throw_away(account.as_ref());
         let sockets = data_dir::home(&data_dir);
-        let binaries = binaries::find(None, &sockets.join("data"))?;
+        let binaries = binaries::find(None, &data_dir::cluster(&sockets))?;
         let transient = Some(data_dir.clone());
         let cluster = Cluster {
             binaries,
@@ -138,9 +138,9 @@ impl PrivatePostgres {
         ownership: Ownership,
     ) -> Result<PrivatePostgres, Error> {
         let home = data_dir::home(&data_dir);
-        let binaries = binaries::find(settings.bin_dir.as_deref(), &home.join("data"))?;
         let account = Account::to_run(Some(&home))?;
-        data_dir::create_home(&data_dir, account.as_ref())?;
+        data_dir::prepare_home(&data_dir, account.as_ref())?;
+        let binaries = binaries::find(settings.bin_dir.as_deref(), &data_dir::cluster(&home))?;
         let (sockets, separate) = data_dir::sockets(&home);
         let transient = separate.then(|| sockets.clone());
         let cluster = Cluster {

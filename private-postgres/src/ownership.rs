@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep};
 use super::{Error, POLL};
 
 pub(super) const LOCK: &str = "lock";
-const USERS: &str = "users";
+pub(super) const USERS: &str = "users";
 
 /// How long a stopping server waits for shared users. A subcommand waits without limit, as nothing waits for it.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);

@@ -4,12 +4,14 @@
 
 use std::fs::{self, OpenOptions, Permissions};
 use std::io::{BufRead, BufReader, Read, Write};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use private_postgres::{Error, PrivatePostgres, Settings};
+use rstest::rstest;
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 use sqlx::{Connection, PgConnection};
 use tempfile::TempDir;
@@ -101,15 +103,28 @@ impl Process {
     }
 
     fn spawn_with(how: &str, directory: &Path, variables: &[(&str, &str)]) -> Process {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "process", "--ignored", "--nocapture"])
-            .env("HOW", how)
-            .env("DIRECTORY", directory)
-            .envs(variables.iter().copied())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut command = Process::command(how, directory);
+        command.envs(variables.iter().copied());
+        Process::run(command)
+    }
+
+    /// As another user, which only root may.
+    fn spawn_as(uid: u32, how: &str, directory: &Path) -> Process {
+        let mut command = Process::command(how, directory);
+        command.uid(uid).gid(uid);
+        Process::run(command)
+    }
+
+    fn command(how: &str, directory: &Path) -> Command {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "process", "--ignored", "--nocapture"]);
+        command.env("HOW", how).env("DIRECTORY", directory);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        command
+    }
+
+    fn run(mut command: Command) -> Process {
+        let mut child = command.spawn().unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         Process { child, stdout }
     }
@@ -173,7 +188,10 @@ async fn process() {
         "throw-away" => PrivatePostgres::start_throw_away().await,
         how => panic!("no such way: {how}"),
     };
-    let postgres = postgres.unwrap();
+    let postgres = match postgres {
+        Ok(postgres) => postgres,
+        Err(error) => return println!("error: {error}"),
+    };
     assert!(works(&postgres).await);
     let bystander = std::env::var_os("BYSTANDER").map(|_| Command::new("sleep").arg("1000").spawn().unwrap());
     println!("ready {}", postgres.data_dir().display());
@@ -318,6 +336,8 @@ fn variables_of_postgres_do_not_disturb() {
         ("PGUSER", "nobody"),
         ("PGDATABASE", "nothing"),
         ("PGSSLMODE", "verify-full"),
+        ("PGSSLROOTCERT", "/nowhere"),
+        ("PGAPPNAME", "nothing"),
         ("PGDATA", "/nowhere"),
         ("LC_ALL", "xx_XX.invalid"),
     ];
@@ -509,6 +529,88 @@ async fn a_killed_initdb_leaves_no_cluster() {
     let postgres = PrivatePostgres::start(&data_dir.settings()).await.unwrap();
     assert!(!unfinished.exists());
     postgres.stop().await.unwrap();
+}
+
+/// With all its processes at once, so that none can clean up.
+#[rstest]
+#[case::initdb_is_at_work("postgres/unfinished/PG_VERSION")]
+#[case::the_cluster_is_complete("postgres/data/PG_VERSION")]
+#[case::postgres_starts("postgres/data/postmaster.pid")]
+#[case::postgres_listens("postgres/.s.PGSQL.5432")]
+#[tokio::test]
+async fn after_a_first_start_that_was_killed_the_next_one_works(#[case] moment: &str) {
+    let data_dir = TestDataDir::new();
+    let process = Process::spawn("server", &data_dir.path());
+    until("it is so far", async || data_dir.path().join(moment).exists()).await;
+    let left = descendants(process.pid());
+    for pid in &left {
+        let _ = kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), Signal::KILL);
+    }
+    process.kill();
+    until_ended(&left).await;
+    let postgres = PrivatePostgres::start(&data_dir.settings()).await.unwrap();
+    leave_a_row(&postgres).await;
+    postgres.stop().await.unwrap();
+}
+
+// Owners and rights of the files
+
+/// The group rights are those that Kubernetes gives with `fsGroup`, and a copy by root belongs to root.
+#[tokio::test]
+async fn a_directory_with_other_rights_is_used_again() {
+    let data_dir = TestDataDir::new();
+    let postgres = PrivatePostgres::start(&data_dir.settings()).await.unwrap();
+    leave_a_row(&postgres).await;
+    postgres.stop().await.unwrap();
+    let copied = TestDataDir::new();
+    let copy = Command::new("cp").arg("-r").args([data_dir.path(), copied.path()]).status().unwrap();
+    let rights = Command::new("chmod").args(["-R", "g+rwXs"]).arg(copied.path()).status().unwrap();
+    assert!(copy.success() && rights.success());
+
+    let postgres = PrivatePostgres::start(&copied.settings()).await.unwrap();
+    assert!(row_is_there(&postgres).await);
+    postgres.stop().await.unwrap();
+    for directory in ["postgres", "postgres/data"] {
+        assert_eq!(fs::metadata(copied.path().join(directory)).unwrap().mode() & 0o7777, 0o700);
+    }
+}
+
+/// Whose directory it is, for a process of this user.
+fn data_dir_of(uid: u32) -> TestDataDir {
+    let data_dir = TestDataDir::new();
+    chown(data_dir.0.path(), Some(uid), Some(uid)).unwrap();
+    data_dir
+}
+
+#[test]
+fn a_file_of_another_user_is_named() {
+    const NOBODY: u32 = 65534;
+    if !geteuid().is_root() {
+        return;
+    }
+    let data_dir = data_dir_of(NOBODY);
+    let mut process = Process::spawn_as(NOBODY, "server", &data_dir.path());
+    process.line("ready ");
+    process.stop();
+    for file in ["postgres/data/base", "postgres", "lock"] {
+        let file = data_dir.path().join(file);
+        chown(&file, Some(0), Some(0)).unwrap();
+        let said = Process::spawn_as(NOBODY, "server", &data_dir.path()).line("error: ");
+        chown(&file, Some(NOBODY), Some(NOBODY)).unwrap();
+        assert!(said.contains(&format!("{} belongs to the user with the id 0", file.display())), "{said}");
+        assert!(said.contains(&format!("`chown -R {NOBODY} {}`", data_dir.path().display())), "{said}");
+    }
+}
+
+#[test]
+fn a_user_without_an_entry_in_passwd_is_told_what_to_do() {
+    const UNKNOWN: u32 = 54_321;
+    if !geteuid().is_root() {
+        return;
+    }
+    let data_dir = data_dir_of(UNKNOWN);
+    let said = Process::spawn_as(UNKNOWN, "server", &data_dir.path()).line("error: ");
+    assert!(said.contains("id 54321 has no entry in /etc/passwd"), "{said}");
 }
 
 // One owner
