@@ -246,3 +246,23 @@ async fn a_database_that_loses_acknowledged_writes_is_rejected() {
     let checked = run_json(on(&database, &["config", "check", "--format", "json"]));
     assert_eq!(checked, json!({ "valid": true, "databaseChecked": true }));
 }
+
+#[rstest]
+#[case::user_without_host("postgres://{user}:secret@/{database}?host={socket}&port={port}")]
+#[case::nothing_but_the_database("postgres:///{database}?host={socket}&port={port}&user={user}")]
+#[case::all_as_parameters("postgresql://?host={socket}&port={port}&user={user}&dbname={database}")]
+#[case::port_without_host("postgres://{user}@:{port}/{database}?host={socket}")]
+#[tokio::test]
+async fn a_database_url_may_name_the_socket_as_libpq_does(#[case] form: &str) {
+    let service = Service::start().await;
+    let options = service.database.options();
+    let Some(socket) = options.get_socket() else { return };
+    let url = form
+        .replace("{user}", options.get_username())
+        .replace("{database}", options.get_database().unwrap())
+        .replace("{socket}", socket.to_str().unwrap())
+        .replace("{port}", &options.get_port().to_string());
+    let mut list = on(&service.database, &["organisation", "list"]);
+    list.env("DATABASE_URL", &url);
+    assert!(run(list).contains("Acme"), "{url}");
+}
