@@ -3,8 +3,8 @@
 use std::str::FromStr;
 
 use axum::http::HeaderValue;
-use axum::http::uri::Authority;
 use clap::Args;
+use url::{Origin as Serialised, Url};
 
 #[derive(Args, Debug, Clone)]
 pub struct Cors {
@@ -27,7 +27,8 @@ impl Cors {
     }
 }
 
-/// An origin as browsers serialise it (RFC 6454, 6.2), because it is compared with their header as text.
+/// An origin as browsers serialise it (RFC 6454, 6.2), because it is compared with their header as text: what no browser sends is
+/// rejected.
 #[derive(Debug, Clone)]
 struct Origin(HeaderValue);
 
@@ -37,17 +38,22 @@ impl FromStr for Origin {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         const FORM: &str =
             "must be an origin as browsers send it, such as https://app.example or http://localhost:3000";
+        const PATTERN: &str =
+            "must be one origin: patterns such as https://*.app.example match nothing, name each origin";
         let text = text.trim();
-        let (scheme, host) = text.split_once("://").ok_or(FORM)?;
-        let authority: Authority = host.parse().map_err(|_| FORM)?;
-        let bare = match authority.port_u16() {
-            Some(port) => format!("{}:{port}", authority.host()),
-            None => authority.host().into(),
+        if text.contains('*') {
+            return Err(PATTERN);
+        }
+        let url = Url::parse(text).map_err(|_| FORM)?;
+        let serialised = match url.origin() {
+            origin @ Serialised::Tuple(..) => origin.ascii_serialization(),
+            // As of the web view of an app: `capacitor://localhost`.
+            Serialised::Opaque(_) if url.has_host() && url.username().is_empty() => {
+                format!("{}://{}", url.scheme(), url.authority())
+            }
+            Serialised::Opaque(_) => return Err(FORM),
         };
-        let implied_port =
-            matches!((scheme, authority.port_u16()), ("http", Some(80)) | ("https", Some(443)));
-        let as_written = !scheme.is_empty() && !authority.host().is_empty() && bare == host;
-        if !as_written || implied_port || text.contains(char::is_uppercase) {
+        if serialised != text {
             return Err(FORM);
         }
         HeaderValue::from_str(text).map(Self).map_err(|_| FORM)
@@ -65,6 +71,8 @@ mod tests {
     #[case(" http://localhost:3000 ")]
     #[case("http://[::1]:3000")]
     #[case("https://xn--bcher-kva.example")]
+    #[case("http://192.0.2.1:3000")]
+    #[case("http://my_host")]
     #[case("capacitor://localhost")]
     fn accepts(#[case] text: &str) {
         assert_eq!(text.parse::<Origin>().unwrap().0, text.trim());
@@ -89,6 +97,19 @@ mod tests {
     #[case("https://app.example:99999")]
     #[case("https://app.example:08443")]
     #[case("https://*.example, https://a b")]
+    #[case("https://*.app.example")]
+    #[case("https://*")]
+    #[case("capacitor://*")]
+    #[case("https://app.*")]
+    #[case("https://b\u{fc}cher.example")]
+    #[case("https://app%2eexample")]
+    #[case("http://[0:0:0:0:0:0:0:1]")]
+    #[case("http://192.0.2.001")]
+    #[case("HTTPS://app.example")]
+    #[case("capacitor://localhost/")]
+    #[case("capacitor://user@localhost")]
+    #[case("blob:https://app.example")]
+    #[case("file://")]
     fn rejects(#[case] text: &str) {
         assert!(text.parse::<Origin>().is_err());
     }

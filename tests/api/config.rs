@@ -126,6 +126,7 @@ fn help_prints_no_value_of_a_secret() {
 #[case(&["--cors-origin", "https://app.example/"])]
 #[case(&["--cors-origin", "https://app.example:443"])]
 #[case(&["--cors-origin", "*"])]
+#[case(&["--cors-origin", "https://*.example.com"])]
 #[case(&["--log-level", "loud"])]
 #[case(&["--log-level", "sqlx=loud"])]
 #[case(&["--log-format", "xml"])]
