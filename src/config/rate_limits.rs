@@ -1,7 +1,7 @@
 //! Rate limits: the defaults of keys, and the limit of invalid keys.
 
-use clap::Args;
-use clap::builder::RangedU64ValueParser;
+use clap::builder::RangedI64ValueParser;
+use clap::{Args, value_parser};
 
 use crate::domain::KeyKind;
 
@@ -30,8 +30,9 @@ pub struct RateLimits {
 }
 
 /// At least 1: a key that may make no calls is revoked instead.
-pub fn limit_per_minute() -> RangedU64ValueParser<u32> {
-    RangedU64ValueParser::new().range(1..)
+pub fn limit_per_minute() -> RangedI64ValueParser<u32> {
+    // Narrows the range of the type, which an error message names.
+    value_parser!(u32).range(1..)
 }
 
 impl RateLimits {

@@ -146,6 +146,31 @@ fn an_invalid_setting_is_an_error_of_one_line(#[case] flags: &[&str]) {
     assert!(!said[0].contains("hunter2@"), "{line}");
 }
 
+/// An error message that names a range means it.
+#[test]
+fn a_range_that_is_named_is_accepted() {
+    let mut named = 0;
+    for option in options() {
+        let parse = |value: &str| {
+            let flag = format!("--{}={value}", option.get_long().unwrap());
+            let command =
+                clap::Command::new("test").no_binary_name(true).arg(option.clone().env(None::<&str>));
+            command.try_get_matches_from([flag]).map_err(|error| error.to_string())
+        };
+        for outside in ["-1", "0", "99999999999", "9999999999999999999"] {
+            let Err(error) = parse(outside) else { continue };
+            let Some((_, range)) = error.split_once(" is not in ") else { continue };
+            let range = range.lines().next().unwrap();
+            let (least, most) = range.split_once("..=").unwrap_or_else(|| panic!("{error}"));
+            for bound in [least, most] {
+                parse(bound).unwrap_or_else(|error| panic!("{range} is named, but: {error}"));
+            }
+            named += 1;
+        }
+    }
+    assert!(named > 10, "{named}");
+}
+
 #[rstest]
 #[case("CUSTOMER_MATCH_MIGRATE", "flase")]
 #[case("CUSTOMER_MATCH_NO_DEMO", "2")]
