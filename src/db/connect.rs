@@ -11,7 +11,7 @@ use sqlx::{Connection, PgConnection};
 pub(crate) struct Session {
     /// Shown in `pg_stat_activity`.
     pub(crate) application_name: &'static str,
-    /// The database ends a statement that takes longer.
+    /// The database ends a statement that takes longer. Zero: never, as for every timeout of a session.
     pub(crate) statement_timeout: Duration,
     /// The database ends a statement that waits longer for a lock.
     pub(crate) lock_timeout: Duration,
@@ -33,21 +33,30 @@ pub(crate) async fn connect(options: &PgConnectOptions, session: Session) -> sql
 /// - Read committed: each statement sees what was committed before it.
 /// - `synchronous_commit` never weaker than `on`: an acknowledged commit has been flushed.
 /// - UTC: times in JSON that the database makes.
+/// - Backslashes in the texts of statements are plain characters.
 /// - The timeouts; a transaction that is left open ends by itself.
+///
+/// A setting that this version of Postgres does not have is left out.
 pub(crate) async fn configure(connection: &mut PgConnection, session: Session) -> sqlx::Result<()> {
     let milliseconds = |timeout: Duration| timeout.as_millis().to_string();
     sqlx::query(
-        "select
-            set_config('default_transaction_isolation', 'read committed', false),
-            set_config('synchronous_commit', case current_setting('synchronous_commit')
-                when 'remote_apply' then 'remote_apply' else 'on' end, false),
-            set_config('TimeZone', 'UTC', false),
-            set_config('statement_timeout', $1, false),
-            set_config('lock_timeout', $2, false),
-            set_config('idle_in_transaction_session_timeout', $3, false),
-            set_config('plan_cache_mode', case when $4 then 'force_generic_plan' else 'auto' end, false),
-            set_config('enable_seqscan', (not $4)::text, false),
-            set_config('enable_bitmapscan', (not $4)::text, false)",
+        "select set_config(name, value, false)
+         from (values
+            ('default_transaction_isolation', 'read committed'),
+            ('synchronous_commit', case current_setting('synchronous_commit')
+                when 'remote_apply' then 'remote_apply' else 'on' end),
+            ('TimeZone', 'UTC'),
+            ('standard_conforming_strings', 'on'),
+            ('statement_timeout', $1),
+            ('lock_timeout', $2),
+            ('idle_in_transaction_session_timeout', $3),
+            ('idle_session_timeout', '0'),
+            ('transaction_timeout', '0'),
+            ('plan_cache_mode', case when $4 then 'force_generic_plan' else 'auto' end),
+            ('enable_seqscan', (not $4)::text),
+            ('enable_bitmapscan', (not $4)::text)
+         ) as wanted (name, value)
+         where current_setting(name, true) is not null",
     )
     .persistent(false)
     .bind(milliseconds(session.statement_timeout))

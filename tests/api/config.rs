@@ -285,7 +285,7 @@ async fn a_database_url_may_name_the_socket_as_libpq_does(#[case] form: &str) {
     let Some(socket) = options.get_socket() else { return };
     let url = form
         .replace("{user}", options.get_username())
-        .replace("{database}", options.get_database().unwrap())
+        .replace("{database}", service.database.name())
         .replace("{socket}", socket.to_str().unwrap())
         .replace("{port}", &options.get_port().to_string());
     let mut list = on(&service.database, &["organisation", "list"]);

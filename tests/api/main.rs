@@ -19,6 +19,7 @@ mod health;
 mod identity;
 mod input;
 mod invalid_keys;
+mod isolation_level;
 mod key_changes;
 mod locks;
 mod log;

@@ -59,7 +59,8 @@ impl TestDatabase {
         Self::create_by("").await
     }
 
-    async fn create_by(how: &str) -> Self {
+    /// With these options of `create database`.
+    pub async fn create_by(how: &str) -> Self {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("customer_match_test_{}_{number}", std::process::id());
         execute(&server().await.options, &format!("create database {name} {how}")).await;
@@ -69,6 +70,14 @@ impl TestDatabase {
     /// For a server in a process of its own.
     pub fn url(&self) -> String {
         url(&self.options())
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub async fn connect(&self) -> PgConnection {
+        PgConnection::connect_with(&self.options()).await.unwrap()
     }
 
     pub fn options(&self) -> PgConnectOptions {
