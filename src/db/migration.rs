@@ -1,5 +1,6 @@
 //! Applies migrations, and tells whether the schema is current.
 
+use std::convert::Infallible;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -9,9 +10,12 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection};
 
 use super::RequestPool;
+use super::connect::{self, Session};
 
 /// The advisory lock of the migrating process; the number is arbitrary.
 const LOCK: i64 = 0x6375_7374_6f6d_6572;
+/// Longer than migrations usually take, shorter than an operator waits.
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// How often other processes poll for the lock.
 const LOCK_POLL: Duration = Duration::from_millis(100);
 
@@ -25,18 +29,118 @@ static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {
     migrator
 });
 
-/// Applies pending migrations on a connection without a statement timeout, as building an index may take long. Concurrent
-/// runs wait for each other.
+/// Statements have no timeout, as building an index may take long.
+const SESSION: Session = Session {
+    application_name: "customer-match migrate",
+    statement_timeout: Duration::ZERO,
+    lock_timeout: Duration::ZERO,
+    generic_plans: false,
+};
+
+/// Applies pending migrations. Concurrent runs wait for each other. What a run waits for is logged.
 pub async fn run(options: &PgConnectOptions) -> Result<(), MigrateError> {
-    let mut connection = PgConnection::connect_with(options).await?;
-    while !sqlx::query_scalar("select pg_try_advisory_lock($1)").bind(LOCK).fetch_one(&mut connection).await?
-    {
-        tokio::time::sleep(LOCK_POLL).await;
+    apply(&MIGRATOR, options).await
+}
+
+/// Applies these migrations. Each can be interrupted and applied again: it is a transaction, or a statement that can be repeated
+/// (migrations/README.md).
+pub async fn apply(migrator: &Migrator, options: &PgConnectOptions) -> Result<(), MigrateError> {
+    let mut connection = connect::connect(options, SESSION).await?;
+    // Otherwise the statement of an interrupted run that waits for a lock would go on, and hold the lock of migrations. Not every
+    // platform of Postgres has it.
+    let _ = sqlx::query("set client_connection_check_interval = '1s'").execute(&mut connection).await;
+    let pid: i32 = sqlx::query_scalar("select pg_backend_pid()").fetch_one(&mut connection).await?;
+    tokio::select! {
+        result = apply_on(&mut connection, migrator) => result?,
+        never = report_blockers(options, pid) => match never {},
     }
-    MIGRATOR.run(&mut connection).await?;
     // Closing the connection releases the lock.
     connection.close().await?;
     Ok(())
+}
+
+async fn apply_on(connection: &mut PgConnection, migrator: &Migrator) -> Result<(), MigrateError> {
+    while !sqlx::query_scalar("select pg_try_advisory_lock($1)")
+        .bind(LOCK)
+        .fetch_one(&mut *connection)
+        .await?
+    {
+        tokio::time::sleep(LOCK_POLL).await;
+    }
+    let applied = applied(connection).await?;
+    for migration in
+        migrator.iter().filter(|migration| migration.no_tx && !applied.contains(&migration.version))
+    {
+        drop_invalid_indexes(connection, &migration.sql).await?;
+    }
+    migrator.run(connection).await
+}
+
+/// Drops the invalid index that an interrupted `create index concurrently` of this migration left behind. With `if not exists` the
+/// migration can then be applied again, as it can where only the record of it was lost.
+async fn drop_invalid_indexes(connection: &mut PgConnection, migration: &str) -> sqlx::Result<()> {
+    let invalid: Vec<String> = sqlx::query_scalar(
+        "select indexrelid::regclass::text from pg_index join pg_class on pg_class.oid = indexrelid
+         where not indisvalid and pg_table_is_visible(indexrelid) and $1 ~ ('\\m' || relname || '\\M')",
+    )
+    .bind(migration)
+    .fetch_all(&mut *connection)
+    .await?;
+    for index in invalid {
+        tracing::warn!(index, "dropping the index that an interrupted migration left invalid");
+        sqlx::raw_sql(&format!("drop index concurrently if exists {index}"))
+            .execute(&mut *connection)
+            .await?;
+    }
+    Ok(())
+}
+
+/// Logs what the migrating session waits for, at once and when it changes. Never returns.
+async fn report_blockers(options: &PgConnectOptions, pid: i32) -> Infallible {
+    let mut reported = Vec::new();
+    loop {
+        tokio::time::sleep(REPORT_INTERVAL).await;
+        match blockers(options, pid).await {
+            Ok(blockers) if blockers != reported => {
+                for blocker in &blockers {
+                    tracing::warn!("the migration waits for {blocker}");
+                }
+                reported = blockers;
+            }
+            Ok(_) => {}
+            Err(error) => tracing::debug!(%error, "cannot tell what the migration waits for"),
+        }
+    }
+}
+
+/// The sessions that hold a lock which the migrating session needs, or the lock of migrations, and how to end them. Roles without
+/// `pg_read_all_stats` are not told all of a session of another role.
+async fn blockers(options: &PgConnectOptions, pid: i32) -> sqlx::Result<Vec<String>> {
+    let mut connection = connect::connect(options, SESSION).await?;
+    let blockers = sqlx::query_scalar(
+        "select concat(
+             'process ', pid, ' of the database (', concat_ws(', ',
+                 'role ' || usename, nullif(application_name, ''), 'from ' || host(client_addr), state,
+                 'its transaction began at ' || date_trunc('second', xact_start)
+             ), '); `select pg_terminate_backend(', pid, ')` ends it'
+         )
+         from pg_stat_activity
+         where pid = any(pg_blocking_pids($1)) or pid <> $1 and pid in (
+             select pid from pg_locks
+             where locktype = 'advisory' and granted and objsubid = 1
+               and database = (select oid from pg_database where datname = current_database())
+               and (classid::int8 << 32) | objid::int8 = $2
+         )
+         union all
+         select 'a prepared transaction (pg_prepared_xacts)' where 0 = any(pg_blocking_pids($1))
+         order by 1",
+    )
+    .bind(pid)
+    .bind(LOCK)
+    .fetch_all(&mut connection)
+    .await?;
+    connection.close().await?;
+    Ok(blockers)
 }
 
 /// Counts the migrations that this database lacks; changes nothing.
@@ -47,16 +151,20 @@ pub async fn pending(options: &PgConnectOptions) -> sqlx::Result<usize> {
     Ok(pending)
 }
 
-async fn pending_on(connection: &mut PgConnection) -> sqlx::Result<usize> {
+pub(super) async fn pending_on(connection: &mut PgConnection) -> sqlx::Result<usize> {
+    let applied = applied(connection).await?;
+    Ok(MIGRATOR.iter().filter(|migration| !applied.contains(&migration.version)).count())
+}
+
+/// The versions of the applied migrations.
+async fn applied(connection: &mut PgConnection) -> sqlx::Result<Vec<i64>> {
     let known: bool = sqlx::query_scalar("select to_regclass('_sqlx_migrations') is not null")
         .fetch_one(&mut *connection)
         .await?;
-    let applied: Vec<i64> = if known {
-        sqlx::query_scalar("select version from _sqlx_migrations where success").fetch_all(connection).await?
-    } else {
-        Vec::new()
-    };
-    Ok(MIGRATOR.iter().filter(|migration| !applied.contains(&migration.version)).count())
+    if !known {
+        return Ok(Vec::new());
+    }
+    sqlx::query_scalar("select version from _sqlx_migrations where success").fetch_all(connection).await
 }
 
 /// Caches whether the schema is current.

@@ -1,10 +1,14 @@
-//! Each migration on a database that is in use: rows from before, servers from before.
+//! Each migration on a database that is in use: rows from before, servers from before. Interrupted migrations, and waiting ones.
+
+use std::io::{BufRead, BufReader};
 
 use customer_match::db::migration;
 use customer_match::domain::{ApiKey, KeyKind};
-use serde_json::json;
+use rstest::rstest;
+use serde_json::{Value, json};
 use sqlx::migrate::{Migrate, Migrator};
 use sqlx::{Connection, PgConnection};
+use tempfile::TempDir;
 
 use crate::support::binary::{Server, on, run};
 use crate::support::{
@@ -186,6 +190,87 @@ async fn each_keeps_what_was_there() {
             deleted.assert_error(404, "INTERNAL_RESOURCE_NOT_FOUND");
         }
     }
+}
+
+/// As migrations/README.md demands of one that is no transaction.
+#[test]
+fn each_can_be_applied_again_after_an_interruption() {
+    for migration in MIGRATIONS.iter().filter(|migration| migration.no_tx) {
+        let statement: String =
+            migration.sql.lines().filter(|line| !line.trim_start().starts_with("--")).collect();
+        let repeatable =
+            ["create index concurrently if not exists ", "create unique index concurrently if not exists "];
+        assert!(repeatable.iter().any(|start| statement.starts_with(start)), "{statement}");
+    }
+}
+
+/// The operator ends `migrate` while it waits for a transaction of another session.
+#[tokio::test]
+async fn an_interrupted_index_is_built_again() {
+    let dir = TempDir::new().unwrap();
+    let index = "-- no-transaction\ncreate index concurrently if not exists thing_name on thing (name)";
+    for (file, sql) in [("1_thing.sql", "create table thing (name text)"), ("2_thing_name.sql", index)] {
+        std::fs::write(dir.path().join(file), sql).unwrap();
+    }
+    let mut migrator = Migrator::new(dir.path()).await.unwrap();
+    migrator.set_locking(false);
+    let database = TestDatabase::create_empty().await;
+    let mut other = database.connect().await;
+    execute(&mut other, "begin isolation level repeatable read; select 1").await;
+
+    let mut watch = database.connect().await;
+    let sessions = "select count(*) from pg_stat_activity
+                    where datname = current_database() and application_name = 'customer-match migrate'";
+    let waiting =
+        format!("{sessions} and wait_event_type = 'Lock' and query like '%create index concurrently%'");
+    let waits =
+        async { while sqlx::query_scalar::<_, i64>(&waiting).fetch_one(&mut watch).await.unwrap() == 0 {} };
+    let options = database.options();
+    tokio::select! {
+        result = migration::apply(&migrator, &options) => panic!("{result:?}"),
+        () = waits => {}
+    }
+    // Although the statement waits, the database notices that its client has left.
+    while sqlx::query_scalar::<_, i64>(sessions).fetch_one(&mut watch).await.unwrap() > 0 {}
+    let valid = "select indisvalid::text from pg_index where indexrelid = 'thing_name'::regclass";
+    assert_eq!(texts(&mut watch, valid).await, ["false"]);
+    execute(&mut other, "commit").await;
+
+    migration::apply(&migrator, &database.options()).await.unwrap();
+    assert_eq!(texts(&mut watch, valid).await, ["true"]);
+    // The connection was lost after the statement and before the record of it.
+    execute(&mut watch, "delete from _sqlx_migrations where version = 2").await;
+    migration::apply(&migrator, &database.options()).await.unwrap();
+    assert_eq!(texts(&mut watch, valid).await, ["true"]);
+}
+
+#[rstest]
+#[case::another_migrate(
+    "select pg_advisory_lock(x'637573746f6d6572'::int8)",
+    "select pg_advisory_unlock_all()"
+)]
+#[case::a_transaction("begin; create table organisation ()", "rollback")]
+#[tokio::test]
+async fn one_that_waits_says_for_which_session(#[case] begin: &str, #[case] end: &str) {
+    let database = TestDatabase::create_empty().await;
+    let mut other =
+        PgConnection::connect_with(&database.options().application_name("forgotten")).await.unwrap();
+    execute(&mut other, begin).await;
+    let pid: i32 = sqlx::query_scalar("select pg_backend_pid()").fetch_one(&mut other).await.unwrap();
+    let mut migrate = on(&database, &["migrate"]).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(migrate.stderr.as_mut().unwrap()).read_line(&mut line).unwrap();
+    let event: Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(event["level"], "WARN");
+    let message = event["message"].as_str().unwrap();
+    assert!(
+        message.starts_with(&format!("the migration waits for process {pid} of the database (role ")),
+        "{message}"
+    );
+    assert!(message.contains("forgotten, idle"), "{message}");
+    assert!(message.ends_with(&format!("`select pg_terminate_backend({pid})` ends it")), "{message}");
+    execute(&mut other, end).await;
+    assert!(migrate.wait().unwrap().success());
 }
 
 /// What a version after this one may do to the tables while this one is running.
