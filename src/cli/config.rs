@@ -7,7 +7,7 @@ use tokio::time::error::Elapsed;
 
 use super::database::Database;
 use super::output::Output;
-use crate::config;
+use crate::{config, db};
 
 /// Check settings
 #[derive(Subcommand)]
@@ -36,8 +36,11 @@ impl Config {
             }
             None => None,
         };
+        let may_be_reachable_later = |cause: &(dyn std::error::Error + 'static)| {
+            cause.is::<Elapsed>() || cause.downcast_ref().is_some_and(db::is_transient)
+        };
         if let Some(error) = &unreachable
-            && !error.chain().any(|cause| cause.is::<sqlx::Error>() || cause.is::<Elapsed>())
+            && !error.chain().any(may_be_reachable_later)
         {
             bail!("{error:#}");
         }

@@ -18,10 +18,30 @@ use crate::db::{self, durability, migration};
 const ONE_SHOT_CONNECTIONS: u32 = 16;
 /// Client-side timeout of one attempt, as a broken network may never deliver an error.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// Of the checks of a database, which take some round trips.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(10);
 const MIN_RETRY_DELAY: Duration = Duration::from_millis(100);
 const MAX_RETRY_DELAY: Duration = Duration::from_secs(2);
 
-const UNREACHABLE: &str = "the database cannot be reached";
+/// Says what to do where waiting does not help.
+fn unreachable(error: sqlx::Error) -> anyhow::Error {
+    if !db::is_unavailable(&error) {
+        return anyhow::Error::new(error).context("the database cannot be read");
+    }
+    let remedy = match error.as_database_error().and_then(|error| error.code()).as_deref() {
+        Some("28P01" | "28000") => "; check the user and the password in the database URL, and pg_hba.conf",
+        Some("3D000") => "; create the database, or correct its name in the database URL",
+        Some("42501") => "; `grant connect on database NAME to ROLE`",
+        Some("55000") => "; let it accept connections: `alter database NAME allow_connections true`",
+        _ => "",
+    };
+    anyhow::Error::new(error).context(format!("the database cannot be reached{remedy}"))
+}
+
+/// Bounds a check, as a broken network may never deliver an error.
+async fn bounded<T>(check: impl Future<Output = sqlx::Result<T>>) -> anyhow::Result<T> {
+    timeout(CHECK_TIMEOUT, check).await.context("the database does not answer")?.map_err(unreachable)
+}
 
 /// Whether the directory is on tmpfs or ramfs (statfs(2)). False if it cannot be told.
 fn is_in_memory(directory: &Path) -> bool {
@@ -74,7 +94,10 @@ impl Database {
         let deadline = Instant::now() + max_wait;
         let connect = async || {
             let connecting = timeout(CONNECT_TIMEOUT, PgConnection::connect_with(&self.options)).await;
-            let connection = connecting.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+            let mut connection = connecting.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+            // A pooler accepts a connection before it has one to the database.
+            let answering = timeout(CONNECT_TIMEOUT, connection.ping()).await;
+            answering.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
             let _ = connection.close().await;
             sqlx::Result::Ok(())
         };
@@ -86,16 +109,13 @@ impl Database {
             .adjust(|_, delay| delay.filter(|delay| Instant::now() + *delay <= deadline))
             .notify(|error, _| tracing::warn!(%error, "waiting for the database"))
             .await
-            .context(UNREACHABLE)
+            .map_err(unreachable)
     }
 
     /// Rejects a database that loses acknowledged writes when its machine crashes, unless that is allowed. What may be meant
     /// is a warning.
     pub(super) async fn check_durability(&self, allow_data_loss: bool) -> anyhow::Result<()> {
-        let connecting = timeout(CONNECT_TIMEOUT, PgConnection::connect_with(&self.options)).await;
-        let mut connection = connecting.context("the database does not answer")?.context(UNREACHABLE)?;
-        let durability = durability::read(&mut connection).await.context("the database cannot be read")?;
-        let _ = connection.close().await;
+        let durability = bounded(durability::read(&self.options)).await?;
         if !durability.fsync && !allow_data_loss {
             bail!(
                 "Postgres runs with fsync = off: when its machine crashes, acknowledged writes are lost. Set fsync = on, or \
@@ -125,7 +145,7 @@ impl Database {
         if self.private.is_some() || migrate {
             return self.migrate().await;
         }
-        let pending = migration::pending(&self.options).await.context("the database cannot be read")?;
+        let pending = bounded(migration::pending(&self.options)).await?;
         if pending > 0 {
             bail!(
                 "the database lacks {pending} migration(s): run `customer-match migrate`, or serve with --migrate"

@@ -3,7 +3,8 @@
 
 use std::path::PathBuf;
 
-use sqlx::PgConnection;
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{Connection, PgConnection};
 
 #[derive(Debug)]
 pub struct Durability {
@@ -15,14 +16,16 @@ pub struct Durability {
     pub data_directory: Option<PathBuf>,
 }
 
-pub async fn read(connection: &mut PgConnection) -> sqlx::Result<Durability> {
+pub async fn read(options: &PgConnectOptions) -> sqlx::Result<Durability> {
+    let mut connection = PgConnection::connect_with(options).await?;
     let settings = sqlx::query!(
         r#"select
             current_setting('fsync')::boolean as "fsync!", current_setting('full_page_writes')::boolean as "full_page_writes!",
             (select setting from pg_settings where name = 'data_directory') as data_directory"#
     )
-    .fetch_one(connection)
+    .fetch_one(&mut connection)
     .await?;
+    let _ = connection.close().await;
     Ok(Durability {
         fsync: settings.fsync,
         full_page_writes: settings.full_page_writes,

@@ -1,5 +1,7 @@
 //! What a database error means for the statement or the connection, by SQLSTATE.
 
+use sqlx::postgres::{PgDatabaseError, PgSeverity};
+
 /// SQLSTATE of a lock timeout.
 const LOCK_NOT_AVAILABLE: &str = "55P03";
 
@@ -21,11 +23,13 @@ pub fn is_transient(error: &sqlx::Error) -> bool {
 }
 
 /// Whether the database cannot be used now: transient errors, and errors of connecting that need an operator, such as a changed
-/// password or a dropped database.
+/// password, a dropped database or a revoked right. With a fatal error Postgres closes the connection, or does not open it.
 pub fn is_unavailable(error: &sqlx::Error) -> bool {
-    let code = error.as_database_error().and_then(|error| error.code());
+    let error_of_postgres =
+        error.as_database_error().and_then(|error| error.try_downcast_ref::<PgDatabaseError>());
     is_transient(error)
-        || code.is_some_and(|code| code.starts_with("28") || matches!(&*code, "3D000" | "3F000" | "55000"))
+        || error_of_postgres
+            .is_some_and(|error| matches!(error.severity(), PgSeverity::Fatal | PgSeverity::Panic))
 }
 
 /// Whether a statement about many rows failed because of one of them: a lock that another transaction holds, a constraint, a

@@ -36,6 +36,7 @@ mod ping;
 mod quota_leases;
 mod races;
 mod rate_limit;
+mod rejected_connections;
 mod representation;
 mod schema;
 mod search;
