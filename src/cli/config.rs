@@ -15,7 +15,7 @@ pub(super) enum Config {
     Check(Box<Check>),
 }
 
-/// Check the settings of `serve` without starting it, and the durability of the database that they name
+/// Check the settings of `serve` without starting it, and whether the database that they name can be used
 #[derive(Args)]
 pub(super) struct Check {
     #[command(flatten)]
@@ -32,7 +32,11 @@ impl Config {
         let unreachable = match check.config.database.connect_options()? {
             Some(options) => {
                 let database = Database { options, private: None };
-                database.check_durability(check.config.start.allow_data_loss).await.err()
+                let check = async {
+                    database.check().await?;
+                    database.check_durability(check.config.start.allow_data_loss).await
+                };
+                check.await.err()
             }
             None => None,
         };

@@ -12,7 +12,7 @@ use sqlx::{Connection, PgConnection, PgPool};
 use tokio::time::{Instant, timeout};
 
 pub(super) use crate::config::Database as DatabaseArgs;
-use crate::db::{self, durability, migration};
+use crate::db::{self, durability, migration, prerequisites};
 
 /// Enough for the concurrent statements of an import, beside the connections of its writers.
 const ONE_SHOT_CONNECTIONS: u32 = 16;
@@ -112,6 +112,15 @@ impl Database {
             .map_err(unreachable)
     }
 
+    /// Rejects a database on which the server or a migration would fail later, before anything is written to it.
+    pub(super) async fn check(&self) -> anyhow::Result<()> {
+        let missing = bounded(prerequisites::missing(&self.options)).await?;
+        if !missing.is_empty() {
+            bail!("the database cannot be used: {}", missing.join("; "));
+        }
+        Ok(())
+    }
+
     /// Rejects a database that loses acknowledged writes when its machine crashes, unless that is allowed. What may be meant
     /// is a warning.
     pub(super) async fn check_durability(&self, allow_data_loss: bool) -> anyhow::Result<()> {
@@ -178,6 +187,7 @@ pub(super) async fn with_pool<T>(
 ) -> anyhow::Result<T> {
     let database = args.open().await?;
     let result = async {
+        database.check().await?;
         database.ensure_current(false).await?;
         let pool = database.pool(ONE_SHOT_CONNECTIONS);
         let result = work(&pool).await;

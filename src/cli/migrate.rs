@@ -17,7 +17,11 @@ pub(super) struct Migrate {
 impl Migrate {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let database = self.database.open().await?;
-        let result = database.migrate().await;
+        let result = async {
+            database.check().await?;
+            database.migrate().await
+        }
+        .await;
         database.close().await?;
         result?;
         self.output.print(&serde_json::json!({ "migrated": true }), || "The schema is current.".into())

@@ -62,6 +62,7 @@ impl Serve {
     async fn prepare(&self, database: &Database) -> anyhow::Result<PgPool> {
         let start = &self.config.start;
         database.wait(start.wait_for_database).await?;
+        database.check().await?;
         database.check_durability(start.allow_data_loss).await?;
         database.ensure_current(start.migrate).await?;
         let pool = database.pool(self.config.pool.max_connections);

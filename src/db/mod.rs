@@ -20,6 +20,7 @@ pub mod matched_customer;
 pub mod migration;
 pub mod organisation;
 mod pool;
+pub(crate) mod prerequisites;
 pub mod retry;
 mod transaction;
 pub mod write_batch;

@@ -33,6 +33,7 @@ mod openapi;
 mod outages;
 mod pages;
 mod ping;
+mod prerequisites;
 mod quota_leases;
 mod races;
 mod rate_limit;
