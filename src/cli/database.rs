@@ -12,7 +12,7 @@ use sqlx::{Connection, PgConnection, PgPool};
 use tokio::time::{Instant, timeout};
 
 pub(super) use crate::config::Database as DatabaseArgs;
-use crate::db::{self, durability, migration, prerequisites};
+use crate::db::{self, connect, durability, migration, prerequisites};
 
 /// Enough for the concurrent statements of an import, beside the connections of its writers.
 const ONE_SHOT_CONNECTIONS: u32 = 16;
@@ -114,6 +114,13 @@ impl Database {
 
     /// Rejects a database on which the server or a migration would fail later, before anything is written to it.
     pub(super) async fn check(&self) -> anyhow::Result<()> {
+        if self.private.is_none() && bounded(connect::sessions_are_shared(&self.options)).await? {
+            bail!(
+                "a pooler before the database lets connections share their sessions (PgBouncer: pool_mode = transaction or \
+                 statement), and this server needs sessions of its own: set pool_mode = session for this database, or name \
+                 Postgres itself in the database URL"
+            );
+        }
         let missing = bounded(prerequisites::missing(&self.options)).await?;
         if !missing.is_empty() {
             bail!("the database cannot be used: {}", missing.join("; "));

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{Connection, PgConnection};
+use sqlx::{Connection, PgConnection, Row};
 
 /// What one kind of connection is for.
 #[derive(Debug, Clone, Copy)]
@@ -66,4 +66,29 @@ pub(crate) async fn configure(connection: &mut PgConnection, session: Session) -
     .execute(connection)
     .await?;
     Ok(())
+}
+
+/// Rounds of statements on two connections: enough to find a pooler that other clients use as well.
+const POOLER_ROUNDS: usize = 5;
+
+/// Whether a pooler gives each transaction or statement any session that is free (PgBouncer: `pool_mode = transaction` or
+/// `statement`). Then two open connections have the same session, or one has several. By the simple protocol, because prepared
+/// statements of such a pooler's clients collide.
+pub(crate) async fn sessions_are_shared(options: &PgConnectOptions) -> sqlx::Result<bool> {
+    let mut connections =
+        [PgConnection::connect_with(options).await?, PgConnection::connect_with(options).await?];
+    let mut sessions = [None; 2];
+    let mut shared = false;
+    for _ in 0..POOLER_ROUNDS {
+        for (connection, session) in connections.iter_mut().zip(&mut sessions) {
+            let row = sqlx::raw_sql("select pg_backend_pid()").fetch_one(connection).await?;
+            let pid: i32 = row.try_get(0)?;
+            shared |= session.replace(pid).is_some_and(|before| before != pid);
+        }
+        shared |= sessions[0] == sessions[1];
+    }
+    for connection in connections {
+        let _ = connection.close().await;
+    }
+    Ok(shared)
 }

@@ -32,6 +32,7 @@ mod migrations;
 mod openapi;
 mod outages;
 mod pages;
+mod pgbouncer;
 mod ping;
 mod prerequisites;
 mod quota_leases;

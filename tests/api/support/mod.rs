@@ -4,12 +4,14 @@ pub mod binary;
 mod contract;
 pub mod import;
 pub mod listening;
+mod pgbouncer;
 mod postgres;
 mod proxy;
 mod standby;
 pub mod terminal;
 
 pub use contract::DOCUMENT;
+pub use pgbouncer::PgBouncer;
 pub use postgres::{TestDatabase, url};
 pub use proxy::{HELD, Mode, Proxy};
 pub use standby::{Standby, kill};
