@@ -83,25 +83,27 @@ async fn listen(address: &ListenAddress, flag: &str) -> anyhow::Result<TcpListen
         .with_context(|| format!("cannot listen on {address}; {flag} chooses another address"))
 }
 
-/// The certificate and its key, if HTTPS is on: read now, and again at each SIGHUP.
+/// The certificate and its key, if HTTPS is on: read now, and again at each SIGHUP. Without HTTPS that signal is handled too, as it
+/// would end the process.
 fn certificate(tls: &Tls) -> anyhow::Result<Option<Certificate>> {
-    let Some(first) = tls.server_config()? else { return Ok(None) };
     let mut hang_up = signal(SignalKind::hangup())?;
-    let (current, certificate) = watch::channel(first);
+    let (current, certificate) = tls.server_config()?.map(watch::channel).unzip();
     let tls = tls.clone();
     tokio::spawn(async move {
         while hang_up.recv().await.is_some() {
-            match tls.server_config() {
-                Ok(Some(renewed)) => {
+            match (&current, tls.server_config()) {
+                (Some(current), Ok(Some(renewed))) => {
                     current.send_replace(renewed);
                     tracing::info!("the TLS certificate was read again");
                 }
-                Ok(None) => {}
-                Err(error) => tracing::error!(%error, "the TLS certificate stays as it was"),
+                (_, Err(error)) => tracing::error!(%error, "the TLS certificate stays as it was"),
+                _ => tracing::info!(
+                    "SIGHUP: there is nothing to read again, as this server has no TLS certificate"
+                ),
             }
         }
     });
-    Ok(Some(certificate))
+    Ok(certificate)
 }
 
 /// Cancelled by the first SIGTERM or SIGINT. The second ends the process at once; a private Postgres then stops by

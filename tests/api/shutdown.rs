@@ -1,5 +1,6 @@
 //! Shutdown: every request that the server has received is answered.
 
+use std::io::{BufRead, BufReader};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -85,6 +86,24 @@ async fn a_second_signal_ends_it_at_once() {
     server.signal(Signal::TERM);
     assert_eq!(server.wait().code(), Some(130));
     assert!(call.await.unwrap().is_err());
+}
+
+/// By default that signal ends a process at once. With TLS it renews the certificate (`tls.rs`).
+#[tokio::test]
+async fn without_a_certificate_sighup_is_only_logged() {
+    let service = Service::start().await;
+    let mut child = on(&service.database, &["serve", "--listen", "127.0.0.1:0"]).spawn().unwrap();
+    let log = BufReader::new(child.stderr.take().unwrap());
+    let server = Server::adopt(child);
+    let (lock, call) = match_in_flight(&server, &service).await;
+    server.signal(Signal::HUP);
+    let logged = tokio::task::spawn_blocking(move || {
+        log.lines().map(Result::unwrap).find(|line| line.contains("SIGHUP: there is nothing to read again"))
+    });
+    assert!(logged.await.unwrap().is_some());
+    lock.close().await.unwrap();
+    assert_eq!(call.await.unwrap().unwrap(), 200);
+    server.stop();
 }
 
 /// Each match creates a relation of its own: a match without an answer would show as one relation more than answers.
