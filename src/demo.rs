@@ -17,7 +17,8 @@ pub(crate) const CUSTOMER_EMAIL: &str = "jan@barasek.com";
 pub(crate) const IDENTITY: &str = "0jSodqYxBs98PaIAcIbs5FyMEJTsJ6DA";
 pub(crate) const NOTICE: &str = "Customer prefers cardio training. Contact obtained via the website.";
 
-/// Creates the organisation, its key and its customers unless they exist. An organisation of the same name without the
+/// Creates the organisation, its key and its customers unless they exist, and logs the customer in anew: a visitor may have logged it
+/// out. An organisation of the same name without the
 /// sample key is not the demo's: that is an error, as the publicly known key must not open its data.
 pub async fn set_up(pool: &PgPool) -> anyhow::Result<()> {
     let key = ApiKey::parse(ApiKey::SAMPLE)?;
@@ -42,6 +43,7 @@ pub async fn set_up(pool: &PgPool) -> anyhow::Result<()> {
     }
     let (identity, email) = (IdentityId::parse(IDENTITY)?, Email::parse(CUSTOMER_EMAIL)?);
     let registration = Registration::new(email, Profile::default());
+    customer_identity::delete(pool, organisation_id, &identity).await?;
     customer_identity::open(pool, organisation_id, &identity, &registration).await?;
     Ok(())
 }

@@ -43,12 +43,15 @@ impl Serve {
         // A signal ends the start too, whatever it waits for.
         let opened = shutdown.run_until_cancelled(config.database.open_for_serving()).await;
         let Some(database) = opened.transpose()? else { return Ok(()) };
-        let result = match shutdown.run_until_cancelled(self.prepare(&database)).await {
+        let address = listener.local_addr()?;
+        let only_local = config.is_only_local(address);
+        let demo = config.start.demo(database.private.is_some(), only_local);
+        let result = match shutdown.run_until_cancelled(self.prepare(&database, demo)).await {
             Some(Ok(pool)) => {
                 let metrics_address = metrics_listener.as_ref().map(TcpListener::local_addr).transpose()?;
-                let url = format!("{}://{}", config.tls.scheme(), listener.local_addr()?);
-                announce(&url, metrics_address, &database, self.demo(&database));
-                let app = App::start(pool, config, self.demo(&database), shutdown.clone());
+                let url = format!("{}://{address}", config.tls.scheme());
+                announce(&url, metrics_address, &database, demo, only_local);
+                let app = App::start(pool, config, demo, shutdown.clone());
                 app.serve(listener, certificate, metrics_listener, config).await
             }
             Some(Err(error)) => Err(error),
@@ -59,21 +62,17 @@ impl Serve {
     }
 
     /// Brings schema and demo data up to date.
-    async fn prepare(&self, database: &Database) -> anyhow::Result<PgPool> {
+    async fn prepare(&self, database: &Database, demo: bool) -> anyhow::Result<PgPool> {
         let start = &self.config.start;
         database.wait(start.wait_for_database).await?;
         database.check().await?;
         database.check_durability(start.allow_data_loss).await?;
         database.ensure_current(start.migrate).await?;
         let pool = database.pool(self.config.pool.max_connections);
-        if self.demo(database) {
+        if demo {
             demo::set_up(&pool).await?;
         }
         Ok(pool)
-    }
-
-    fn demo(&self, database: &Database) -> bool {
-        self.config.start.demo(database.private.is_some())
     }
 }
 
@@ -130,13 +129,22 @@ fn shutdown_on_signal() -> anyhow::Result<CancellationToken> {
 }
 
 /// Prints where the server listens and what to do next. A closed stdout does not stop the server.
-fn announce(url: &str, metrics: Option<SocketAddr>, database: &Database, demo: bool) {
+fn announce(url: &str, metrics: Option<SocketAddr>, database: &Database, demo: bool, only_local: bool) {
     let mut text = format!("customer-match {} listens on {url}\n", env!("CARGO_PKG_VERSION"));
     if let Some(metrics) = metrics {
         text += &format!("metrics are on http://{metrics}/metrics\n");
     }
     if let Some(private) = &database.private {
         text += &format!("private Postgres in {}\n", private.data_dir().display());
+        if !demo {
+            text += "the sample key is rejected; `customer-match organisation create` and `key create` make keys\n";
+        }
+    }
+    if demo && !only_local {
+        tracing::warn!(
+            "demo mode: every machine that reaches {url} may use the publicly known sample key; --no-demo rejects it"
+        );
+        text += "\nDEMO MODE, AND OTHERS CAN REACH THIS SERVER: the publicly known sample key opens it. --no-demo rejects that key.\n";
     }
     if demo {
         text += &format!(

@@ -45,6 +45,8 @@ pub use timeouts::Timeouts;
 pub use tls::Tls;
 pub use trusted_proxies::TrustedProxies;
 
+use std::net::SocketAddr;
+
 use clap::{Args, Command, FromArgMatches};
 
 /// The settings of `customer-match serve`.
@@ -104,10 +106,15 @@ impl Config {
         Self::from_arg_matches(&matches)
     }
 
+    /// Whether no other machine reaches a server on this address: it is a loopback address, and no proxy passes requests on.
+    pub fn is_only_local(&self, address: SocketAddr) -> bool {
+        address.ip().to_canonical().is_loopback() && self.trusted_proxies.is_empty()
+    }
+
     /// Rejects settings that contradict each other, and files that cannot be used.
     pub fn check(&self) -> Result<(), ConfigError> {
         let private = self.database.connect_options()?.is_none();
-        require(private || !self.start.demo(private), || {
+        require(private || !self.start.demo(private, false), || {
             "--demo is for the private Postgres: it would register a publicly known key in your database"
                 .into()
         })?;

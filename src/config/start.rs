@@ -12,7 +12,8 @@ const WAIT_FOR_DATABASE: &str = "30s";
 
 #[derive(Args, Debug, Clone)]
 pub struct Start {
-    /// Accept the sample key of the documentation, for an organisation of its own [default: true on the private Postgres]
+    /// Accept the sample key of the documentation, for an organisation of its own [default: true on the private Postgres while
+    /// only this machine reaches the server]
     #[arg(long, value_name = "BOOL", env = "CUSTOMER_MATCH_DEMO", num_args = 0..=1, require_equals = true,
           default_missing_value = "true", value_parser = BoolishValueParser::new())]
     demo: Option<bool>,
@@ -33,8 +34,9 @@ pub struct Start {
 }
 
 impl Start {
-    /// Whether the sample key is accepted, on the private Postgres or on another one.
-    pub fn demo(&self, private: bool) -> bool {
-        !self.no_demo && self.demo.unwrap_or(private)
+    /// Whether the sample key is accepted. By default only on the private Postgres and where no other machine reaches the server,
+    /// because everyone knows that key.
+    pub fn demo(&self, private: bool, only_local: bool) -> bool {
+        !self.no_demo && self.demo.unwrap_or(private && only_local)
     }
 }

@@ -15,6 +15,10 @@ pub struct TrustedProxies {
 }
 
 impl TrustedProxies {
+    pub fn is_empty(&self) -> bool {
+        self.trusted.iter().all(|Networks(networks)| networks.is_empty())
+    }
+
     pub fn contain(&self, ip: IpAddr) -> bool {
         self.trusted.iter().flat_map(|Networks(networks)| networks).any(|network| network.contains(&ip))
     }

@@ -19,6 +19,23 @@ pub async fn open(
     Ok(())
 }
 
+/// Deletes an identity, so that it can be opened anew; for the demo.
+pub async fn delete(
+    db: impl PgExecutor<'_>,
+    organisation_id: i64,
+    identity: &IdentityId,
+) -> sqlx::Result<()> {
+    let hash = identity.hash();
+    sqlx::query!(
+        "delete from customer_identity where organisation_id = $1 and hash = $2",
+        organisation_id,
+        hash.as_bytes(),
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
 /// The reference of the customer whose identity this is, unless it has expired or been revoked.
 pub async fn find(
     db: impl PgExecutor<'_>,

@@ -43,6 +43,7 @@ mod representation;
 mod schema;
 mod search;
 mod shutdown;
+mod start;
 mod support;
 mod tenants;
 mod terminal;
