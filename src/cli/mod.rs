@@ -16,11 +16,13 @@ mod migrate;
 mod openapi;
 mod organisation;
 mod output;
+mod pgoptions;
 mod serve;
 
 use std::ffi::OsStr;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::{Command as Grammar, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::config::{ConfigError, Log};
@@ -70,6 +72,7 @@ impl Cli {
 
     /// Runs the subcommand. The error is one line for the operator.
     pub async fn run(self) -> anyhow::Result<()> {
+        pgoptions::discard().context("cannot start again without PGOPTIONS")?;
         let _flush = telemetry::init(&self.log)?;
         match self.command.unwrap_or(Command::Serve(self.serve)) {
             Command::Serve(command) => command.run().await,

@@ -1,4 +1,4 @@
-//! How a server starts: the sample key.
+//! How a server starts: the sample key, and what is in its environment.
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
@@ -10,8 +10,8 @@ use rstest::rstest;
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::support::binary::{Server, command};
-use crate::support::{DETAIL, LOGOUT, Service};
+use crate::support::binary::{Server, command, run};
+use crate::support::{CUSTOMER, DETAIL, LOGOUT, MANAGER, MATCH, Service};
 
 const SAMPLE: &str = "PRODPGrFxpGEtrOZfuWhnoJohUYBXuOE";
 const IDENTITY: &str = "0jSodqYxBs98PaIAcIbs5FyMEJTsJ6DA";
@@ -98,4 +98,32 @@ async fn the_sample_identity_is_logged_in_again_at_each_start() {
     assert_eq!(detail().await, 401);
     demo::set_up(&service.pool).await.unwrap();
     assert_eq!(detail().await, 200);
+}
+
+/// They are meant for another database.
+#[tokio::test]
+async fn variables_of_libpq_do_not_reach_the_private_postgres() {
+    let dir = TempDir::new().unwrap();
+    let data = dir.path().join("data");
+    let variables = [
+        ("PGOPTIONS", "-c nonsense=1 -c default_transaction_read_only=on"),
+        ("PGHOST", "nowhere.invalid"),
+        ("PGPORT", "1"),
+        ("PGUSER", "other"),
+        ("PGPASSWORD", "secret"),
+        ("PGDATABASE", "nothing"),
+        ("PGAPPNAME", "psql"),
+        ("PGSSLMODE", "verify-full"),
+        ("PGSSLROOTCERT", "/nowhere"),
+    ];
+    let mut serve = serve(&dir, &[]);
+    serve.envs(variables);
+    let server = Server::start(serve);
+    let pair = json!({ "managerCuRefNo": MANAGER, "customerCuRefNo": CUSTOMER });
+    let answer = server.post(&format!("{MATCH}?apiKey={SAMPLE}"), pair).await;
+    assert_eq!(answer, (200, json!({ "success": true })));
+    let mut list = command(&["organisation", "list", "--data-dir", data.to_str().unwrap()]);
+    list.envs(variables);
+    assert!(run(list).contains("Demo"));
+    server.stop();
 }
