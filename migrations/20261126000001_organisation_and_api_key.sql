@@ -22,7 +22,8 @@ create table api_key (
   mask             text not null,
   description      text not null default '',
   -- Empty: every scope.
-  scopes           text[] not null default '{}',
+  scopes           text[] not null default '{}'
+                   constraint api_key_scopes_is_list check (array_ndims(scopes) = 1 and array_position(scopes, null) is null),
   active           boolean not null default true,
   created_at       timestamptz not null default now(),
   -- Null: never.
@@ -30,7 +31,7 @@ create table api_key (
   -- Deletion is for ever; the row stays so that its use can still be told from an unknown key.
   deleted_at       timestamptz,
   -- The rate limit of this key. Null: the limit of its kind, a setting of each server.
-  limit_per_minute int8 constraint api_key_limit_is_positive check (limit_per_minute > 0),
+  limit_per_minute int8 constraint api_key_limit_is_positive check (limit_per_minute between 1 and 4294967295),
   -- To the minute, so that unused keys can be found and revoked. Null: never.
   last_used_at     timestamptz,
   constraint api_key_times_are_finite check (

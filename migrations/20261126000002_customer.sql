@@ -148,7 +148,7 @@ create table customer (
   -- Hidden everywhere from this moment on; the row stays because relations reference it.
   deleted_at                  timestamptz,
   -- In the words of the operator who deleted it.
-  deletion_reason             text constraint customer_deletion_reason_not_blank check (btrim(deletion_reason) <> ''),
+  deletion_reason             text constraint customer_deletion_reason_normal_form check (is_profile_text(deletion_reason)),
   -- The customer that holds its relations now. Null: it was not merged, or that customer was deleted since.
   merged_into_cu_ref_no       text collate "C",
   -- True if it was merged: the customer that holds its relations lives. A merged customer is deleted, so merges make neither

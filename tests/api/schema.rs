@@ -109,7 +109,7 @@ const ILLEGAL: &[(&str, &str)] = &[
     ),
     (
         "update customer set deleted_at = now(), deletion_reason = ' ' where cu_ref_no = {a}",
-        "customer_deletion_reason_not_blank",
+        "customer_deletion_reason_normal_form",
     ),
     ("update customer set merged_into_cu_ref_no = {b} where cu_ref_no = {a}", "customer_merged_is_deleted"),
     (
@@ -151,6 +151,9 @@ const ILLEGAL: &[(&str, &str)] = &[
     ("update api_key set organisation_id = 9", "api_key_organisation_id_fkey"),
     ("update api_key set kind = 'test'", "api_key_kind"),
     ("update api_key set limit_per_minute = 0", "api_key_limit_is_positive"),
+    ("update api_key set limit_per_minute = 4294967296", "api_key_limit_is_positive"),
+    ("update api_key set scopes = '{customer.match,null}'", "api_key_scopes_is_list"),
+    ("update api_key set scopes = '{{x},{y}}'", "api_key_scopes_is_list"),
     ("update api_key set kind = 'root', limit_per_minute = 1", "api_key_root_is_unlimited"),
     ("insert into cursor_key (secret) values (sha256('x'))", "cursor_key_pkey"),
     ("insert into cursor_key (id, secret) values (false, sha256('x'))", "cursor_key_is_one"),
