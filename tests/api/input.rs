@@ -193,6 +193,12 @@ async fn an_unknown_field_is_invalid_if_handling_is_strict(#[case] prefer: &str,
         assert_eq!(all.contains("/a~1b ") && all.contains("/c "), status == 422, "{all}");
         assert!(all.contains("is required"), "{all}");
     }
+    let misplaced = format!("{MATCH}?apiKey={}&notice=lost", service.key);
+    let answer = post(&misplaced, json!({ "managerCuRefNo": MANAGER, "customerCuRefNo": CUSTOMER })).await;
+    assert_eq!(answer.status, status);
+    if status == 422 {
+        answer.assert_invalid("notice");
+    }
     for path in [LIST, DETAIL] {
         let uri = uri(path, &service.key, &[("curefno", MANAGER), ("identityId", &"a".repeat(32))]);
         let request = Request::get(uri).header("prefer", prefer).body(Body::empty()).unwrap();

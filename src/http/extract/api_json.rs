@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::{FromRequest, Request};
 
+use super::api_query::QueryParameters;
 use super::authentication::{AuthenticatedCaller, key_outside_body};
 use super::json_body;
 use super::prefer::Prefer;
@@ -35,7 +36,12 @@ impl<B: RequestBody> FromRequest<Arc<AppState>> for ApiJson<B> {
         };
         json_body::require_json(&parts.headers)?;
         json_body::require_no_coding(&parts.headers)?;
-        Ok(Self { caller, body: request_body::parse::<B>(&bytes, Prefer::of(&parts.headers).strict)? })
+        let strict = Prefer::of(&parts.headers).strict;
+        let mut invalid = Vec::new();
+        if strict {
+            invalid.extend(QueryParameters::of(&parts.uri)?.unknown());
+        }
+        Ok(Self { caller, body: request_body::parse::<B>(&bytes, strict, invalid)? })
     }
 }
 

@@ -42,7 +42,8 @@ impl<Q: ParseQuery> FromRequestParts<Arc<AppState>> for ApiQuery<Q> {
         let mut parameters = QueryParameters::of(&parts.uri)?;
         let query = Q::parse(&mut parameters)?;
         if Prefer::of(&parts.headers).strict {
-            parameters.reject_unknown();
+            let unknown = parameters.unknown();
+            parameters.invalid.extend(unknown);
         }
         match query {
             Some(query) if parameters.invalid.is_empty() => Ok(Self { caller, query }),
@@ -69,7 +70,7 @@ impl<'a> QueryParameters<'a> {
     /// # Errors
     ///
     /// Bytes that are not UTF-8: decoded with replacements they would be another text than the client meant.
-    fn of(uri: &'a Uri) -> Result<Self, ApiError> {
+    pub(super) fn of(uri: &'a Uri) -> Result<Self, ApiError> {
         let query = uri.query().unwrap_or_default();
         let is_text = |part: &str| percent_decode_str(part).decode_utf8().is_ok();
         if let Some(part) = query.split('&').find(|part| !is_text(part)) {
@@ -110,15 +111,15 @@ impl<'a> QueryParameters<'a> {
         self.invalid.iter().any(|parameter| parameter.is_parameter(name))
     }
 
-    fn reject_unknown(&mut self) {
+    /// Those that the endpoint did not ask for.
+    pub(super) fn unknown(&self) -> Vec<InvalidField> {
         let known = self.known.join(", ");
         let mut unknown: Vec<_> = self.pairs.iter().map(|(name, _)| &**name).collect();
         unknown.retain(|name| !self.known.contains(name));
         unknown.dedup();
         unknown.truncate(MAX_INVALID_FIELDS);
-        let rejected =
-            unknown.iter().map(|name| InvalidField::in_query(name, format!("is unknown; there are {known}")));
-        self.invalid.extend(rejected);
+        let rule = format!("is unknown; there are {known}");
+        unknown.iter().map(|name| InvalidField::in_query(name, &rule)).collect()
     }
 
     fn text(&mut self, name: &'static str) -> Option<Cow<'a, str>> {

@@ -37,10 +37,13 @@ pub(crate) fn is_invalid(name: &str, invalid: &[InvalidField]) -> bool {
     invalid.iter().any(|field| field.is_member(name))
 }
 
-/// `strict`: unknown fields are invalid.
-pub(super) fn parse<B: RequestBody>(bytes: &[u8], strict: bool) -> Result<B::Valid, ApiError> {
+/// `strict`: unknown fields are invalid. `invalid`: what is invalid already.
+pub(super) fn parse<B: RequestBody>(
+    bytes: &[u8],
+    strict: bool,
+    mut invalid: Vec<InvalidField>,
+) -> Result<B::Valid, ApiError> {
     let text = object(bytes)?;
-    let mut invalid = Vec::new();
     let body = match serde_json::from_str::<B>(text) {
         Ok(body) if !strict => body,
         _ => read_each::<B>(text, strict, &mut invalid)?,

@@ -95,7 +95,7 @@ pub(crate) struct CustomerProfile {
     path = "/api/v1/customer/create",
     tag = openapi::CUSTOMER,
     params(("Prefer" = inline(Option<Prefer>), Header, nullable = false, example = "handling=strict",
-        description = "`handling=strict`: unknown fields are invalid (RFC 7240).")),
+        description = "`handling=strict`: unknown fields and parameters are invalid (RFC 7240).")),
     request_body(content = CreateRequest, example = json!({"email": "eva@example.com", "firstName": "Eva", "lastName": "Nováková"})),
     responses(
         (status = OK, body = CustomerProfile, description = "The customer as this call left it, with the fields of earlier calls."),

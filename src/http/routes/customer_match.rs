@@ -84,7 +84,7 @@ struct MatchResponse {
     path = "/api/v1/customer/customer-match-customer",
     tag = openapi::CUSTOMER,
     params(("Prefer" = inline(Option<Prefer>), Header, nullable = false,
-        description = "`return=representation`: the answer also shows the relation and what happened to it. `handling=strict`: unknown fields are invalid. Both: separated by a comma (RFC 7240).")),
+        description = "`return=representation`: the answer also shows the relation and what happened to it. `handling=strict`: unknown fields and parameters are invalid. Both: separated by a comma (RFC 7240).")),
     request_body(content = MatchRequest, example = demo::documented_body),
     responses(
         (status = OK, body = MatchResponse, description = "The two are matched.",

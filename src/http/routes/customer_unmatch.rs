@@ -51,7 +51,7 @@ impl ErrorExamples for UnmatchRequest {
     path = "/api/v1/customer/customer-unmatch-customer",
     tag = openapi::CUSTOMER,
     params(("Prefer" = inline(Option<Prefer>), Header, nullable = false, example = "handling=strict",
-        description = "`handling=strict`: unknown fields are invalid (RFC 7240).")),
+        description = "`handling=strict`: unknown fields and parameters are invalid (RFC 7240).")),
     request_body(content = UnmatchRequest, example = json!({"managerCuRefNo": demo::MANAGER, "customerCuRefNo": demo::CUSTOMER})),
     responses(
         (status = OK, body = Success, description = "The two are not matched any more."),

@@ -45,7 +45,7 @@ impl ErrorExamples for LogoutRequest {
     path = "/api/v1/customer/logout",
     tag = openapi::CUSTOMER,
     params(("Prefer" = inline(Option<Prefer>), Header, nullable = false, example = "handling=strict",
-        description = "`handling=strict`: unknown fields are invalid (RFC 7240).")),
+        description = "`handling=strict`: unknown fields and parameters are invalid (RFC 7240).")),
     request_body(content = LogoutRequest, example = json!({"identityId": demo::IDENTITY})),
     responses(
         (status = OK, body = Success, description = "The session has ended."),

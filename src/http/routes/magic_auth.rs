@@ -62,7 +62,7 @@ pub(crate) struct Identity {
     path = "/api/v1/customer/magic-auth",
     tag = openapi::CUSTOMER,
     params(("Prefer" = inline(Option<Prefer>), Header, nullable = false, example = "handling=strict",
-        description = "`handling=strict`: unknown fields are invalid (RFC 7240).")),
+        description = "`handling=strict`: unknown fields and parameters are invalid (RFC 7240).")),
     request_body(content = MagicAuthRequest, example = json!({"email": demo::CUSTOMER_EMAIL})),
     responses(
         (status = OK, body = Identity, description = "The customer is logged in."),
