@@ -84,6 +84,8 @@ pub(super) struct Running {
     watchdog: Child,
     /// The watchdog holds the other end of this pipe and stops Postgres when this end is closed.
     lifeline: PipeWriter,
+    /// Where the log of this run begins.
+    pub(super) log_start: u64,
 }
 
 impl Running {
@@ -117,7 +119,7 @@ impl Cluster {
         let pid_file = data.join("postmaster.pid");
         let stale = fs::read(&pid_file).ok();
 
-        let mut running = self.spawn(log).map_err(Error::io("run", Path::new("/bin/sh")))?;
+        let mut running = self.spawn(log, log_start).map_err(Error::io("run", Path::new("/bin/sh")))?;
         let deadline = Instant::now() + START_TIMEOUT;
         loop {
             if fs::read(&pid_file).is_ok_and(|text| is_ready(&text) && Some(text) != stale) {
@@ -151,7 +153,7 @@ impl Cluster {
         Error::Failed { log: self.log(), log_end }
     }
 
-    fn spawn(&self, log: Option<File>) -> io::Result<Running> {
+    fn spawn(&self, log: Option<File>, log_start: u64) -> io::Result<Running> {
         let (reader, lifeline) = io::pipe()?;
         let mut command = Command::new("/bin/sh");
         command
@@ -183,7 +185,7 @@ impl Cluster {
         if let Some(account) = &self.account {
             command.uid(account.uid).gid(account.gid);
         }
-        Ok(Running { watchdog: command.spawn()?, lifeline })
+        Ok(Running { watchdog: command.spawn()?, lifeline, log_start })
     }
 
     /// Waits until every process of the cluster has ended, including one that another process started.
@@ -236,7 +238,10 @@ impl Cluster {
     pub(super) fn log_end(&self, start: u64) -> String {
         let read = || {
             let mut log = File::open(self.log())?;
-            let from = log.metadata()?.len().saturating_sub(MAX_QUOTED_BYTES).max(start);
+            let length = log.metadata()?.len();
+            // A shorter one has been rotated since.
+            let start = if start <= length { start } else { 0 };
+            let from = length.saturating_sub(MAX_QUOTED_BYTES).max(start);
             log.seek(SeekFrom::Start(from))?;
             let mut text = Vec::new();
             log.read_to_end(&mut text)?;
@@ -333,6 +338,7 @@ mod tests {
         fs::write(cluster.log(), "of yesterday\n1\n2\n\n3\n4\n5\n").unwrap();
         assert_eq!(cluster.log_end(0), "2 | 3 | 4 | 5");
         assert_eq!(cluster.log_end("of yesterday\n1\n2\n\n3\n4\n".len() as u64), "5");
+        assert_eq!(cluster.log_end(1000), "2 | 3 | 4 | 5", "rotated");
     }
 
     #[test]

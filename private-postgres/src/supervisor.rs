@@ -55,12 +55,13 @@ async fn supervise(cluster: Cluster, mut running: Running, stop: CancellationTok
                 }
             }
         }
+        let log_start = running.log_start;
         // Tells the watchdog to end what still runs; `launch` waits for that.
         drop(running);
         if started.elapsed() > STABLE_AFTER {
             delay = MIN_DELAY;
         }
-        tracing::error!(log = %cluster.log().display(), "Postgres has ended; restarting it: {}", cluster.log_end(0));
+        tracing::error!(log = %cluster.log().display(), "Postgres has ended; restarting it: {}", cluster.log_end(log_start));
         running = loop {
             let attempt = async {
                 sleep(delay).await;

@@ -582,9 +582,10 @@ fn data_dir_of(uid: u32) -> TestDataDir {
     data_dir
 }
 
+const NOBODY: u32 = 65534;
+
 #[test]
 fn a_file_of_another_user_is_named() {
-    const NOBODY: u32 = 65534;
     if !geteuid().is_root() {
         return;
     }
@@ -611,6 +612,17 @@ fn a_user_without_an_entry_in_passwd_is_told_what_to_do() {
     let data_dir = data_dir_of(UNKNOWN);
     let said = Process::spawn_as(UNKNOWN, "server", &data_dir.path()).line("error: ");
     assert!(said.contains("id 54321 has no entry in /etc/passwd"), "{said}");
+
+    // A cluster that exists needs none.
+    let nobody = data_dir_of(NOBODY);
+    let mut process = Process::spawn_as(NOBODY, "server", &nobody.path());
+    process.line("ready ");
+    process.stop();
+    let owner = format!("{UNKNOWN}:{UNKNOWN}");
+    assert!(Command::new("chown").args(["-R", &owner]).arg(nobody.0.path()).status().unwrap().success());
+    let mut process = Process::spawn_as(UNKNOWN, "server", &nobody.path());
+    process.line("ready ");
+    process.stop();
 }
 
 // One owner

@@ -113,8 +113,8 @@ async fn report_blockers(options: &PgConnectOptions, pid: i32) -> Infallible {
     }
 }
 
-/// The sessions that hold a lock which the migrating session needs, or the lock of migrations, and how to end them. Roles without
-/// `pg_read_all_stats` are not told all of a session of another role.
+/// The sessions that hold a lock which the migrating session needs, or the lock of migrations, and how to end them, unless they
+/// migrate as well. Roles without `pg_read_all_stats` are not told all of a session of another role.
 async fn blockers(options: &PgConnectOptions, pid: i32) -> sqlx::Result<Vec<String>> {
     let mut connection = connect::connect(options, SESSION).await?;
     let blockers = sqlx::query_scalar(
@@ -122,7 +122,7 @@ async fn blockers(options: &PgConnectOptions, pid: i32) -> sqlx::Result<Vec<Stri
              'process ', pid, ' of the database (', concat_ws(', ',
                  'role ' || usename, nullif(application_name, ''), 'from ' || host(client_addr), state,
                  'its transaction began at ' || date_trunc('second', xact_start)
-             ), '); `select pg_terminate_backend(', pid, ')` ends it'
+             ), ')', case when application_name is distinct from $3 then format('; `select pg_terminate_backend(%s)` ends it', pid) end
          )
          from pg_stat_activity
          where pid = any(pg_blocking_pids($1)) or pid <> $1 and pid in (
@@ -137,6 +137,7 @@ async fn blockers(options: &PgConnectOptions, pid: i32) -> sqlx::Result<Vec<Stri
     )
     .bind(pid)
     .bind(LOCK)
+    .bind(SESSION.application_name)
     .fetch_all(&mut connection)
     .await?;
     connection.close().await?;

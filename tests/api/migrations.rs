@@ -246,15 +246,20 @@ async fn an_interrupted_index_is_built_again() {
 
 #[rstest]
 #[case::another_migrate(
+    "customer-match migrate",
     "select pg_advisory_lock(x'637573746f6d6572'::int8)",
     "select pg_advisory_unlock_all()"
 )]
-#[case::a_transaction("begin; create table organisation ()", "rollback")]
+#[case::a_transaction("forgotten", "begin; create table organisation ()", "rollback")]
 #[tokio::test]
-async fn one_that_waits_says_for_which_session(#[case] begin: &str, #[case] end: &str) {
+async fn one_that_waits_says_for_which_session(
+    #[case] application: &str,
+    #[case] begin: &str,
+    #[case] end: &str,
+) {
     let database = TestDatabase::create_empty().await;
     let mut other =
-        PgConnection::connect_with(&database.options().application_name("forgotten")).await.unwrap();
+        PgConnection::connect_with(&database.options().application_name(application)).await.unwrap();
     execute(&mut other, begin).await;
     let pid: i32 = sqlx::query_scalar("select pg_backend_pid()").fetch_one(&mut other).await.unwrap();
     let mut migrate = on(&database, &["migrate"]).spawn().unwrap();
@@ -263,12 +268,13 @@ async fn one_that_waits_says_for_which_session(#[case] begin: &str, #[case] end:
     let event: Value = serde_json::from_str(&line).unwrap();
     assert_eq!(event["level"], "WARN");
     let message = event["message"].as_str().unwrap();
+    let waits_for = format!("the migration waits for process {pid} of the database (role ");
     assert!(
-        message.starts_with(&format!("the migration waits for process {pid} of the database (role ")),
+        message.starts_with(&waits_for) && message.contains(&format!("{application}, idle")),
         "{message}"
     );
-    assert!(message.contains("forgotten, idle"), "{message}");
-    assert!(message.ends_with(&format!("`select pg_terminate_backend({pid})` ends it")), "{message}");
+    let remedy = format!("`select pg_terminate_backend({pid})` ends it");
+    assert_eq!(message.ends_with(&remedy), application == "forgotten", "{message}");
     execute(&mut other, end).await;
     assert!(migrate.wait().unwrap().success());
 }

@@ -8,6 +8,8 @@ use customer_match::config::Config;
 use customer_match::demo;
 use rstest::rstest;
 use serde_json::json;
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{Connection, PgConnection};
 use tempfile::TempDir;
 
 use crate::support::binary::{Server, command, run};
@@ -98,6 +100,34 @@ async fn the_sample_identity_is_logged_in_again_at_each_start() {
     assert_eq!(detail().await, 401);
     demo::set_up(&service.pool).await.unwrap();
     assert_eq!(detail().await, 200);
+}
+
+/// As by `kill -9`, or by a service manager that is impatient.
+#[rstest]
+#[tokio::test]
+async fn after_a_first_start_that_was_killed_while_it_migrated_the_next_one_works(
+    #[values("_sqlx_migrations", "customer_match", "write_receipt")] table: &str,
+) {
+    let dir = TempDir::new().unwrap();
+    let mut first = serve(&dir, &[]).spawn().unwrap();
+    let sockets = dir.path().join("data/postgres");
+    let options = PgConnectOptions::new().socket(&sockets).port(5432).username("customer_match");
+    let options = options.database("customer_match");
+    let exists = format!("select to_regclass('{table}') is not null");
+    let is_so_far = async || {
+        let mut connection = PgConnection::connect_with(&options).await?;
+        sqlx::query_scalar::<_, bool>(&exists).fetch_one(&mut connection).await
+    };
+    while !is_so_far().await.unwrap_or(false) {
+        assert_eq!(first.try_wait().unwrap(), None, "the server has ended");
+    }
+    first.kill().unwrap();
+    first.wait().unwrap();
+    let server = Server::start(serve(&dir, &[]));
+    let pair = json!({ "managerCuRefNo": MANAGER, "customerCuRefNo": CUSTOMER });
+    let answer = server.post(&format!("{MATCH}?apiKey={SAMPLE}"), pair).await;
+    assert_eq!(answer, (200, json!({ "success": true })));
+    server.stop();
 }
 
 /// They are meant for another database.
