@@ -46,6 +46,9 @@ pub(crate) fn init(log: &Log) -> anyhow::Result<FlushGuard> {
         .with_target("private_postgres", Level::TRACE)
         // It quotes unknown parameters of a database URL, one of which may be a misspelt password.
         .with_target("sqlx_postgres::options", LevelFilter::OFF)
+        // It warns of each connection that is found broken when it is returned to a pool, as at each stop of a private Postgres. The
+        // statement that needed the connection has an error of its own.
+        .with_target("sqlx_core::pool::connection", LevelFilter::OFF)
         .with_default(LIBRARY_LEVEL);
     let filter = log.filter()?;
     let terminal = stderr().is_terminal();

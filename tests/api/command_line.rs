@@ -53,6 +53,23 @@ async fn from_nothing_to_the_printed_call_and_its_row() {
     assert!(rows.contains("Demo"), "and without the server too: {rows}");
 }
 
+/// Several times, because the connections of the server end at the same time as Postgres.
+#[test]
+fn a_stop_of_the_private_postgres_is_no_warning() {
+    let dir = data_dir();
+    let data = dir.path().join("data");
+    for _ in 0..4 {
+        let log = tempfile::NamedTempFile::new().unwrap();
+        let mut command =
+            command(&["serve", "--listen", "127.0.0.1:0", "--data-dir", data.to_str().unwrap()]);
+        command.stderr(log.reopen().unwrap());
+        Server::start(command).stop();
+        let log = std::fs::read_to_string(log.path()).unwrap();
+        let (_, stop) = log.split_once("shutting down").unwrap();
+        assert!(!stop.contains("WARN") && !stop.contains("ERROR"), "{log}");
+    }
+}
+
 #[tokio::test]
 async fn no_demo_rejects_the_sample_key() {
     let dir = data_dir();
