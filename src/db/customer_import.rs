@@ -1,9 +1,9 @@
 //! Statements of customer imports about the table `customer`: each reads or writes a batch.
 
-use sqlx::PgExecutor;
+use sqlx::{FromRow, PgExecutor};
 
 /// The columns of a customer that an import may write.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, FromRow)]
 pub struct Record {
     /// Whether it is in the table.
     pub stored: bool,

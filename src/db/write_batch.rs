@@ -164,9 +164,29 @@ pub async fn execute(
     Ok((answer, row.database_time))
 }
 
-/// What the batch would do, without a receipt: for tables that are a copy (see [`super::dry_run`]). Matches only, one after
-/// the other.
+/// What the batch would do, without a receipt: for tables that are a copy (see [`super::dry_run`]). Matches only.
 pub async fn preview(connection: &mut PgConnection, batch: &WriteBatch<'_>) -> sqlx::Result<WriteAnswer> {
+    if batch.isolated {
+        return preview_each(connection, batch).await;
+    }
+    let row = sqlx::query!(
+        r#"
+        select results, customers as "customers: Vec<Option<String>>"
+        from customer_match_write($1, $2, $3, $4, $5, $6, null)
+        "#,
+        &batch.organisation_ids,
+        &batch.managers as &[&str],
+        &batch.customers as &[Option<&str>],
+        &batch.emails as &[Option<&str>],
+        &batch.guests as &[Option<String>],
+        &batch.notices as &[Option<&str>],
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(WriteAnswer { results: row.results, customers: row.customers, ..WriteAnswer::default() })
+}
+
+async fn preview_each(connection: &mut PgConnection, batch: &WriteBatch<'_>) -> sqlx::Result<WriteAnswer> {
     let row = sqlx::query!(
         r#"
         select

@@ -118,19 +118,15 @@ fn verdict(
     }
 }
 
-/// What matches would come to, on a connection whose tables are a copy ([`crate::db::dry_run`]). The results come in the order
-/// of the matches.
-///
-/// # Errors
-///
-/// The connection failed. A match that the database rejects fails alone, and so does one whose e-mail address changes its
-/// customer meanwhile.
+/// What matches would come to, written together or one at a time, on a connection whose tables are a copy without foreign keys
+/// ([`crate::db::dry_run`]). The results come in the order of the matches; `None`: an earlier match has the same pair.
 pub async fn preview(
     connection: &mut PgConnection,
     organisation_id: i64,
-    matches: &[Match],
-) -> sqlx::Result<Vec<Result<Matched, WriteError>>> {
-    let mut batch = with_capacity(matches.len());
+    matches: &[&Match],
+    isolated: bool,
+) -> sqlx::Result<Vec<Option<Result<Matched, WriteError>>>> {
+    let mut batch = WriteBatch { isolated, ..with_capacity(matches.len()) };
     for wanted in matches {
         push(&mut batch, organisation_id, wanted);
     }
@@ -138,8 +134,8 @@ pub async fn preview(
     let results = answer.match_results().zip(matches).enumerate().map(|(index, (result, wanted))| {
         let guest = batch.guests.get(index).and_then(Option::as_deref);
         match verdict(wanted, result, index, &answer, guest, None) {
-            Verdict::Final(result) => result,
-            Verdict::Deferred | Verdict::Blocked => Err(WriteError::TimedOut),
+            Verdict::Final(result) => Some(result),
+            Verdict::Deferred | Verdict::Blocked => None,
         }
     });
     Ok(results.collect())

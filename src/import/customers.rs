@@ -110,16 +110,26 @@ impl Target {
                             Some(connection) => connection,
                             None => db::dedicated(pool).await?,
                         };
-                        let results = write(&mut connection, organisation_id, customers, &named).await?;
-                        sqlx::Result::Ok((connection, results))
+                        let Named { cu_ref_nos, emails } = &named;
+                        let known =
+                            customer_import::find(&mut connection, organisation_id, cu_ref_nos, emails)
+                                .await?;
+                        let (plan, results) = Plan::of(customers, known);
+                        let written = write(&mut connection, organisation_id, &plan).await?;
+                        sqlx::Result::Ok((connection, written.then_some(results)))
                     };
                     let (connection, results) = retry(attempt, is_retryable).await?;
                     idle.set(Some(connection));
                     results
                 }
                 Self::DryRun(dry_run) => {
-                    dry_run.copy_customers(organisation_id, &named.cu_ref_nos, &named.emails).await?;
-                    write(dry_run.connection(), organisation_id, customers, &named).await?
+                    let known =
+                        dry_run.find_customers(organisation_id, &named.cu_ref_nos, &named.emails).await?;
+                    let (plan, results) = Plan::of(customers, known);
+                    let filled = plan.filled_records();
+                    let filled: Vec<_> = filled.iter().map(|record| record.cu_ref_no.as_str()).collect();
+                    dry_run.copy_customers(organisation_id, &filled, &[]).await?;
+                    write(dry_run.connection(), organisation_id, &plan).await?.then_some(results)
                 }
             };
             if let Some(results) = results {
@@ -159,23 +169,14 @@ impl<'a> Named<'a> {
     }
 }
 
-/// Writes a batch in one transaction. `None`: another writer changed one of its customers first, and nothing was written.
+/// Writes a batch in one transaction. False: another writer changed one of its customers first, and nothing was written.
 ///
-/// Existing customers are read without a lock, so that a file without changes locks nothing. The writing statements return
+/// Existing customers were read without a lock, so that a file without changes locks nothing. The writing statements return
 /// how many rows they wrote, which shows whether the read was still current.
-async fn write(
-    connection: &mut PgConnection,
-    organisation_id: i64,
-    customers: &[&CustomerRow],
-    named: &Named<'_>,
-) -> sqlx::Result<Option<Vec<RowResult>>> {
-    let known =
-        customer_import::find(&mut *connection, organisation_id, &named.cu_ref_nos, &named.emails).await?;
-    let mut plan = Plan::new(known);
-    let results = customers.iter().map(|customer| plan.apply(customer)).collect();
+async fn write(connection: &mut PgConnection, organisation_id: i64, plan: &Plan) -> sqlx::Result<bool> {
     let (new, filled) = (plan.new_records(), plan.filled_records());
     if new.is_empty() && filled.is_empty() {
-        return Ok(Some(results));
+        return Ok(true);
     }
     let mut transaction = connection.begin().await?;
     db::allow_long_statements(&mut transaction).await?;
@@ -187,8 +188,8 @@ async fn write(
     };
     if added < new.len() || kept < filled.len() {
         transaction.rollback().await?;
-        return Ok(None);
+        return Ok(false);
     }
     transaction.commit().await?;
-    Ok(Some(results))
+    Ok(true)
 }

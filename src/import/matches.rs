@@ -8,10 +8,10 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 
 use super::file::{Batch, Cells, FileError, Record};
-use super::{ImportError, Observer, Summary};
+use super::{ImportError, Observer, Summary, match_dry_run};
 use crate::db::dry_run::DryRun;
 use crate::domain::{Change, CuRefNo, Email, Match, Matched, NamedCustomer};
-use crate::group_commit::{self, GroupCommit, Submitter, WriteError};
+use crate::group_commit::{GroupCommit, Submitter, WriteError};
 
 /// Pending matches at the same time.
 const IN_FLIGHT: usize = 256;
@@ -109,17 +109,7 @@ impl Target {
             Self::GroupCommit(group_commit) => {
                 Ok(write_in_order(group_commit, organisation_id, matches).await)
             }
-            Self::DryRun(dry_run) => {
-                let managers: Vec<_> = matches.iter().map(|wanted| wanted.manager.as_str()).collect();
-                let cu_ref_nos: Vec<_> = matches.iter().map(|wanted| wanted.customer.cu_ref_no()).collect();
-                let emails: Vec<_> = matches.iter().map(|wanted| wanted.customer.email()).collect();
-                let references: Vec<_> =
-                    managers.iter().copied().chain(cu_ref_nos.iter().flatten().copied()).collect();
-                let addresses: Vec<_> = emails.iter().flatten().copied().collect();
-                dry_run.copy_customers(organisation_id, &references, &addresses).await?;
-                dry_run.copy_relations(organisation_id, &managers, &cu_ref_nos, &emails).await?;
-                Ok(group_commit::preview(dry_run.connection(), organisation_id, &matches).await?)
-            }
+            Self::DryRun(dry_run) => Ok(match_dry_run::write(dry_run, organisation_id, &matches).await?),
         }
     }
 }

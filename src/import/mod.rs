@@ -11,6 +11,7 @@
 pub mod customer_row;
 pub mod customers;
 pub mod file;
+mod match_dry_run;
 pub mod matches;
 mod plan;
 

@@ -24,13 +24,15 @@ struct Draft {
 }
 
 impl Plan {
-    /// `known`: the records that the database has of the customers that the rows name.
-    pub(super) fn new(known: Vec<Record>) -> Self {
+    /// The plan for the rows of a batch, and their results. `known`: the records that the database has of the customers that the
+    /// rows name.
+    pub(super) fn of(rows: &[&CustomerRow], known: Vec<Record>) -> (Self, Vec<RowResult>) {
         let mut plan = Self { drafts: Vec::new(), by_cu_ref_no: HashMap::new(), by_email: HashMap::new() };
         for record in known {
             plan.add(record, false);
         }
-        plan
+        let results = rows.iter().map(|row| plan.apply(row)).collect();
+        (plan, results)
     }
 
     fn add(&mut self, record: Record, changed: bool) {
@@ -44,7 +46,7 @@ impl Plan {
 
     /// A row identifies its customer by reference, or without one by e-mail address. Existing values are kept, missing ones
     /// are filled in.
-    pub(super) fn apply(&mut self, row: &CustomerRow) -> RowResult {
+    fn apply(&mut self, row: &CustomerRow) -> RowResult {
         let email = row.email.as_ref().map(Email::as_str);
         let owner = email.and_then(|email| self.by_email.get(email)).copied();
         let found = match &row.cu_ref_no {

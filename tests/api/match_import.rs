@@ -135,6 +135,43 @@ async fn rows_of_one_pair_take_effect_in_their_order() {
     assert!(relations.iter().all(|relation| relation.ends_with(" notice 119")), "{relations:?}");
 }
 
+/// A dry run writes no copy of a relation that no row changes.
+#[tokio::test]
+async fn a_dry_run_reports_the_same_of_stored_relations() {
+    let service = Service::start().await;
+    for i in 0..7 {
+        service.add_customer(&format!("customer{i:08}"), Some(&format!("c{i}@example.com"))).await;
+    }
+    let mut csv = format!("{ALL}\n");
+    for i in 0..6 {
+        writeln!(csv, "{MANAGER},customer{i:08},,a").unwrap();
+    }
+    assert_eq!(counts(&import(&service, csv))[..2], [6, 6]);
+    service.delete_customer("customer00000004").await;
+    service
+        .execute("update customer_match set deactivated_at = now() where high_cu_ref_no = 'customer00000005'")
+        .await;
+    let csv = format!(
+        "{ALL}\n\
+         {MANAGER},customer00000000,,\n\
+         {MANAGER},,c0@example.com,a\n\
+         {MANAGER},customer00000001,,a\n\
+         {MANAGER},,c1@example.com,b\n\
+         {MANAGER},customer00000001,,a\n\
+         customer00000002,{MANAGER},,\n\
+         customer00000002,{MANAGER},,a\n\
+         {MANAGER},customer00000003,,b\n\
+         {MANAGER},customer00000004,,a\n\
+         {MANAGER},,c4@example.com,a\n\
+         {MANAGER},customer00000005,,a\n\
+         {MANAGER},customer00000006,,\n"
+    );
+    let dry = import_file(&service.database, "match", &csv, &["--dry-run"]);
+    let done = import(&service, &csv);
+    assert_eq!((done.code, counts(&done)), (1, [12, 2, 4, 4, 1, 1, 1]), "{done:?}");
+    assert_eq!((dry.code, counts(&dry), dry.said), (1, counts(&done), done.said));
+}
+
 #[tokio::test]
 async fn a_row_that_the_database_rejects_is_isolated() {
     let service = Service::start().await;
@@ -153,6 +190,20 @@ async fn a_row_that_the_database_rejects_is_isolated() {
         (counts(&dry), dry.said),
         (counts(&done), vec![said.to_owned(), "error: 1 of 50 row(s) were rejected".to_owned()])
     );
+}
+
+/// Writing one match at a time takes three times as long as the import.
+#[tokio::test]
+async fn a_dry_run_writes_the_matches_of_a_batch_together() {
+    let service = Service::start().await;
+    service.execute("alter function customer_match_write_each rename to write_each_of_them").await;
+    let mut csv =
+        format!("{ALL}\n{MANAGER},{MANAGER},,\n{MANAGER},nobodyHasThisOne,,\n{MANAGER},,JAN@barasek.com,\n");
+    for i in 0..2_000 {
+        writeln!(csv, "{MANAGER},,c{}@example.com,", i % 1_999).unwrap();
+    }
+    let dry = import_file(&service.database, "match", &csv, &["--dry-run"]);
+    assert_eq!((dry.code, counts(&dry)), (1, [2_003, 2_000, 0, 1, 0, 2, 1_999]), "{dry:?}");
 }
 
 #[tokio::test]
