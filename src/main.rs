@@ -1,6 +1,5 @@
 //! The binary `customer-match`.
 
-use std::io::{Write, stderr};
 use std::process::ExitCode;
 
 use customer_match::cli::{self, Cli};
@@ -14,10 +13,6 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 async fn main() -> ExitCode {
     match Cli::read().run().await {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // Not `eprintln!`, which panics if stderr is closed.
-            let _ = writeln!(stderr(), "error: {error:#}");
-            cli::exit_code(&error)
-        }
+        Err(error) => cli::report(&error),
     }
 }

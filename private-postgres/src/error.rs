@@ -64,7 +64,7 @@ pub enum Error {
     StillRunning { data_dir: PathBuf, seconds: u64 },
     #[error("the private Postgres cannot be used: {0}")]
     Database(#[from] sqlx::Error),
-    #[error("cannot {action} {}", .path.display())]
+    #[error("cannot {action} {}: {source}", .path.display())]
     Io { action: &'static str, path: PathBuf, source: io::Error },
 }
 

@@ -6,6 +6,7 @@ use serde_json::json;
 use tokio::time::error::Elapsed;
 
 use super::database::Database;
+use super::error::one_line;
 use super::output::Output;
 use crate::{config, db};
 
@@ -46,10 +47,11 @@ impl Config {
         if let Some(error) = &unreachable
             && !error.chain().any(may_be_reachable_later)
         {
-            bail!("{error:#}");
+            bail!(one_line(error));
         }
         check.output.print(&json!({ "valid": true, "databaseChecked": unreachable.is_none() }), || {
-            let unchecked = unreachable.map(|error| format!(" The database was not checked: {error:#}."));
+            let unchecked =
+                unreachable.map(|error| format!(" The database was not checked: {}.", one_line(&error)));
             format!("The settings are valid.{}", unchecked.unwrap_or_default())
         })
     }

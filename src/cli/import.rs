@@ -11,8 +11,8 @@ use serde_json::json;
 use sqlx::PgPool;
 use tokio::sync::mpsc;
 
-use super::UsageError;
 use super::database::{DatabaseArgs, with_pool};
+use super::error::UsageError;
 use super::output::Output;
 use crate::db::organisation;
 use crate::import::file::{Batch, File, FileError, Record};

@@ -8,6 +8,7 @@ mod confirm;
 mod customer;
 mod customer_match;
 mod database;
+mod error;
 mod healthcheck;
 mod import;
 mod key;
@@ -20,12 +21,12 @@ mod pgoptions;
 mod serve;
 
 use std::ffi::OsStr;
-use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Command as Grammar, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::config::{ConfigError, Log};
+pub use self::error::report;
+use crate::config::Log;
 use crate::telemetry;
 
 /// An HTTP server for the customer relation of BizKitHub's API.
@@ -70,7 +71,7 @@ impl Cli {
             .unwrap_or_else(|error| error.format(&mut grammar).exit())
     }
 
-    /// Runs the subcommand. The error is one line for the operator.
+    /// Runs the subcommand. [`report`] prints the error.
     pub async fn run(self) -> anyhow::Result<()> {
         pgoptions::discard().context("cannot start again without PGOPTIONS")?;
         let _flush = telemetry::init(&self.log)?;
@@ -94,15 +95,4 @@ fn without_empty_variables(grammar: Grammar) -> Grammar {
     let grammar =
         grammar.mut_args(|arg| if arg.get_env().is_some_and(is_empty) { arg.env(None::<&str>) } else { arg });
     grammar.mut_subcommands(without_empty_variables)
-}
-
-/// A usage error that clap cannot detect, such as a file that does not exist. Nothing was changed.
-#[derive(Debug, thiserror::Error)]
-#[error("{0:#}")]
-struct UsageError(anyhow::Error);
-
-/// 2 for a usage error, as clap's, else 1.
-pub fn exit_code(error: &anyhow::Error) -> ExitCode {
-    let usage = error.is::<UsageError>() || error.is::<ConfigError>();
-    if usage { ExitCode::from(2) } else { ExitCode::FAILURE }
 }

@@ -225,6 +225,29 @@ async fn errors_are_one_line() {
 }
 
 #[test]
+fn an_error_says_its_cause_once() {
+    let key = ["key", "create", "--organisation", "1", "--kind", "prod"];
+    let unreachable: [&[&str]; 8] = [
+        &["serve", "--listen", "127.0.0.1:0", "--wait-for-database", "0s"],
+        &["config", "check"],
+        &["migrate"],
+        &["organisation", "list"],
+        &key,
+        &["customer", "create", "--organisation", "1"],
+        &["customer", "merge", CUSTOMER, MANAGER, "--organisation", "1", "--dry-run"],
+        &["healthcheck", "--listen", "127.0.0.1:1"],
+    ];
+    for arguments in unreachable {
+        let mut command = command(arguments);
+        command.env("DATABASE_URL", "postgres://127.0.0.1:1/nothing");
+        let output = command.output().unwrap();
+        let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert_eq!(said.matches("Connection refused").count(), 1, "{said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+    }
+}
+
+#[test]
 fn an_unknown_scope_is_an_error_that_lists_the_scopes() {
     let create = ["key", "create", "--organisation", "1", "--kind", "prod", "--scope", "bogus"];
     let refused = run_refused(command(&create));
