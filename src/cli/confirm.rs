@@ -8,6 +8,8 @@ use std::io::{IsTerminal, Write, stderr, stdin};
 use anyhow::bail;
 use clap::Args;
 
+use super::error::usage_error;
+
 #[derive(Args)]
 pub(super) struct Confirm {
     /// Confirm without a prompt
@@ -19,9 +21,9 @@ impl Confirm {
     /// Fails without a terminal to prompt on. Called before the database is opened, which may start one.
     pub(super) fn ensure_possible(&self) -> anyhow::Result<()> {
         if !self.yes && !stdin().is_terminal() {
-            bail!(
-                "this cannot be undone, and there is no terminal for a confirmation: pass --yes to confirm"
-            );
+            return Err(usage_error(
+                "this cannot be undone, and there is no terminal for a confirmation: pass --yes to confirm",
+            ));
         }
         Ok(())
     }

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::io::{Write, stderr};
 use std::process::ExitCode;
 
+use anyhow::anyhow;
 use tokio::time::error::Elapsed;
 
 use crate::config::ConfigError;
@@ -12,6 +13,19 @@ use crate::config::ConfigError;
 #[derive(Debug, thiserror::Error)]
 #[error("{}", one_line(.0))]
 pub(super) struct UsageError(pub(super) anyhow::Error);
+
+/// A usage error that needs no cause.
+pub(super) fn usage_error(message: &'static str) -> anyhow::Error {
+    UsageError(anyhow!(message)).into()
+}
+
+pub(super) fn no_organisation(id: i64) -> anyhow::Error {
+    anyhow!("there is no organisation {id}: `customer-match organisation list` shows which there are")
+}
+
+pub(super) fn no_key(id: i64) -> anyhow::Error {
+    anyhow!("there is no key {id}: `customer-match key list` shows those of an organisation")
+}
 
 /// Prints the error to stderr. The status is 2 for a usage error, as clap's, else 1.
 pub fn report(error: &anyhow::Error) -> ExitCode {

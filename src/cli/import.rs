@@ -12,7 +12,7 @@ use sqlx::PgPool;
 use tokio::sync::mpsc;
 
 use super::database::{DatabaseArgs, with_pool};
-use super::error::UsageError;
+use super::error::{UsageError, no_organisation};
 use super::output::Output;
 use crate::db::organisation;
 use crate::import::file::{Batch, File, FileError, Record};
@@ -59,7 +59,7 @@ impl ImportArgs {
         let mut summary = Summary::<C>::default();
         let result = with_pool(&self.database, async |pool| {
             if !organisation::exists(pool, self.organisation).await? {
-                bail!("there is no organisation {}", self.organisation);
+                return Err(no_organisation(self.organisation));
             }
             let import = Import {
                 pool,

@@ -212,11 +212,11 @@ async fn errors_are_one_line() {
     insta::assert_json_snapshot!(errors, @r#"
     [
       "error: an organisation named \"Acme\" exists already\n",
-      "error: there is no organisation 99\n",
-      "error: there is no organisation 99\n",
-      "error: there is no key 99\n",
-      "error: there is no key 99\n",
-      "error: there is no organisation 99\n",
+      "error: there is no organisation 99: `customer-match organisation list` shows which there are\n",
+      "error: there is no organisation 99: `customer-match organisation list` shows which there are\n",
+      "error: there is no key 99: `customer-match key list` shows those of an organisation\n",
+      "error: there is no key 99: `customer-match key list` shows those of an organisation\n",
+      "error: there is no organisation 99: `customer-match organisation list` shows which there are\n",
       "error: organisation 1 has a customer 5CmsaVNgAQqRqoen already\n",
       "error: organisation 1 has a customer with the e-mail address a@b.co already\n",
       "error: the database URL is not of the form postgres://USER:PASSWORD@HOST/DATABASE\n"

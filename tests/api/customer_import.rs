@@ -166,7 +166,14 @@ async fn an_invalid_header_is_rejected_before_anything_is_written() {
     assert_eq!(nobodys, (2, "error: -: it is empty: the first line must name the columns\n".into()));
     let nobodys =
         refused(&["customer", "import", file_of("email\n").path().to_str().unwrap(), "--organisation", "99"]);
-    assert_eq!(nobodys, (1, "error: there is no organisation 99\n".into()));
+    assert_eq!(
+        nobodys,
+        (
+            1,
+            "error: there is no organisation 99: `customer-match organisation list` shows which there are\n"
+                .into()
+        )
+    );
     let missing = refused(&["customer", "import", "/no/such/file.csv", "--organisation", "1"]);
     let reason = "No such file or directory (os error 2)";
     assert_eq!(missing, (2, format!("error: /no/such/file.csv cannot be read: {reason}\n")));

@@ -5,6 +5,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::cli::database::{DatabaseArgs, with_pool};
+use crate::cli::error::no_organisation;
 use crate::cli::output::Output;
 use crate::db;
 use crate::db::customer;
@@ -54,7 +55,7 @@ impl Create {
                 return Ok(());
             };
             if db::violates(&error, customer::ORGANISATION_FKEY) {
-                bail!("there is no organisation {}", self.organisation);
+                return Err(no_organisation(self.organisation));
             }
             if db::violates(&error, customer::CU_REF_NO_KEY) {
                 bail!("organisation {} has a customer {cu_ref_no} already", self.organisation);

@@ -1,12 +1,13 @@
 //! `customer-match key create`
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use chrono::{Days, Utc};
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use serde_json::json;
 
 use crate::cli::database::{DatabaseArgs, with_pool};
+use crate::cli::error::{no_organisation, usage_error};
 use crate::cli::output::Output;
 use crate::config::limit_per_minute;
 use crate::db;
@@ -57,15 +58,17 @@ impl Create {
         let key = ApiKey::generate(self.kind);
         let expires_at = match (self.never_expires, self.expires_in_days) {
             (true, Some(_)) => {
-                bail!("--never-expires and --expires-in-days contradict each other: give one of them")
+                return Err(usage_error(
+                    "--never-expires and --expires-in-days contradict each other: give one of them",
+                ));
             }
             (true, None) => None,
             (false, days) => Some(Utc::now() + Days::new(days.unwrap_or(DEFAULT_DAYS))),
         };
         if self.kind == KeyKind::Root && self.limit_per_minute.is_some() {
-            bail!(
-                "a key of the kind root has no limit: leave out --limit-per-minute, or choose another kind"
-            );
+            return Err(usage_error(
+                "a key of the kind root has no limit: leave out --limit-per-minute, or choose another kind",
+            ));
         }
         let new = NewKey {
             description: &self.description,
@@ -76,7 +79,7 @@ impl Create {
         let id = with_pool(&self.database, async |pool| {
             match api_key::create(pool, self.organisation, &key, &new).await {
                 Err(error) if db::violates(&error, api_key::ORGANISATION_FKEY) => {
-                    bail!("there is no organisation {}", self.organisation)
+                    Err(no_organisation(self.organisation))
                 }
                 result => result?.context("the generated key exists already: try again"),
             }

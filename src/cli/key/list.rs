@@ -1,11 +1,11 @@
 //! `customer-match key list`
 
-use anyhow::bail;
 use chrono::{DateTime, Utc};
 use clap::Args;
 use serde_json::json;
 
 use crate::cli::database::{DatabaseArgs, with_pool};
+use crate::cli::error::no_organisation;
 use crate::cli::output::{Output, table};
 use crate::db::api_key::{self, KeyRow};
 use crate::db::organisation;
@@ -27,7 +27,7 @@ impl List {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let keys = with_pool(&self.database, async |pool| {
             if !organisation::exists(pool, self.organisation).await? {
-                bail!("there is no organisation {}", self.organisation);
+                return Err(no_organisation(self.organisation));
             }
             Ok(api_key::list(pool, self.organisation).await?)
         })

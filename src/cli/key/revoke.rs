@@ -1,10 +1,10 @@
 //! `customer-match key revoke`
 
-use anyhow::bail;
 use clap::Args;
 use serde_json::json;
 
 use crate::cli::database::{DatabaseArgs, with_pool};
+use crate::cli::error::no_key;
 use crate::cli::output::Output;
 use crate::db::api_key;
 
@@ -23,7 +23,7 @@ impl Revoke {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let id = self.id;
         if !with_pool(&self.database, async |pool| Ok(api_key::revoke(pool, id).await?)).await? {
-            bail!("there is no key {id}");
+            return Err(no_key(id));
         }
         self.output.print(&json!({ "id": id, "revoked": true }), || format!("Key {id} is revoked."))
     }

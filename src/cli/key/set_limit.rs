@@ -6,6 +6,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::cli::database::{DatabaseArgs, with_pool};
+use crate::cli::error::no_key;
 use crate::cli::output::Output;
 use crate::config::limit_per_minute;
 use crate::db::{self, api_key};
@@ -30,7 +31,7 @@ impl SetLimit {
         let Self { id, limit_per_minute, .. } = self;
         with_pool(&self.database, async |pool| {
             let states = api_key::find_many(&mut *pool.acquire().await?, &[id]).await?;
-            let Some(state) = states.get(&id) else { bail!("there is no key {id}") };
+            let Some(state) = states.get(&id) else { return Err(no_key(id)) };
             match state.status(Utc::now()) {
                 KeyStatus::Revoked => bail!("key {id} was revoked: it cannot make calls"),
                 KeyStatus::Expired => bail!("key {id} has expired: it cannot make calls"),
