@@ -27,7 +27,7 @@ use clap::{Command as Grammar, CommandFactory, FromArgMatches, Parser, Subcomman
 
 pub use self::error::report;
 use crate::config::Log;
-use crate::telemetry;
+use crate::telemetry::{self, Process};
 
 /// An HTTP server for the customer relation of BizKitHub's API.
 ///
@@ -74,8 +74,11 @@ impl Cli {
     /// Runs the subcommand. [`report`] prints the error.
     pub async fn run(self) -> anyhow::Result<()> {
         pgoptions::discard().context("cannot start again without PGOPTIONS")?;
-        let _flush = telemetry::init(&self.log)?;
-        match self.command.unwrap_or(Command::Serve(self.serve)) {
+        let command = self.command.unwrap_or(Command::Serve(self.serve));
+        let is_server = matches!(command, Command::Serve(_));
+        let process = if is_server { Process::Server } else { Process::Command };
+        let _flush = telemetry::init(&self.log, process)?;
+        match command {
             Command::Serve(command) => command.run().await,
             Command::Migrate(command) => command.run().await,
             Command::Organisation(command) => command.run().await,

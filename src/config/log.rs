@@ -25,7 +25,7 @@ pub struct Log {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// Text on a terminal, else JSON
+    /// JSON for `serve` without a terminal, else text
     Auto,
     /// Text
     Text,

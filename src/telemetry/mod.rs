@@ -1,4 +1,4 @@
-//! The log: one event a line to stderr, as text on a terminal and as JSON otherwise.
+//! The log: one event a line to stderr, as JSON for the log collector of a server and as text for people.
 //!
 //! No API key, identity id, e-mail address or notice is ever logged, at any level. Two rules ensure that, whatever a library
 //! logs. Other crates are capped at [`LIBRARY_LEVEL`], because hyper, h2 and sqlx log whole frames, headers and rows at
@@ -31,6 +31,14 @@ const LIBRARY_LEVEL: Level = Level::INFO;
 /// Bytes of events that may be pending: those of one second of a busy server.
 const MAX_BUFFERED: usize = 8 << 20;
 
+/// What this process is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Process {
+    Server,
+    /// A one-shot subcommand, whose operator reads the log.
+    Command,
+}
+
 /// Static like tracing's subscriber, which a process also has only one of.
 static WRITER: BatchingWriter = BatchingWriter::new(MAX_BUFFERED);
 
@@ -40,20 +48,11 @@ pub(crate) fn dropped_lines() -> u64 {
 }
 
 /// Installs the subscriber and the panic hook of this process; may be called once. Dropping the guard flushes the log.
-pub(crate) fn init(log: &Log) -> anyhow::Result<FlushGuard> {
-    let cap = Targets::new()
-        .with_target(env!("CARGO_CRATE_NAME"), Level::TRACE)
-        .with_target("private_postgres", Level::TRACE)
-        // It quotes unknown parameters of a database URL, one of which may be a misspelt password.
-        .with_target("sqlx_postgres::options", LevelFilter::OFF)
-        // It warns of each connection that is found broken when it is returned to a pool, as at each stop of a private Postgres. The
-        // statement that needed the connection has an error of its own.
-        .with_target("sqlx_core::pool::connection", LevelFilter::OFF)
-        .with_default(LIBRARY_LEVEL);
+pub(crate) fn init(log: &Log, process: Process) -> anyhow::Result<FlushGuard> {
     let filter = log.filter()?;
     let terminal = stderr().is_terminal();
     let text = match log.format {
-        LogFormat::Auto => terminal,
+        LogFormat::Auto => terminal || process == Process::Command,
         LogFormat::Text => true,
         LogFormat::Json => false,
     };
@@ -66,9 +65,27 @@ pub(crate) fn init(log: &Log) -> anyhow::Result<FlushGuard> {
         layer.json().flatten_event(true).with_current_span(true).with_span_list(false).boxed()
     };
     // The filters are global: a per-layer filter drops the event that follows one that sqlx only checked for.
-    tracing_subscriber::registry().with(cap).with(filter).with(layer).init();
+    tracing_subscriber::registry().with(cap(process)).with(filter).with(layer).init();
     panic::set_hook(Box::new(log_panic));
     Ok(WRITER.start(stderr())?)
+}
+
+/// The most verbose levels, whatever the filter asks for.
+fn cap(process: Process) -> Targets {
+    let cap = Targets::new()
+        .with_target(env!("CARGO_CRATE_NAME"), Level::TRACE)
+        .with_target("private_postgres", Level::TRACE)
+        // It quotes unknown parameters of a database URL, one of which may be a misspelt password.
+        .with_target("sqlx_postgres::options", LevelFilter::OFF)
+        // It warns of each connection that is found broken when it is returned to a pool, as at each stop of a private Postgres. The
+        // statement that needed the connection has an error of its own.
+        .with_target("sqlx_core::pool::connection", LevelFilter::OFF)
+        .with_default(LIBRARY_LEVEL);
+    match process {
+        Process::Server => cap,
+        // Slow statements with their SQL: those of subcommands may take long, and their operators cannot change them.
+        Process::Command => cap.with_target("sqlx::query", LevelFilter::OFF),
+    }
 }
 
 fn log_panic(panic: &PanicHookInfo<'_>) {
@@ -89,6 +106,20 @@ mod tests {
     use std::hint::black_box;
 
     use super::*;
+
+    #[test]
+    fn connections_that_are_found_broken_are_not_logged() {
+        for process in [Process::Server, Process::Command] {
+            assert!(!cap(process).would_enable("sqlx_core::pool::connection", &Level::WARN));
+            assert!(cap(process).would_enable("sqlx_core::pool::acquire", &Level::WARN));
+        }
+    }
+
+    #[test]
+    fn only_a_server_logs_slow_statements() {
+        let logs = |process| cap(process).would_enable("sqlx::query", &Level::WARN);
+        assert_eq!([logs(Process::Server), logs(Process::Command)], [true, false]);
+    }
 
     #[test]
     fn a_panic_message_is_logged_only_if_it_is_a_literal() {

@@ -247,6 +247,24 @@ fn an_error_says_its_cause_once() {
     }
 }
 
+/// The log of a one-shot subcommand is for its operator, also in a pipe.
+#[tokio::test]
+async fn a_subcommand_logs_sentences() {
+    let service = Service::start().await;
+    service
+        .execute(
+            "create function fail() returns trigger language plpgsql
+                 as $$ begin raise exception 'a lost race' using errcode = '40001'; end $$;
+             create trigger fail before update on customer execute function fail()",
+        )
+        .await;
+    let reason = ["--organisation", "1", "--reason", "test", "--yes"];
+    let said = run_refused(on(&service.database, &[&["customer", "delete", CUSTOMER], &reason[..]].concat()));
+    let (log, error) = said.trim_end().rsplit_once('\n').unwrap();
+    assert!(log.lines().all(|line| line.contains(" WARN retrying a write error=")), "{said}");
+    assert_eq!(error, "error: error returned from database: a lost race");
+}
+
 #[test]
 fn an_unknown_scope_is_an_error_that_lists_the_scopes() {
     let create = ["key", "create", "--organisation", "1", "--kind", "prod", "--scope", "bogus"];
