@@ -66,6 +66,9 @@ impl Cli {
     /// Parses the command line and the environment. Prints help or a usage error and exits if that is the result.
     pub fn read() -> Self {
         let mut grammar = without_empty_variables(Self::command());
+        // Passes `--log-level` on to the subcommands, and gives them their whole names.
+        grammar.build();
+        let mut grammar = with_plain_usage(grammar);
         let read = grammar.try_get_matches_from_mut(std::env::args_os());
         read.and_then(|matches| Self::from_arg_matches(&matches))
             .unwrap_or_else(|error| error.format(&mut grammar).exit())
@@ -98,4 +101,12 @@ fn without_empty_variables(grammar: Grammar) -> Grammar {
     let grammar =
         grammar.mut_args(|arg| if arg.get_env().is_some_and(is_empty) { arg.env(None::<&str>) } else { arg });
     grammar.mut_subcommands(without_empty_variables)
+}
+
+/// Shows errors with the usage that the help shows. That of clap's errors has every option that has a value, also from a variable,
+/// as if it were required.
+fn with_plain_usage(mut grammar: Grammar) -> Grammar {
+    let usage = grammar.render_usage().to_string();
+    let usage = usage.strip_prefix("Usage: ").unwrap_or(&usage).to_owned();
+    grammar.override_usage(usage).mut_subcommands(with_plain_usage)
 }

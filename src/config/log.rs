@@ -13,7 +13,7 @@ const FILTER: &str = "info,sqlx=warn";
 #[derive(Args, Debug, Clone)]
 pub struct Log {
     /// Format of the log on stderr
-    #[arg(id = "log-format", long, value_enum, default_value_t = LogFormat::Auto, global = true,
+    #[arg(id = "log-format", long, value_name = "FORMAT", value_enum, default_value_t = LogFormat::Auto, global = true,
           env = "CUSTOMER_MATCH_LOG_FORMAT")]
     pub format: LogFormat,
     /// Level of the log: error, warn, info, debug or trace, also by target (`warn,customer_match::http=debug`); also read from

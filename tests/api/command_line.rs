@@ -1,5 +1,7 @@
 //! The binary as it is started from a shell.
 
+use clap::CommandFactory;
+use customer_match::cli::Cli;
 use customer_match::demo;
 use reqwest::Client;
 use rustix::process::{Pid, Signal, kill_process};
@@ -263,6 +265,32 @@ async fn a_subcommand_logs_sentences() {
     let (log, error) = said.trim_end().rsplit_once('\n').unwrap();
     assert!(log.lines().all(|line| line.contains(" WARN retrying a write error=")), "{said}");
     assert_eq!(error, "error: error returned from database: a lost race");
+}
+
+/// clap's own usage of an error has every option that has a value as if it were required.
+#[test]
+fn the_usage_of_an_error_is_that_of_the_help() {
+    fn commands(command: &clap::Command, path: Vec<String>) -> Vec<Vec<String>> {
+        let subcommands = command.get_subcommands().flat_map(|subcommand| {
+            commands(subcommand, [&path[..], &[subcommand.get_name().to_owned()]].concat())
+        });
+        [path.clone()].into_iter().chain(subcommands).collect()
+    }
+    fn usage(path: &[String], flag: &str) -> String {
+        let arguments: Vec<_> = path.iter().map(String::as_str).chain([flag]).collect();
+        let mut command = command(&arguments);
+        command.envs([("CUSTOMER_MATCH_DATA_DIR", "/data"), ("CUSTOMER_MATCH_ORGANISATION", "1")]);
+        let output = command.output().unwrap();
+        let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        let usage = text.lines().skip_while(|line| !line.starts_with("Usage: "));
+        usage.take_while(|line| !line.is_empty()).collect::<Vec<_>>().join("\n")
+    }
+    for path in commands(&Cli::command(), Vec::new()) {
+        let expected = usage(&path, "--help");
+        let name = [&["customer-match".to_owned()], &path[..]].concat().join(" ");
+        assert!(expected.starts_with(&format!("Usage: {name}")), "{expected}");
+        assert_eq!(usage(&path, "--no-such-flag"), expected);
+    }
 }
 
 #[test]

@@ -27,7 +27,7 @@ pub(in crate::cli) struct Create {
     #[arg(long, value_parser = kind_parser())]
     kind: KeyKind,
     /// What the key is for
-    #[arg(long, value_name = "TEXT", default_value = "")]
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     description: String,
     /// Days until the key expires [default: 90]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=36_500))]
