@@ -16,7 +16,7 @@ pub(super) enum Organisation {
     List(List),
 }
 
-/// Create an organisation
+/// Create an organisation and print its id, alone on stdout
 #[derive(Args)]
 pub(super) struct Create {
     /// Name of the organisation; unique
@@ -51,7 +51,7 @@ impl Create {
         let created =
             with_pool(&self.database, async |pool| Ok(organisation::create(pool, name).await?)).await?;
         let created = created.with_context(|| format!("an organisation named \"{name}\" exists already"))?;
-        self.output.print(&json!({ "id": created.id, "name": created.name }), || {
+        self.output.print_created(&json!({ "id": created.id, "name": created.name }), created.id, || {
             format!("Organisation {} \"{}\" created.", created.id, created.name)
         })
     }

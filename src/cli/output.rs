@@ -1,6 +1,7 @@
 //! The result of a subcommand: text by default, or one JSON document.
 
-use std::io::{Write, stdout};
+use std::fmt::Display;
+use std::io::{Write, stderr, stdout};
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
@@ -15,7 +16,7 @@ pub(super) struct Output {
     format: Format,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Format {
     Text,
     Json,
@@ -29,6 +30,20 @@ impl Output {
         };
         // Not `println!`, which panics if stdout is closed.
         writeln!(stdout(), "{text}").context("done, but the result could not be printed")
+    }
+
+    /// Prints what was created. As text that is `name` alone, so that `$(…)` holds nothing else; the sentence goes to stderr.
+    pub(super) fn print_created(
+        &self,
+        value: &impl Serialize,
+        name: impl Display,
+        sentence: impl FnOnce() -> String,
+    ) -> anyhow::Result<()> {
+        self.print(value, || name.to_string())?;
+        if self.format == Format::Text {
+            let _ = writeln!(stderr(), "{}", sentence());
+        }
+        Ok(())
     }
 }
 

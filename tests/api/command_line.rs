@@ -3,13 +3,14 @@
 use clap::CommandFactory;
 use customer_match::cli::Cli;
 use customer_match::demo;
+use customer_match::domain::ApiKey;
 use reqwest::Client;
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::json;
+use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
 use tempfile::TempDir;
 
-use crate::support::binary::{Server, command, on, run, run_json, run_refused};
+use crate::support::binary::{Server, command, on, run, run_both, run_json, run_refused};
 use crate::support::{CUSTOMER, MANAGER, MATCH, Service, TestDatabase};
 
 fn serve_on(database: &TestDatabase, arguments: &[&str]) -> std::process::Command {
@@ -163,9 +164,10 @@ async fn keys_are_listed_with_their_state() {
         let arguments = ["key", "create", "--organisation", "1", "--kind", "dev"];
         on(&service.database, &[&arguments, more].concat())
     };
-    let shown = run(create(&["--never-expires", "--limit-per-minute", "7"]));
-    assert!(shown.starts_with("DEV_") && shown.contains("Key 2, never expires."), "{shown}");
-    assert!(run(create(&["--expires-in-days", "2"])).contains("Key 3, expires 20"));
+    let (_, sentence) = run_both(create(&["--never-expires", "--limit-per-minute", "7"]));
+    assert_eq!(sentence, "Key 2, never expires. It cannot be printed again: store it now.\n");
+    let (_, sentence) = run_both(create(&["--expires-in-days", "2"]));
+    assert!(sentence.starts_with("Key 3, expires 20"), "{sentence}");
     let refused = run_refused(create(&["--never-expires", "--expires-in-days", "2"]));
     assert!(refused.contains("contradict each other"), "{refused}");
     let refused = run_refused(create(&["--scope", "Customer.*"]));
@@ -179,6 +181,24 @@ async fn keys_are_listed_with_their_state() {
     let states: Vec<_> =
         listed.as_array().unwrap().iter().map(|key| key["state"].as_str().unwrap()).collect();
     assert_eq!(states, ["revoked", "inactive", "expired", "active"]);
+}
+
+/// So that `KEY=$(customer-match key create …)` holds the key and nothing else.
+#[tokio::test]
+async fn what_is_created_stands_alone_on_stdout() {
+    let database = TestDatabase::create().await;
+    let organisation = run_both(on(&database, &["organisation", "create", "Acme"]));
+    assert_eq!(organisation, ("1\n".into(), "Organisation 1 \"Acme\" created.\n".into()));
+    let create = ["customer", "create", "--organisation", "1", "--cu-ref-no", CUSTOMER];
+    let customer = run_both(on(&database, &create));
+    assert_eq!(customer, (format!("{CUSTOMER}\n"), format!("Customer {CUSTOMER} created.\n")));
+    let create = ["key", "create", "--organisation", "1", "--kind", "prod"];
+    let (key, sentence) = run_both(on(&database, &create));
+    assert!(ApiKey::parse(key.trim_end_matches('\n')).is_ok(), "{key}");
+    assert!(sentence.starts_with("Key 1, expires 20") && sentence.lines().count() == 1, "{sentence}");
+    let (json, sentence) = run_both(on(&database, &[&create[..], &["--format", "json"]].concat()));
+    assert_eq!(serde_json::from_str::<Value>(&json).unwrap()["id"], 2);
+    assert_eq!(sentence, "");
 }
 
 /// The name would be taken for the demo's, and the publicly known key would open its data.

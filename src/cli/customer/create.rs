@@ -11,7 +11,7 @@ use crate::db;
 use crate::db::customer;
 use crate::domain::{CuRefNo, Email, Profile, ProfileText};
 
-/// Create a customer
+/// Create a customer and print its cuRefNo, alone on stdout
 #[derive(Args)]
 pub(in crate::cli) struct Create {
     /// Organisation of the customer
@@ -69,7 +69,7 @@ impl Create {
             Err(error.into())
         })
         .await?;
-        self.output.print(&json!({ "cuRefNo": cu_ref_no, "email": email }), || {
+        self.output.print_created(&json!({ "cuRefNo": cu_ref_no, "email": email }), &cu_ref_no, || {
             let email = email.map(|email| format!(" <{email}>")).unwrap_or_default();
             format!("Customer {cu_ref_no}{email} created.")
         })

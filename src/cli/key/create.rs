@@ -17,7 +17,7 @@ use crate::domain::{ApiKey, CUSTOMER_MATCH_SCOPE, KeyKind, Timestamp};
 /// The documented default.
 const DEFAULT_DAYS: u64 = 90;
 
-/// Create a key and print it. It cannot be printed again
+/// Create a key and print it, alone on stdout. It cannot be printed again
 #[derive(Args)]
 pub(in crate::cli) struct Create {
     /// Organisation whose data the key gives access to
@@ -88,9 +88,9 @@ impl Create {
         let expires_at = expires_at.map(Timestamp::from);
         let value =
             json!({ "id": id, "apiKey": key.expose(), "kind": self.kind.as_str(), "expiresAt": expires_at });
-        self.output.print(&value, || {
+        self.output.print_created(&value, key.expose(), || {
             let expiry = expires_at.map_or("never expires".into(), |at| format!("expires {at}"));
-            format!("{}\nKey {id}, {expiry}. It cannot be printed again: store it now.", key.expose())
+            format!("Key {id}, {expiry}. It cannot be printed again: store it now.")
         })
     }
 }

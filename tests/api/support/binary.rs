@@ -27,10 +27,16 @@ pub fn on(database: &TestDatabase, arguments: &[&str]) -> Command {
 
 /// Runs a subcommand that succeeds and returns what it printed.
 #[track_caller]
-pub fn run(mut command: Command) -> String {
+pub fn run(command: Command) -> String {
+    run_both(command).0
+}
+
+/// Runs a subcommand that succeeds and returns what it printed to stdout and to stderr.
+#[track_caller]
+pub fn run_both(mut command: Command) -> (String, String) {
     let output = command.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
+    (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
 }
 
 /// Runs a subcommand that succeeds and prints JSON.
