@@ -2,9 +2,9 @@
 
 use std::fmt::Write;
 
-use crate::support::binary::on;
+use crate::support::binary::{on, run};
 use crate::support::import::file_of;
-use crate::support::terminal::run_on_terminal;
+use crate::support::terminal::{WIDTH, run_on_terminal};
 use crate::support::{CUSTOMER, MANAGER, Service};
 
 async fn living(service: &Service) -> i64 {
@@ -63,4 +63,20 @@ async fn an_import_shows_how_far_it_is() {
     assert_eq!(status.code(), Some(1), "{screen}");
     assert!(screen.contains("1000 rows"), "{screen}");
     assert!(screen.contains("line 2: email must be"), "{screen}");
+}
+
+#[tokio::test]
+async fn a_table_fits_it() {
+    let service = Service::start().await;
+    let description = "What this key is for, in more words than a terminal has room for on one line";
+    let create = ["key", "create", "--organisation", "1", "--kind", "root", "--description", description];
+    let scope = ["--scope", "customer.match"];
+    run(on(&service.database, &[&create[..], &scope].concat()));
+    let list = || on(&service.database, &["key", "list", "--organisation", "1"]);
+    let (status, screen) = run_on_terminal(list(), "");
+    assert!(status.success(), "{screen}");
+    assert!(screen.lines().all(|line| line.chars().count() <= WIDTH), "{screen}");
+    assert!(["ROOT", "customer.match", "words"].iter().all(|word| screen.contains(word)), "{screen}");
+    let lines = run(list());
+    assert!(lines.lines().count() == 3 && lines.contains(description), "{lines}");
 }

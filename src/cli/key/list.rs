@@ -64,8 +64,9 @@ impl List {
     }
 }
 
+/// To the minute. JSON has the exact time.
 fn time_or_never(at: Option<DateTime<Utc>>) -> String {
-    at.map_or("never".into(), |at| Timestamp::from(at).to_string())
+    at.map_or("never".into(), |at| at.format("%Y-%m-%d %H:%M UTC").to_string())
 }
 
 /// Calls a minute. The limit of a kind is a setting of each server, which this command does not know.
