@@ -7,7 +7,9 @@ use std::process::ExitCode;
 use anyhow::anyhow;
 use tokio::time::error::Elapsed;
 
+use super::signals::EXIT_INTERRUPTED;
 use crate::config::ConfigError;
+use crate::import::ImportError;
 
 /// A usage error that clap cannot detect, such as a file that does not exist. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -27,10 +29,13 @@ pub(super) fn no_key(id: i64) -> anyhow::Error {
     anyhow!("there is no key {id}: `customer-match key list` shows those of an organisation")
 }
 
-/// Prints the error to stderr. The status is 2 for a usage error, as clap's, else 1.
+/// Prints the error to stderr. The status is 130 after Ctrl-C, 2 for a usage error, as clap's, else 1.
 pub fn report(error: &anyhow::Error) -> ExitCode {
     // Not `eprintln!`, which panics if stderr is closed.
     let _ = writeln!(stderr(), "error: {}", one_line(error));
+    if error.chain().any(|cause| matches!(cause.downcast_ref(), Some(ImportError::Interrupted))) {
+        return ExitCode::from(EXIT_INTERRUPTED);
+    }
     let usage = error.is::<UsageError>() || error.is::<ConfigError>();
     if usage { ExitCode::from(2) } else { ExitCode::FAILURE }
 }

@@ -1,4 +1,4 @@
-//! The common part of the import subcommands: opening the file, progress, and the summary.
+//! The common part of the import subcommands: opening the file, progress, interruption, and the summary.
 
 use std::fs;
 use std::io::{self, Read, Write, stderr};
@@ -9,14 +9,14 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use sqlx::PgPool;
-use tokio::sync::mpsc;
 
 use super::database::{DatabaseArgs, with_pool};
 use super::error::{UsageError, no_organisation};
 use super::output::Output;
+use super::signals::cancelled_by_signal;
 use crate::db::organisation;
-use crate::import::file::{Batch, File, FileError, Record};
-use crate::import::{Changes, ImportError, Observer, Summary};
+use crate::import::file::{File, Record};
+use crate::import::{Changes, ImportError, Observer, Rows, Summary};
 
 #[derive(Args)]
 pub(super) struct ImportArgs {
@@ -39,7 +39,7 @@ pub(super) struct Import<'a, T> {
     pub(super) pool: &'a PgPool,
     pub(super) organisation: i64,
     pub(super) dry_run: bool,
-    pub(super) rows: mpsc::Receiver<Result<Batch<T>, FileError>>,
+    pub(super) rows: Rows<T>,
     pub(super) bar: &'a mut Bar,
 }
 
@@ -61,21 +61,19 @@ impl ImportArgs {
             if !organisation::exists(pool, self.organisation).await? {
                 return Err(no_organisation(self.organisation));
             }
+            let printing = bar.clone();
+            let stop = cancelled_by_signal(move || {
+                printing.print("stopping after the rows in flight; Ctrl-C again stops at once");
+            })?;
             let import = Import {
                 pool,
                 organisation: self.organisation,
                 dry_run: self.dry_run,
-                rows: file.read(),
+                rows: Rows { batches: file.read(), stop },
                 bar: &mut bar,
             };
-            work(import, &mut summary).await.with_context(|| {
-                let done = if self.dry_run {
-                    ""
-                } else {
-                    ", which are stored: correct the file if necessary and run the import again, it continues after them"
-                };
-                format!("{name}: the import stopped after {} row(s){done}", summary.rows)
-            })
+            let result = work(import, &mut summary).await;
+            result.map_err(|error| self.stopped(error, summary.rows))
         })
         .await;
         bar.finish();
@@ -101,6 +99,21 @@ impl ImportArgs {
         Ok((Box::new(file), metadata.is_file().then_some(metadata.len())))
     }
 
+    fn stopped(&self, error: ImportError, rows: u64) -> anyhow::Error {
+        let name = self.file.display();
+        let correct =
+            if matches!(error, ImportError::Interrupted) { "" } else { "correct the file if necessary and " };
+        let message = if self.dry_run {
+            format!("{name}: the dry run stopped after {rows} row(s)")
+        } else {
+            format!(
+                "{name}: the import stopped after {rows} row(s), which are stored: {correct}run the import again, it continues \
+                 after them"
+            )
+        };
+        anyhow!(error).context(message)
+    }
+
     fn print(&self, summary: &Summary<impl Changes>) -> anyhow::Result<()> {
         let mut value = json!({ "dryRun": self.dry_run });
         if let (Some(value), serde_json::Value::Object(counts)) = (value.as_object_mut(), json!(summary)) {
@@ -115,6 +128,7 @@ impl ImportArgs {
 }
 
 /// A progress bar, on a terminal only. Rejected rows are printed in any case.
+#[derive(Clone)]
 pub(super) struct Bar(ProgressBar);
 
 impl Bar {
@@ -137,12 +151,16 @@ impl Bar {
     fn finish(&self) {
         self.0.finish_and_clear();
     }
+
+    /// Not `eprintln!`, which panics if stderr is closed: valid rows are imported all the same.
+    fn print(&self, line: &str) {
+        let _ = self.0.suspend(|| writeln!(stderr(), "{line}"));
+    }
 }
 
 impl Observer for Bar {
     fn rejected(&mut self, line: u64, reason: &str) {
-        // Not `eprintln!`, which panics if stderr is closed: valid rows are imported all the same.
-        let _ = self.0.suspend(|| writeln!(stderr(), "line {line}: {reason}"));
+        self.print(&format!("line {line}: {reason}"));
     }
 
     fn progress(&mut self, bytes: u64, rows: u64) {

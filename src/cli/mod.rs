@@ -19,6 +19,7 @@ mod organisation;
 mod output;
 mod pgoptions;
 mod serve;
+mod signals;
 
 use std::ffi::OsStr;
 

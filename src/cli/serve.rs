@@ -9,17 +9,14 @@ use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 
 use super::database::Database;
+use super::signals::cancelled_by_signal;
 use crate::app::App;
 use crate::config::{Config, ListenAddress, Tls};
 use crate::demo;
 use crate::domain::ApiKey;
 use crate::server::{self, Certificate};
-
-/// As a shell reports a process that SIGINT ended.
-const EXIT_INTERRUPTED: i32 = 130;
 
 /// Serve the API (what happens without a subcommand).
 #[derive(Args)]
@@ -33,7 +30,7 @@ impl Serve {
         let config = &self.config;
         config.check()?;
         server::raise_open_file_limit(config.limits);
-        let shutdown = shutdown_on_signal()?;
+        let shutdown = cancelled_by_signal(|| tracing::info!("shutting down"))?;
         let certificate = certificate(&config.tls)?;
         let listener = listen(&config.listen.address, "--listen").await?;
         let metrics_listener = match &config.metrics.address {
@@ -103,29 +100,6 @@ fn certificate(tls: &Tls) -> anyhow::Result<Option<Certificate>> {
         }
     });
     Ok(certificate)
-}
-
-/// Cancelled by the first SIGTERM or SIGINT. The second ends the process at once; a private Postgres then stops by
-/// itself.
-fn shutdown_on_signal() -> anyhow::Result<CancellationToken> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let shutdown = CancellationToken::new();
-    let signalled = shutdown.clone();
-    tokio::spawn(async move {
-        for first in [true, false] {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-            if first {
-                signalled.cancel();
-                tracing::info!("shutting down");
-            }
-        }
-        std::process::exit(EXIT_INTERRUPTED);
-    });
-    Ok(shutdown)
 }
 
 /// Prints where the server listens and what to do next. A closed stdout does not stop the server.

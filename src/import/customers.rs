@@ -5,12 +5,10 @@ use std::fmt;
 
 use serde::Serialize;
 use sqlx::{Connection, PgConnection, PgPool};
-use tokio::sync::mpsc;
 
 use super::customer_row::CustomerRow;
-use super::file::{Batch, FileError};
 use super::plan::{Plan, RowResult};
-use super::{ImportError, Observer, Summary};
+use super::{ImportError, Observer, Rows, Summary};
 use crate::db;
 use crate::db::customer_import;
 use crate::db::dry_run::DryRun;
@@ -58,7 +56,7 @@ pub enum Target {
 pub async fn import(
     mut target: Target,
     organisation_id: i64,
-    rows: mpsc::Receiver<Result<Batch<CustomerRow>, FileError>>,
+    rows: Rows<CustomerRow>,
     summary: &mut Summary<Changes>,
     observer: &mut impl Observer,
 ) -> Result<(), ImportError> {

@@ -5,10 +5,9 @@ use std::{fmt, iter};
 
 use futures_util::{StreamExt, stream};
 use serde::Serialize;
-use tokio::sync::mpsc;
 
-use super::file::{Batch, Cells, FileError, Record};
-use super::{ImportError, Observer, Summary, match_dry_run};
+use super::file::{Cells, Record};
+use super::{ImportError, Observer, Rows, Summary, match_dry_run};
 use crate::db::dry_run::DryRun;
 use crate::domain::{Change, CuRefNo, Email, Match, Matched, NamedCustomer};
 use crate::group_commit::{GroupCommit, Submitter, WriteError};
@@ -82,7 +81,7 @@ pub enum Target {
 pub async fn import(
     mut target: Target,
     organisation_id: i64,
-    rows: mpsc::Receiver<Result<Batch<Match>, FileError>>,
+    rows: Rows<Match>,
     summary: &mut Summary<Changes>,
     observer: &mut impl Observer,
 ) -> Result<(), ImportError> {

@@ -19,6 +19,7 @@ use std::fmt::Display;
 
 use serde::Serialize;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use self::file::{Batch, FileError};
 use crate::group_commit::WriteError;
@@ -40,6 +41,21 @@ pub trait Changes: Default + Display + Serialize {
     fn count(&mut self, change: Self::Change);
 }
 
+/// The batches of a file, until its end or until `stop` is cancelled.
+pub struct Rows<T> {
+    pub batches: mpsc::Receiver<Result<Batch<T>, FileError>>,
+    pub stop: CancellationToken,
+}
+
+impl<T> Rows<T> {
+    async fn next(&mut self) -> Result<Option<Batch<T>>, ImportError> {
+        match self.stop.run_until_cancelled(self.batches.recv()).await {
+            Some(batch) => Ok(batch.transpose()?),
+            None => Err(ImportError::Interrupted),
+        }
+    }
+}
+
 /// Is told of progress and of rejected rows during an import.
 pub trait Observer {
     fn rejected(&mut self, line: u64, reason: &str);
@@ -58,17 +74,18 @@ pub enum ImportError {
     Contended,
     #[error(transparent)]
     Match(#[from] WriteError),
+    #[error("interrupted")]
+    Interrupted,
 }
 
 /// Passes the valid rows of each batch to `write`, which returns one result per row, in order.
 async fn import<T, C: Changes>(
-    mut rows: mpsc::Receiver<Result<Batch<T>, FileError>>,
+    mut rows: Rows<T>,
     summary: &mut Summary<C>,
     observer: &mut impl Observer,
     mut write: impl AsyncFnMut(&[&T]) -> Result<Vec<Result<C::Change, String>>, ImportError>,
 ) -> Result<(), ImportError> {
-    while let Some(batch) = rows.recv().await {
-        let batch = batch?;
+    while let Some(batch) = rows.next().await? {
         let valid: Vec<_> = batch.rows.iter().filter_map(|row| row.record.as_ref().ok()).collect();
         let mut results = write(&valid).await?.into_iter();
         for row in &batch.rows {

@@ -1,6 +1,11 @@
 //! `customer-match customer import` (docs/import.md).
 
-use std::fmt::Write;
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::process::Stdio;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 
 use crate::support::binary::on;
 use crate::support::import::{Import, file_of, import as import_file, import_stdin};
@@ -191,6 +196,39 @@ async fn a_quote_that_is_never_closed_stops_the_import_where_it_opens() {
         ),
         "{done:?}"
     );
+}
+
+/// The signal comes while the command waits for more rows of a pipe.
+#[tokio::test]
+async fn a_signal_ends_it_between_two_batches_and_it_says_how_far_it_came() {
+    let service = Service::start().await;
+    for (number, signal) in [(1, Signal::INT), (2, Signal::TERM)] {
+        let mut csv = "email\n".to_owned();
+        for i in 0..1_500 {
+            writeln!(csv, "c{i}@{number}.example.com").unwrap();
+        }
+        let before = service.count("customer").await;
+        let arguments = ["customer", "import", "-", "--organisation", "1", "--format", "json"];
+        let mut child = on(&service.database, &arguments).stdin(Stdio::piped()).spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        stdin.write_all(csv.as_bytes()).unwrap();
+        while service.count("customer").await < before + 1_000 {}
+        kill_process(Pid::from_raw(child.id().try_into().unwrap()).unwrap(), signal).unwrap();
+        let output = child.wait_with_output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(130), "{said}");
+        assert_eq!(
+            said,
+            "stopping after the rows in flight; Ctrl-C again stops at once\n\
+             error: -: the import stopped after 1000 row(s), which are stored: run the import again, it continues after \
+             them: interrupted\n"
+        );
+        let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(summary["rows"], 1_000);
+
+        let done = import(&service, &csv);
+        assert_eq!((done.code, counts(&done)), (0, [1_500, 500, 0, 1_000, 0]));
+    }
 }
 
 /// A file of several batches with every kind of bad row in between. Returns it with the lines that are rejected.
