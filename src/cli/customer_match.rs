@@ -36,13 +36,13 @@ impl CustomerMatch {
 impl Import {
     async fn run(self) -> anyhow::Result<()> {
         self.arguments
-            .run(async |Work { pool, organisation, dry_run, rows, bar }, summary| {
+            .run(async |Work { pool, organisation, dry_run, rows, progress }, summary| {
                 let target = if dry_run {
                     Target::DryRun(DryRun::open(pool).await?)
                 } else {
                     Target::GroupCommit(GroupCommit::start(&db::connect_options(pool)))
                 };
-                matches::import(target, organisation, rows, summary, bar).await
+                matches::import(target, organisation, rows, summary, progress).await
             })
             .await
     }

@@ -1,11 +1,13 @@
-//! The common part of the import subcommands: opening the file, progress, interruption, and the summary.
+//! The common part of the import subcommands: opening the files, progress, interruption, and the summary.
 
 use std::fs;
-use std::io::{self, Read, Write, stderr};
+use std::io::{self, Write, stderr};
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 
 use anyhow::{Context, anyhow, bail};
 use clap::Args;
+use csv::ByteRecord;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use sqlx::PgPool;
@@ -13,6 +15,7 @@ use sqlx::PgPool;
 use super::database::{DatabaseArgs, with_pool};
 use super::error::{UsageError, no_organisation};
 use super::output::Output;
+use super::rejected_rows::RejectedRows;
 use super::signals::cancelled_by_signal;
 use crate::db::organisation;
 use crate::import::file::{File, Record};
@@ -29,6 +32,10 @@ pub(super) struct ImportArgs {
     /// Report what the import would do, and write nothing
     #[arg(long)]
     dry_run: bool,
+    /// Keep the rejected rows in this CSV file, with the reason in a column rejectionReason, which an import ignores; what the file
+    /// had is replaced
+    #[arg(long, value_name = "FILE")]
+    rejected: Option<PathBuf>,
     #[command(flatten)]
     database: DatabaseArgs,
     #[command(flatten)]
@@ -40,7 +47,7 @@ pub(super) struct Import<'a, T> {
     pub(super) organisation: i64,
     pub(super) dry_run: bool,
     pub(super) rows: Rows<T>,
-    pub(super) bar: &'a mut Bar,
+    pub(super) progress: &'a mut Progress,
 }
 
 impl ImportArgs {
@@ -50,53 +57,67 @@ impl ImportArgs {
         self,
         work: impl AsyncFnOnce(Import<'_, T>, &mut Summary<C>) -> Result<(), ImportError>,
     ) -> anyhow::Result<()> {
-        let name = self.file.display();
         // Before the database, which may have to start: a wrong file is reported at once.
-        let (input, size) =
-            self.open().with_context(|| format!("{name} cannot be read")).map_err(UsageError)?;
-        let file = File::open(input).map_err(|error| UsageError(anyhow!(error).context(name.to_string())))?;
-        let mut bar = Bar::new(size);
+        let (file, mut progress) = self.open().map_err(UsageError)?;
         let mut summary = Summary::<C>::default();
         let result = with_pool(&self.database, async |pool| {
             if !organisation::exists(pool, self.organisation).await? {
                 return Err(no_organisation(self.organisation));
             }
-            let printing = bar.clone();
+            let bar = progress.bar.clone();
             let stop = cancelled_by_signal(move || {
-                printing.print("stopping after the rows in flight; Ctrl-C again stops at once");
+                print_above(&bar, "stopping after the rows in flight; Ctrl-C again stops at once");
             })?;
             let import = Import {
                 pool,
                 organisation: self.organisation,
                 dry_run: self.dry_run,
                 rows: Rows { batches: file.read(), stop },
-                bar: &mut bar,
+                progress: &mut progress,
             };
             let result = work(import, &mut summary).await;
             result.map_err(|error| self.stopped(error, summary.rows))
         })
         .await;
-        bar.finish();
+        let kept = progress.finish();
         if result.is_ok() || summary.rows > 0 {
             self.print(&summary)?;
         }
         result?;
-        match summary.rejected {
-            0 => Ok(()),
-            rejected => bail!("{rejected} of {} row(s) were rejected", summary.rows),
+        kept?;
+        if summary.rejected == 0 {
+            return Ok(());
         }
+        let correct = self
+            .rejected
+            .as_ref()
+            .map(|file| format!(": correct them in {} and import that", file.display()));
+        bail!("{} of {} row(s) were rejected{}", summary.rejected, summary.rows, correct.unwrap_or_default())
     }
 
-    fn open(&self) -> io::Result<(Box<dyn Read + Send>, Option<u64>)> {
+    /// The input with its header read, and the file for rejected rows.
+    fn open<T: Record>(&self) -> anyhow::Result<(File<T>, Progress)> {
+        let name = self.file.display();
+        let input = self.open_input().with_context(|| format!("{name} cannot be read"))?;
+        let metadata = input.metadata()?;
+        let file = File::open(input).with_context(|| name.to_string())?;
+        let rejected = self.rejected.as_deref().map(|path| {
+            RejectedRows::create(path, &metadata, file.columns())
+                .with_context(|| format!("--rejected: {} cannot be written", path.display()))
+        });
+        let bar = new_bar(metadata.is_file().then_some(metadata.len()));
+        Ok((file, Progress { bar, rejected: rejected.transpose()? }))
+    }
+
+    fn open_input(&self) -> io::Result<fs::File> {
         if self.file.as_os_str() == "-" {
-            return Ok((Box::new(io::stdin()), None));
+            return Ok(io::stdin().as_fd().try_clone_to_owned()?.into());
         }
         let file = fs::File::open(&self.file)?;
-        let metadata = file.metadata()?;
-        if metadata.is_dir() {
+        if file.metadata()?.is_dir() {
             return Err(io::ErrorKind::IsADirectory.into());
         }
-        Ok((Box::new(file), metadata.is_file().then_some(metadata.len())))
+        Ok(file)
     }
 
     fn stopped(&self, error: ImportError, rows: u64) -> anyhow::Error {
@@ -127,44 +148,50 @@ impl ImportArgs {
     }
 }
 
-/// A progress bar, on a terminal only. Rejected rows are printed in any case.
-#[derive(Clone)]
-pub(super) struct Bar(ProgressBar);
+pub(super) struct Progress {
+    bar: ProgressBar,
+    rejected: Option<RejectedRows>,
+}
 
-impl Bar {
-    fn new(size: Option<u64>) -> Self {
-        // Hidden unless stderr is a terminal.
-        let bar = match size {
-            Some(size) => ProgressBar::new(size),
-            None => ProgressBar::new_spinner(),
-        };
-        let template = match size {
-            Some(_) => "{wide_bar} {percent:>3} %  {msg}  {eta} left",
-            None => "{spinner} {binary_bytes}  {msg}",
-        };
-        if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style);
-        }
-        Self(bar)
-    }
-
-    fn finish(&self) {
-        self.0.finish_and_clear();
-    }
-
-    /// Not `eprintln!`, which panics if stderr is closed: valid rows are imported all the same.
-    fn print(&self, line: &str) {
-        let _ = self.0.suspend(|| writeln!(stderr(), "{line}"));
+impl Progress {
+    fn finish(self) -> anyhow::Result<()> {
+        self.bar.finish_and_clear();
+        self.rejected.map_or(Ok(()), RejectedRows::finish)
     }
 }
 
-impl Observer for Bar {
-    fn rejected(&mut self, line: u64, reason: &str) {
-        self.print(&format!("line {line}: {reason}"));
+impl Observer for Progress {
+    fn rejected(&mut self, line: u64, cells: &ByteRecord, reason: &str) {
+        let reason = format!("line {line}: {reason}");
+        print_above(&self.bar, &reason);
+        if let Some(rows) = &mut self.rejected {
+            rows.push(&reason, cells);
+        }
     }
 
     fn progress(&mut self, bytes: u64, rows: u64) {
-        self.0.set_position(bytes);
-        self.0.set_message(format!("{rows} rows"));
+        self.bar.set_position(bytes);
+        self.bar.set_message(format!("{rows} rows"));
     }
+}
+
+/// Hidden unless stderr is a terminal.
+fn new_bar(size: Option<u64>) -> ProgressBar {
+    let bar = match size {
+        Some(size) => ProgressBar::new(size),
+        None => ProgressBar::new_spinner(),
+    };
+    let template = match size {
+        Some(_) => "{wide_bar} {percent:>3} %  {msg}  {eta} left",
+        None => "{spinner} {binary_bytes}  {msg}",
+    };
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+    bar
+}
+
+/// Not `eprintln!`, which panics if stderr is closed: valid rows are imported all the same.
+fn print_above(bar: &ProgressBar, line: &str) {
+    let _ = bar.suspend(|| writeln!(stderr(), "{line}"));
 }

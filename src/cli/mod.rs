@@ -18,6 +18,7 @@ mod openapi;
 mod organisation;
 mod output;
 mod pgoptions;
+mod rejected_rows;
 mod serve;
 mod signals;
 

@@ -19,6 +19,9 @@ const MAX_ROW_BYTES: usize = 1 << 20;
 /// Why a row is rejected whose cell goes on behind its closing quote.
 const MISQUOTED: &str = "there is text behind a closing quote: a quote within quotes must be doubled";
 
+/// A column that any file may have and that is not read: why a row was rejected by the import that wrote the file.
+pub const REJECTION_REASON: &str = "rejectionReason";
+
 /// The kind of a file's rows.
 pub trait Record: Sized + Send + 'static {
     /// The columns that a file may have, in any order.
@@ -48,6 +51,8 @@ pub enum FileError {
 pub struct Row<T> {
     /// The number of its first line in the file, from 1.
     pub line: u64,
+    /// As the file has them.
+    pub cells: ByteRecord,
     /// The row, or why it is rejected.
     pub record: Result<T, String>,
 }
@@ -111,6 +116,11 @@ impl<T: Record> File<T> {
         Ok(file)
     }
 
+    /// The names in the header, in the order of the file.
+    pub fn columns(&self) -> &[&'static str] {
+        &self.columns
+    }
+
     /// Reads the rest on a thread of its own, a few batches ahead of the receiver. The last item may be an error.
     pub fn read(mut self) -> mpsc::Receiver<Result<Batch<T>, FileError>> {
         let (sender, receiver) = mpsc::channel(AHEAD);
@@ -142,10 +152,10 @@ impl<T: Record> File<T> {
 
     /// Reads the next row on the current thread.
     pub fn next_row(&mut self) -> Result<Option<Row<T>>, FileError> {
-        let mut record = ByteRecord::new();
-        let Some(line) = self.next_record(&mut record)? else { return Ok(None) };
+        let mut cells = ByteRecord::new();
+        let Some(line) = self.next_record(&mut cells)? else { return Ok(None) };
         let misquoted = self.is_misquoted();
-        let record = match StringRecord::from_byte_record(record) {
+        let record = match StringRecord::from_byte_record(cells.clone()) {
             _ if misquoted => Err(MISQUOTED.into()),
             Err(_) => Err("it is not UTF-8 text".into()),
             Ok(record) if record.len() != self.columns.len() => {
@@ -153,7 +163,7 @@ impl<T: Record> File<T> {
             }
             Ok(record) => T::parse(&Cells { columns: &self.columns, record: &record }),
         };
-        Ok(Some(Row { line, record }))
+        Ok(Some(Row { line, cells, record }))
     }
 
     /// Whether the record that was read last has text behind a closing quote. The parser takes it as part of the cell: of
@@ -197,7 +207,8 @@ fn columns<T: Record>(header: &StringRecord) -> Result<Vec<&'static str>, String
     let mut columns = Vec::with_capacity(header.len());
     for cell in header {
         let name = cell.trim();
-        let Some(column) = T::COLUMNS.iter().find(|column| **column == name) else {
+        let Some(column) = T::COLUMNS.iter().chain([&REJECTION_REASON]).find(|column| **column == name)
+        else {
             let known = T::COLUMNS.join(",");
             return Err(format!(
                 "it has an unknown column {name:?}: the columns are {known}, separated by commas"
@@ -360,11 +371,11 @@ mod tests {
         loop {
             match file.next_row() {
                 Ok(None) => return rows,
-                Ok(Some(Row { line, record: Ok(Pair(a, b)) })) => {
+                Ok(Some(Row { line, record: Ok(Pair(a, b)), .. })) => {
                     let b = b.as_ref().map_or("-", Notice::as_str);
                     rows.push(format!("{line} {}|{b}", a.as_deref().unwrap_or("-")));
                 }
-                Ok(Some(Row { line, record: Err(reason) })) => rows.push(format!("{line} {reason}")),
+                Ok(Some(Row { line, record: Err(reason), .. })) => rows.push(format!("{line} {reason}")),
                 Err(error) => {
                     rows.push(error.to_string());
                     return rows;
@@ -405,6 +416,7 @@ mod tests {
     #[case::blanks_behind_a_quote("a,b\n\"1\" ,\"2\"\t\n", &["2 1 |2"])]
     #[case::quotes_within_an_unquoted_cell("a,b\n1,5\" pipe\n", &["2 1|5\" pipe"])]
     #[case::text_behind_a_quote_of_the_header("\"a\"x,b\n1,2\n", &["there is text behind a closing quote: a quote within quotes must be doubled"])]
+    #[case::a_file_of_rejected_rows("rejectionReason,a,b\nwhy,1,2\n", &["2 1|2"])]
     #[case::only_a_header("a,b", &[])]
     #[case::empty("", &["it is empty: the first line must name the columns"])]
     #[case::blank("\n\r\n", &["it is empty: the first line must name the columns"])]

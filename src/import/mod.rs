@@ -17,6 +17,7 @@ mod plan;
 
 use std::fmt::Display;
 
+use csv::ByteRecord;
 use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -58,7 +59,8 @@ impl<T> Rows<T> {
 
 /// Is told of progress and of rejected rows during an import.
 pub trait Observer {
-    fn rejected(&mut self, line: u64, reason: &str);
+    /// `cells` are those of the file.
+    fn rejected(&mut self, line: u64, cells: &ByteRecord, reason: &str);
     /// `bytes` and `rows` of the file are done.
     fn progress(&mut self, bytes: u64, rows: u64);
 }
@@ -98,7 +100,7 @@ async fn import<T, C: Changes>(
                 Some(Ok(change)) => summary.changes.count(change),
                 Some(Err(reason)) => {
                     summary.rejected += 1;
-                    observer.rejected(row.line, &reason);
+                    observer.rejected(row.line, &row.cells, &reason);
                 }
                 None => {}
             }

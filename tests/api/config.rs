@@ -60,6 +60,7 @@ fn settings_have_variables_and_one_shot_arguments_have_none() {
         "never-expires",
         "phone",
         "reason",
+        "rejected",
         "scope",
         "yes",
     ];

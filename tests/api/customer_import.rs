@@ -198,6 +198,65 @@ async fn a_quote_that_is_never_closed_stops_the_import_where_it_opens() {
     );
 }
 
+#[tokio::test]
+async fn rejected_rows_are_kept_to_be_corrected() {
+    let service = Service::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let [rejected, again] = ["rejected.csv", "again.csv"].map(|name| dir.path().join(name));
+    let keep_in = |file: &std::path::Path| ["--rejected".to_owned(), file.to_str().unwrap().to_owned()];
+    let import = |csv: &[u8], file: &std::path::Path| {
+        import_file(&service.database, "customer", csv, &keep_in(file).each_ref().map(String::as_str))
+    };
+    std::fs::write(&again, "of an earlier import").unwrap();
+    let done = import(
+        b"firstName,email\nEva,\"eva,example.com\"\nJan,jan@example.com\n\xff,x@example.com\nPetr\n",
+        &rejected,
+    );
+    assert_eq!((done.code, counts(&done)), (1, [4, 1, 0, 0, 3]));
+    let last =
+        format!("error: 3 of 4 row(s) were rejected: correct them in {} and import that", rejected.display());
+    assert_eq!(done.said.last(), Some(&last));
+    let kept = std::fs::read(&rejected).unwrap();
+    let expected = "rejectionReason,firstName,email
+line 2: email must be an e-mail address with an @,Eva,\"eva,example.com\"
+line 4: it is not UTF-8 text,\u{fffd},x@example.com
+\"line 5: it has 1 cells, and the header has 2\",Petr
+";
+    assert_eq!(String::from_utf8_lossy(&kept), expected);
+
+    // An unchanged row is rejected again, with its new line.
+    let half = expected.replace("eva,ex", "eva@ex").replace('\u{fffd}', "Xaver");
+    let done = import(half.as_bytes(), &again);
+    assert_eq!((done.code, counts(&done)), (1, [3, 2, 0, 0, 1]), "{done:?}");
+    let kept = std::fs::read_to_string(&again).unwrap();
+    assert_eq!(
+        kept,
+        "rejectionReason,firstName,email\n\"line 4: it has 2 cells, and the header has 3\",Petr\n"
+    );
+
+    let done = import(b"email\nx@example.com\n", &again);
+    assert_eq!((done.code, std::fs::read_to_string(&again).unwrap()), (0, "rejectionReason,email\n".into()));
+}
+
+#[tokio::test]
+async fn a_file_for_rejected_rows_that_cannot_be_used_is_an_error_before_the_import() {
+    let service = Service::start().await;
+    let file = file_of("email\na@example.com\n");
+    let path = file.path().to_str().unwrap();
+    for (rejected, reason) in [
+        (path, "it is the file that is imported: name another one"),
+        ("/no/such/file.csv", "No such file or directory (os error 2)"),
+    ] {
+        let import = ["customer", "import", path, "--organisation", "1", "--rejected", rejected];
+        let output = on(&service.database, &import).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(said, format!("error: --rejected: {rejected} cannot be written: {reason}\n"));
+        assert_eq!(output.status.code(), Some(2));
+    }
+    assert_eq!(std::fs::read_to_string(path).unwrap(), "email\na@example.com\n");
+    assert_eq!(service.count("customer").await, 2);
+}
+
 /// The signal comes while the command waits for more rows of a pipe.
 #[tokio::test]
 async fn a_signal_ends_it_between_two_batches_and_it_says_how_far_it_came() {

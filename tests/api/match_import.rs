@@ -207,6 +207,27 @@ async fn a_dry_run_writes_the_matches_of_a_batch_together() {
 }
 
 #[tokio::test]
+async fn rejected_rows_are_kept() {
+    let service = Service::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("rejected.csv");
+    let csv = format!(
+        "notice,managerCuRefNo,customerCuRefNo\n\"a, \"\"b\"\"\n\",{MANAGER},nobodyHasThisOne\n,{MANAGER},{CUSTOMER}\nc,{CUSTOMER},{CUSTOMER}\n"
+    );
+    for dry_run in [&["--dry-run"][..], &[]] {
+        let more = [&["--rejected", file.to_str().unwrap()], dry_run].concat();
+        let done = import_file(&service.database, "match", &csv, &more);
+        assert_eq!((done.code, counts(&done)), (1, [3, 1, 0, 0, 0, 2, 0]), "{done:?}");
+        let kept = format!(
+            "rejectionReason,notice,managerCuRefNo,customerCuRefNo\n\
+             line 2: customer nobodyHasThisOne does not exist,\"a, \"\"b\"\"\n\",{MANAGER},nobodyHasThisOne\n\
+             line 5: a customer cannot be matched with itself,c,{CUSTOMER},{CUSTOMER}\n"
+        );
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), kept);
+    }
+}
+
+#[tokio::test]
 async fn an_invalid_header_is_rejected() {
     let service = Service::start().await;
     let headers = ["customerCuRefNo,notice", "managerCuRefNo,notice", "managerCuRefNo,email"];

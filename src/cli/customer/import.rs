@@ -20,10 +20,10 @@ pub(in crate::cli) struct Import {
 impl Import {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         self.arguments
-            .run(async |Work { pool, organisation, dry_run, rows, bar }, summary| {
+            .run(async |Work { pool, organisation, dry_run, rows, progress }, summary| {
                 let target =
                     if dry_run { Target::DryRun(DryRun::open(pool).await?) } else { Target::database(pool) };
-                customers::import(target, organisation, rows, summary, bar).await
+                customers::import(target, organisation, rows, summary, progress).await
             })
             .await
     }
