@@ -13,6 +13,8 @@ COPY .sqlx .sqlx
 COPY migrations migrations
 COPY private-postgres private-postgres
 COPY src src
+# The commit that the log names: `docker build --build-arg SOURCE_COMMIT=$(git rev-parse --short=12 HEAD) .`
+ARG SOURCE_COMMIT
 RUN touch src/lib.rs src/main.rs private-postgres/src/lib.rs && cargo build --release --locked
 
 FROM debian:bookworm-slim

@@ -21,6 +21,7 @@ mod pgoptions;
 mod rejected_rows;
 mod serve;
 mod signals;
+mod start_event;
 
 use std::ffi::OsStr;
 
@@ -31,11 +32,14 @@ pub use self::error::report;
 use crate::config::Log;
 use crate::telemetry::{self, Process};
 
+/// With the commit of the sources.
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("SOURCE_COMMIT"), ")");
+
 /// An HTTP server for the customer relation of BizKitHub's API.
 ///
 /// Without a subcommand it serves. Without a database URL it runs a private Postgres.
 #[derive(Parser)]
-#[command(version, args_conflicts_with_subcommands = true)]
+#[command(version = VERSION, args_conflicts_with_subcommands = true)]
 pub struct Cli {
     #[command(subcommand)]
     command: Option<Command>,

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use super::database::Database;
 use super::signals::cancelled_by_signal;
+use super::start_event;
 use crate::app::App;
 use crate::config::{Config, ListenAddress, Tls};
 use crate::demo;
@@ -48,6 +49,7 @@ impl Serve {
                 let metrics_address = metrics_listener.as_ref().map(TcpListener::local_addr).transpose()?;
                 let url = format!("{}://{address}", config.tls.scheme());
                 announce(&url, metrics_address, &database, demo, only_local);
+                start_event::log(&url, metrics_address, &database, demo);
                 let app = App::start(pool, config, demo, shutdown.clone());
                 app.serve(listener, certificate, metrics_listener, config).await
             }

@@ -314,6 +314,15 @@ fn the_usage_of_an_error_is_that_of_the_help() {
 }
 
 #[test]
+fn the_version_names_the_commit() {
+    let version = run(command(&["--version"]));
+    let commit =
+        version.trim_end().strip_prefix("customer-match 0.1.0 (").and_then(|rest| rest.strip_suffix(')'));
+    let commit = commit.unwrap_or_else(|| panic!("{version}"));
+    assert!(commit == "unknown" || commit.bytes().all(|byte| byte.is_ascii_hexdigit()), "{version}");
+}
+
+#[test]
 fn an_unknown_scope_is_an_error_that_lists_the_scopes() {
     let create = ["key", "create", "--organisation", "1", "--kind", "prod", "--scope", "bogus"];
     let refused = run_refused(command(&create));

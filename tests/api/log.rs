@@ -153,6 +153,25 @@ async fn each_request_leaves_one_event() {
 }
 
 #[tokio::test]
+async fn a_start_leaves_an_event_that_says_what_started() {
+    let service = Service::start().await;
+    let url =
+        service.database.url().replacen("postgres://customer_match", "postgres://customer_match:hunter2", 1);
+    assert!(url.contains("hunter2"), "{url}");
+    let logged = Logged::start(&service, &["--database-url", &url]);
+    let listen = logged.server.url.clone();
+    let log = logged.stop();
+    let mut events = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let event = events.find(|event| event["message"] == "server started").unwrap();
+    let database = event["database"].as_str().unwrap();
+    assert_eq!((&event["level"], &event["demo"]), (&json!("INFO"), &json!(false)));
+    assert_eq!((&event["version"], &event["listen"]), (&json!("0.1.0"), &json!(listen)));
+    assert!(event["commit"].as_str().is_some_and(|commit| !commit.is_empty()), "{event}");
+    assert!(database.starts_with("postgres://customer_match@/customer_match_test_"), "{database}");
+    assert!(!log.contains("hunter2"), "{log}");
+}
+
+#[tokio::test]
 async fn a_log_for_people_is_text() {
     let service = Service::start().await;
     let logged = Logged::start(&service, &["--log-format", "text"]);
