@@ -43,6 +43,7 @@ impl App {
             group_commit,
             demo,
             trusted_proxies: config.trusted_proxies.clone(),
+            access_log: config.access_log,
             cors: config.cors.clone(),
             cursor_key: OnceCell::new(),
             concurrency_limit: ConcurrencyLimit::new(config.limits.requests),

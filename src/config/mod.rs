@@ -11,6 +11,7 @@
 //! | [`RateLimits`] | `--prod-limit-per-minute`, `--dev-limit-per-minute`, `--invalid-key-limit-per-minute` |
 //! | [`TrustedProxies`] | `--trusted-proxy` (`CUSTOMER_MATCH_TRUSTED_PROXIES`) |
 //! | [`Log`], for every subcommand | `--log-format`, `--log-level` (also `RUST_LOG`) |
+//! | [`AccessLog`] | `--no-log-client-ip` |
 //! | [`Cors`] | `--cors-origin` (`CUSTOMER_MATCH_CORS_ORIGINS`) |
 //! | [`Metrics`] | `--metrics-listen` |
 //! | [`Limits`] | `--max-connections`, `--max-connections-per-client-ip`, `--max-concurrent-requests` |
@@ -19,6 +20,7 @@
 //! Each file holds one concern: its flags, and the reasons of their defaults. [`Config::check`] rejects settings that contradict
 //! each other before anything is started. A new setting also goes into the table of docs/operations.md, which a test compares.
 
+mod access_log;
 mod cors;
 mod database;
 mod limits;
@@ -32,6 +34,7 @@ mod timeouts;
 mod tls;
 mod trusted_proxies;
 
+pub use access_log::AccessLog;
 pub use cors::Cors;
 pub use database::Database;
 pub use limits::Limits;
@@ -66,6 +69,8 @@ pub struct Config {
     pub rate_limits: RateLimits,
     #[command(flatten)]
     pub trusted_proxies: TrustedProxies,
+    #[command(flatten)]
+    pub access_log: AccessLog,
     #[command(flatten)]
     pub cors: Cors,
     #[command(flatten)]

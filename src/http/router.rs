@@ -43,7 +43,7 @@ pub(crate) fn router(state: Arc<AppState>) -> Router {
         .method_not_allowed_fallback(fallback::method_not_allowed)
         .layer(
             ServiceBuilder::new()
-                .layer(from_fn_with_state(Arc::clone(&state.metrics), access_log))
+                .layer(from_fn_with_state(Arc::clone(&state), access_log))
                 .map_response(security_headers)
                 .layer(from_fn(check_host))
                 .layer(cors(&state.cors))

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::concurrency_limit::ConcurrencyLimit;
 use crate::api_keys::ApiKeyCache;
-use crate::config::{Cors, Timeouts, TrustedProxies};
+use crate::config::{AccessLog, Cors, Timeouts, TrustedProxies};
 use crate::db::RequestPool;
 use crate::db::migration::Schema;
 use crate::domain::CursorKey;
@@ -21,6 +21,7 @@ pub(crate) struct AppState {
     /// Whether the documentation's sample key is accepted.
     pub(crate) demo: bool,
     pub(crate) trusted_proxies: TrustedProxies,
+    pub(crate) access_log: AccessLog,
     pub(crate) cors: Cors,
     /// Read with the first list.
     pub(crate) cursor_key: OnceCell<CursorKey>,

@@ -75,7 +75,8 @@ pub async fn serve(
             Err(limit) => {
                 counters.rejected(limit);
                 if let Some(times) = limit_log.record(Instant::now()) {
-                    tracing::warn!(limit = limit.flag(), client = %ip, times, "connection limit reached");
+                    let client_ip = config.access_log.client_ip().then(|| tracing::field::display(ip));
+                    tracing::warn!(limit = limit.flag(), client_ip, times, "connection limit reached");
                 }
                 continue;
             }

@@ -95,6 +95,8 @@ async fn each_request_leaves_one_event() {
     events.retain(|event| event["level"] == "INFO");
     let mask = format!("{}…{}", &service.key[..4], &service.key[28..]);
     for event in &mut events {
+        let decimals = event["duration_ms"].to_string().split_once('.').map(|(_, decimals)| decimals.len());
+        assert!(decimals.is_some_and(|count| count <= 3), "to the microsecond: {event}");
         for noise in ["timestamp", "duration_ms", "level", "target"] {
             event.as_object_mut().unwrap().remove(noise);
         }
@@ -105,6 +107,7 @@ async fn each_request_leaves_one_event() {
     insta::assert_json_snapshot!(events, @r#"
     [
       {
+        "client_ip": "127.0.0.1",
         "id": "good",
         "key": "PROD…mask",
         "message": "request completed",
@@ -115,6 +118,7 @@ async fn each_request_leaves_one_event() {
         "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736"
       },
       {
+        "client_ip": "127.0.0.1",
         "error": "PUBLIC_API_KEY_IS_EMPTY",
         "id": "keyless",
         "message": "request completed",
@@ -123,6 +127,7 @@ async fn each_request_leaves_one_event() {
         "status": 404
       },
       {
+        "client_ip": "127.0.0.1",
         "error": "INTERNAL_RESOURCE_NOT_FOUND",
         "id": "unknown",
         "message": "request completed",
@@ -131,6 +136,7 @@ async fn each_request_leaves_one_event() {
         "status": 404
       },
       {
+        "client_ip": "127.0.0.1",
         "error": "INTERNAL_SERVICE_UNAVAILABLE",
         "id": "late",
         "key": "PROD…mask",
@@ -141,6 +147,7 @@ async fn each_request_leaves_one_event() {
         "status": 503
       },
       {
+        "client_ip": "127.0.0.1",
         "id": "left",
         "key": "PROD…mask",
         "message": "client disconnected",
@@ -169,6 +176,21 @@ async fn a_start_leaves_an_event_that_says_what_started() {
     assert!(event["commit"].as_str().is_some_and(|commit| !commit.is_empty()), "{event}");
     assert!(database.starts_with("postgres://customer_match@/customer_match_test_"), "{database}");
     assert!(!log.contains("hunter2"), "{log}");
+}
+
+#[tokio::test]
+async fn the_client_ip_is_that_behind_a_trusted_proxy_or_left_out() {
+    let service = Service::start().await;
+    let client_ip = async |flags: &[&str]| {
+        let logged = Logged::start(&service, flags);
+        let request = Client::new().get(format!("{}/livez", logged.server.url));
+        request.header("x-forwarded-for", "203.0.113.9").send().await.unwrap();
+        events(&logged.stop())[0].get("client_ip").cloned()
+    };
+    assert_eq!(client_ip(&[]).await, Some(json!("127.0.0.1")));
+    assert_eq!(client_ip(&["--trusted-proxy", "127.0.0.1"]).await, Some(json!("203.0.113.9")));
+    let left_out = ["--trusted-proxy", "127.0.0.1", "--no-log-client-ip"];
+    assert_eq!(client_ip(&left_out).await, None);
 }
 
 #[tokio::test]

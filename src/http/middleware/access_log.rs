@@ -3,11 +3,13 @@
 //! Of the URI only the route's template is logged, as the query may hold the key. Nothing else that a client wrote is
 //! logged as it is either: methods and ids are logged only in forms that no secret has.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::CONNECTION;
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 use axum::middleware::Next;
 use axum::response::Response;
@@ -16,8 +18,10 @@ use uuid::Uuid;
 
 use crate::domain::KeyKind;
 use crate::error::ErrorCode;
+use crate::http::client_ip::client_ip;
 use crate::http::headers::REQUEST_ID;
 use crate::http::request_context::RequestContext;
+use crate::http::state::AppState;
 use crate::metrics::Metrics;
 
 const REQUEST_ID_MAX_BYTES: usize = 64;
@@ -27,13 +31,11 @@ const SECRET_RUN: usize = 32;
 /// The outermost layer: makes the request's context, logs and counts the request, and adds `X-Request-Id`. An answer
 /// whose request was not read to its end gets `Connection: close`, as the rest of the body cannot be told from a next
 /// request.
-pub(crate) async fn access_log(
-    State(metrics): State<Arc<Metrics>>,
-    mut request: Request,
-    next: Next,
-) -> Response {
-    let guard = AccessLogGuard::new(&mut request, metrics);
-    let version = request.version();
+pub(crate) async fn access_log(State(app): State<Arc<AppState>>, request: Request, next: Next) -> Response {
+    let (mut parts, body) = request.into_parts();
+    let guard = AccessLogGuard::new(&mut parts, &app);
+    let version = parts.version;
+    let request = Request::from_parts(parts, body);
     // The span has the highest level, so that a warning names its request when nothing less is logged. It has two
     // fields only, as formatting fields costs time on each request.
     let span = error_span!("request", id = guard.id(), trace_id = guard.trace_id);
@@ -56,22 +58,26 @@ struct AccessLogGuard {
     trace_id: Option<String>,
     method: &'static str,
     route: Option<MatchedPath>,
+    client_ip: Option<IpAddr>,
     context: Arc<RequestContext>,
     completed: bool,
 }
 
 impl AccessLogGuard {
-    fn new(request: &mut Request, metrics: Arc<Metrics>) -> Self {
-        metrics.request_started();
+    fn new(parts: &mut Parts, app: &AppState) -> Self {
+        app.metrics.request_started();
         let context = Arc::<RequestContext>::default();
-        request.extensions_mut().insert(Arc::clone(&context));
+        parts.extensions.insert(Arc::clone(&context));
+        let client_ip =
+            if app.access_log.client_ip() { client_ip(parts, &app.trusted_proxies) } else { None };
         Self {
-            metrics,
+            metrics: Arc::clone(&app.metrics),
             started: Instant::now(),
-            id: request_id(request.headers()),
-            trace_id: trace_id(request.headers()).map(str::to_owned),
-            method: method(request.method()),
-            route: request.extensions().get().cloned(),
+            id: request_id(&parts.headers),
+            trace_id: trace_id(&parts.headers).map(str::to_owned),
+            method: method(&parts.method),
+            route: parts.extensions.get().cloned(),
+            client_ip,
             context,
             completed: false,
         }
@@ -100,6 +106,7 @@ impl AccessLogGuard {
             status = status.map(|status| status.as_u16()),
             // To the microsecond.
             duration_ms = (duration.as_secs_f64() * 1e6).round() / 1e3,
+            client_ip = self.client_ip.map(display),
             organisation = key.map(|key| key.organisation_id),
             key = key.map(|key| key.mask.as_str()),
             error = error.map(|code| code.entry().code),

@@ -1,0 +1,17 @@
+//! What the log has of a request.
+
+use clap::builder::BoolishValueParser;
+use clap::{ArgAction, Args};
+
+#[derive(Args, Debug, Clone, Copy)]
+pub struct AccessLog {
+    /// Log no client IP addresses, which are personal data in many countries
+    #[arg(long, env = "CUSTOMER_MATCH_NO_LOG_CLIENT_IP", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
+    no_log_client_ip: bool,
+}
+
+impl AccessLog {
+    pub fn client_ip(self) -> bool {
+        !self.no_log_client_ip
+    }
+}
