@@ -12,10 +12,13 @@ use sqlx::{Connection, PgConnection, PgPool};
 use tokio::time::{Instant, timeout};
 
 pub(super) use crate::config::Database as DatabaseArgs;
-use crate::db::{self, connect, durability, migration, prerequisites};
+use crate::db::connect::{self, Pooling};
+use crate::db::{self, durability, migration, prerequisites};
 
 /// Enough for the concurrent statements of an import, beside the connections of its writers.
 const ONE_SHOT_CONNECTIONS: u32 = 16;
+/// Of a server beside its pool: writers (8), API keys (2), and some to spare.
+const OTHER_CONNECTIONS: u32 = 12;
 /// Client-side timeout of one attempt, as a broken network may never deliver an error.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Of the checks of a database, which take some round trips.
@@ -113,8 +116,12 @@ impl Database {
     }
 
     /// Rejects a database on which the server or a migration would fail later, before anything is written to it.
-    pub(super) async fn check(&self) -> anyhow::Result<()> {
-        if self.private.is_none() && bounded(connect::sessions_are_shared(&self.options)).await? {
+    pub(super) async fn check(&self) -> anyhow::Result<Pooling> {
+        let pooling = match self.private {
+            Some(_) => Pooling::None,
+            None => bounded(connect::pooling(&self.options)).await?,
+        };
+        if pooling == Pooling::Shared {
             bail!(
                 "a pooler before the database lets connections share their sessions (PgBouncer: pool_mode = transaction or \
                  statement), and this server needs sessions of its own: set pool_mode = session for this database, or name \
@@ -125,7 +132,25 @@ impl Database {
         if !missing.is_empty() {
             bail!("the database cannot be used: {}", missing.join("; "));
         }
-        Ok(())
+        Ok(pooling)
+    }
+
+    /// The number of connections of the pool: as set, unless a pooler before the database has too few sessions. Connections that
+    /// wait for a session there would fail, although the others could do their work.
+    pub(super) async fn pool_size(&self, pooling: Pooling, wanted: u32) -> anyhow::Result<u32> {
+        if pooling != Pooling::Session {
+            return Ok(wanted);
+        }
+        let needed = wanted + OTHER_CONNECTIONS;
+        let given = bounded(connect::count_sessions(&self.options, needed)).await?;
+        let size = given.saturating_sub(OTHER_CONNECTIONS).clamp(1, wanted);
+        if given < needed {
+            tracing::warn!(
+                "the pooler before the database has {given} sessions for this server, which may use {needed}: the pool has {size} \
+                 instead of {wanted} connections; raise default_pool_size (PgBouncer)"
+            );
+        }
+        Ok(size)
     }
 
     /// Rejects a database that loses acknowledged writes when its machine crashes, unless that is allowed. What may be meant

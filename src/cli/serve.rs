@@ -64,10 +64,11 @@ impl Serve {
     async fn prepare(&self, database: &Database, demo: bool) -> anyhow::Result<PgPool> {
         let start = &self.config.start;
         database.wait(start.wait_for_database).await?;
-        database.check().await?;
+        let pooling = database.check().await?;
         database.check_durability(start.allow_data_loss).await?;
         database.ensure_current(start.migrate).await?;
-        let pool = database.pool(self.config.pool.max_connections);
+        let pool_size = database.pool_size(pooling, self.config.pool.max_connections).await?;
+        let pool = database.pool(pool_size);
         if demo {
             demo::set_up(&pool).await?;
         }

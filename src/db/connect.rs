@@ -3,8 +3,10 @@
 
 use std::time::Duration;
 
+use futures_util::future::{join_all, try_join_all};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection, Row};
+use tokio::time::timeout;
 
 /// What one kind of connection is for.
 #[derive(Debug, Clone, Copy)]
@@ -68,27 +70,66 @@ pub(crate) async fn configure(connection: &mut PgConnection, session: Session) -
     Ok(())
 }
 
-/// Rounds of statements on two connections: enough to find a pooler that other clients use as well.
+/// Whether a pooler such as PgBouncer stands before the database, and what its connections have there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pooling {
+    /// Each connection has a session, which ends with it.
+    None,
+    /// Each connection has a session, which another one gets afterwards (`pool_mode = session`).
+    Session,
+    /// Each transaction or statement has any session that is free (`pool_mode = transaction` or `statement`).
+    Shared,
+}
+
+/// Enough to find a pooler that other clients use as well.
 const POOLER_ROUNDS: usize = 5;
 
-/// Whether a pooler gives each transaction or statement any session that is free (PgBouncer: `pool_mode = transaction` or
-/// `statement`). Then two open connections have the same session, or one has several. By the simple protocol, because prepared
-/// statements of such a pooler's clients collide.
-pub(crate) async fn sessions_are_shared(options: &PgConnectOptions) -> sqlx::Result<bool> {
+/// Finds out by the ids of sessions. Where they are shared, two open connections have the same, or one has several; where a pooler
+/// keeps sessions, a later connection has that of an earlier one. By the simple protocol, because prepared statements collide
+/// where sessions are shared.
+pub(crate) async fn pooling(options: &PgConnectOptions) -> sqlx::Result<Pooling> {
     let mut connections =
         [PgConnection::connect_with(options).await?, PgConnection::connect_with(options).await?];
     let mut sessions = [None; 2];
     let mut shared = false;
     for _ in 0..POOLER_ROUNDS {
         for (connection, session) in connections.iter_mut().zip(&mut sessions) {
-            let row = sqlx::raw_sql("select pg_backend_pid()").fetch_one(connection).await?;
-            let pid: i32 = row.try_get(0)?;
-            shared |= session.replace(pid).is_some_and(|before| before != pid);
+            let id = session_id(connection).await?;
+            shared |= session.replace(id).is_some_and(|before| before != id);
         }
         shared |= sessions[0] == sessions[1];
     }
     for connection in connections {
         let _ = connection.close().await;
     }
-    Ok(shared)
+    if shared {
+        return Ok(Pooling::Shared);
+    }
+    let mut seen: Vec<i32> = sessions.into_iter().flatten().collect();
+    for _ in 0..POOLER_ROUNDS {
+        let mut connection = PgConnection::connect_with(options).await?;
+        let id = session_id(&mut connection).await?;
+        let _ = connection.close().await;
+        if seen.contains(&id) {
+            return Ok(Pooling::Session);
+        }
+        seen.push(id);
+    }
+    Ok(Pooling::None)
+}
+
+/// How long a connection without a session waits for one before it counts as waiting.
+const SESSION_WAIT: Duration = Duration::from_secs(1);
+
+/// How many connections get a session from a pooler at the same time, up to `wanted`. It accepts further ones and lets them wait.
+pub(crate) async fn count_sessions(options: &PgConnectOptions, wanted: u32) -> sqlx::Result<u32> {
+    let connections = (0..wanted).map(|_| PgConnection::connect_with(options));
+    let mut connections = try_join_all(connections).await?;
+    let answers = connections.iter_mut().map(|connection| timeout(SESSION_WAIT, session_id(connection)));
+    let waiting = join_all(answers).await.iter().filter(|answer| answer.is_err()).count();
+    Ok(wanted - u32::try_from(waiting).unwrap_or(wanted))
+}
+
+async fn session_id(connection: &mut PgConnection) -> sqlx::Result<i32> {
+    sqlx::raw_sql("select pg_backend_pid()").fetch_one(connection).await?.try_get(0)
 }

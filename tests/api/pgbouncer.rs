@@ -1,5 +1,6 @@
 //! A pooler before the database: PgBouncer keeps sessions, or is rejected.
 
+use std::io::{BufRead, BufReader};
 use std::process::Command;
 
 use futures_util::future::join_all;
@@ -50,6 +51,37 @@ async fn in_session_mode_everything_works() {
     assert_eq!(run_json(through(&[&merge[..], &of_acme].concat()))["joined"], json!([MANAGER]));
     run(through(&["key", "revoke", "1"]));
     while get(&format!("/ping/v1?apiKey={key}")).await.0 != 404 {}
+    server.stop();
+}
+
+/// By default it has 20 for a database and a user, and a server would open up to 26 connections under load.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_session_mode_the_pool_fits_into_its_sessions() {
+    let service = Service::start().await;
+    let Some(bouncer) = PgBouncer::start(&service.database, "session").await else { return };
+    let server = ["serve", "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0"];
+    let mut server = through(&bouncer, &service.database, &server).spawn().unwrap();
+    let log = BufReader::new(server.stderr.take().unwrap());
+    let mut server = Server::adopt(server);
+    let warning = log.lines().map(Result::unwrap).find(|line| line.contains("default_pool_size")).unwrap();
+    let expected =
+        "has 20 sessions for this server, which may use 28: the pool has 8 instead of 16 connections";
+    assert!(warning.contains(expected), "{warning}");
+    let metrics = server.next_line();
+    let metrics = reqwest::get(metrics.trim_end().split_once("on ").unwrap().1).await.unwrap();
+    assert!(metrics.text().await.unwrap().contains("db_pool_max_connections 8\n"));
+
+    let list = format!("{}{LIST}?apiKey={}&cuRefNo={MANAGER}", server.url, service.key);
+    let lists = (0..200).map(|_| async { reqwest::get(&list).await.unwrap().status().as_u16() });
+    let uri = format!("{MATCH}?apiKey={}", service.key);
+    let matches = (0..200).map(|number| {
+        let body =
+            json!({ "managerCuRefNo": MANAGER, "customerEmail": format!("guest{number}@example.com") });
+        server.post(&uri, body)
+    });
+    let (lists, matches) = futures_util::join!(join_all(lists), join_all(matches));
+    assert_eq!(lists, [200; 200]);
+    assert!(matches.iter().all(|(status, _)| *status == 200), "{matches:?}");
     server.stop();
 }
 
