@@ -14,6 +14,8 @@ use super::customer_import::{self, Record};
 /// A connection on which `customer` and `customer_match` are copies.
 pub struct DryRun {
     connection: PgConnection,
+    /// Whether the copies may have rows.
+    written: bool,
 }
 
 /// What a match finds.
@@ -182,11 +184,12 @@ impl DryRun {
     pub async fn open(pool: &PgPool) -> sqlx::Result<Self> {
         let mut connection = super::dedicated(pool).await?;
         sqlx::raw_sql(SET_UP).execute(&mut connection).await?;
-        Ok(Self { connection })
+        Ok(Self { connection, written: false })
     }
 
-    /// The statements of a batch run here.
+    /// The statements that write a batch run here.
     pub fn connection(&mut self) -> &mut PgConnection {
+        self.written = true;
         &mut self.connection
     }
 
@@ -197,8 +200,10 @@ impl DryRun {
         cu_ref_nos: &[&str],
         emails: &[&str],
     ) -> sqlx::Result<Vec<Record>> {
-        let mut found =
-            customer_import::find(&mut self.connection, organisation_id, cu_ref_nos, emails).await?;
+        let mut found = Vec::new();
+        if self.written {
+            found = customer_import::find(&mut self.connection, organisation_id, cu_ref_nos, emails).await?;
+        }
         let stored = sqlx::query_as(FIND_STORED).bind(organisation_id).bind(cu_ref_nos).bind(emails);
         let stored: Vec<Record> = stored.fetch_all(&mut self.connection).await?;
         let copied: HashSet<_> = found.iter().map(|record| record.cu_ref_no.clone()).collect();

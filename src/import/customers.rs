@@ -124,6 +124,9 @@ impl Target {
                     let known =
                         dry_run.find_customers(organisation_id, &named.cu_ref_nos, &named.emails).await?;
                     let (plan, results) = Plan::of(customers, known);
+                    if plan.changes_nothing() {
+                        return Ok(results);
+                    }
                     let filled = plan.filled_records();
                     let filled: Vec<_> = filled.iter().map(|record| record.cu_ref_no.as_str()).collect();
                     dry_run.copy_customers(organisation_id, &filled, &[]).await?;
@@ -172,10 +175,10 @@ impl<'a> Named<'a> {
 /// Existing customers were read without a lock, so that a file without changes locks nothing. The writing statements return
 /// how many rows they wrote, which shows whether the read was still current.
 async fn write(connection: &mut PgConnection, organisation_id: i64, plan: &Plan) -> sqlx::Result<bool> {
-    let (new, filled) = (plan.new_records(), plan.filled_records());
-    if new.is_empty() && filled.is_empty() {
+    if plan.changes_nothing() {
         return Ok(true);
     }
+    let (new, filled) = (plan.new_records(), plan.filled_records());
     let mut transaction = connection.begin().await?;
     db::allow_long_statements(&mut transaction).await?;
     let added = customer_import::insert(&mut *transaction, organisation_id, &new).await?;

@@ -105,6 +105,10 @@ impl Plan {
         Ok(Change::Updated)
     }
 
+    pub(super) fn changes_nothing(&self) -> bool {
+        self.changed().next().is_none()
+    }
+
     pub(super) fn new_records(&self) -> Vec<&Record> {
         self.changed().filter(|record| !record.stored).collect()
     }
