@@ -11,7 +11,7 @@ use crate::rate_limit::{Decision, QuotaLease, SlidingWindow, WINDOW, quota};
 /// Precision of a key's recorded last use.
 const RECORD_USE_EVERY: Duration = Duration::from_secs(60);
 /// How long the first calls wait for a quota above zero while other servers hold the whole limit. A server that was killed
-/// keeps its quota until its heartbeat is two seconds old; this adds two refreshes.
+/// keeps its quota until its heartbeat has not changed for two seconds; this adds two refreshes.
 const FIRST_QUOTA_WAIT: Duration = Duration::from_millis(2500);
 
 pub struct CachedKey {
@@ -167,6 +167,11 @@ impl CachedKey {
         let mut inner = self.lock();
         inner.quota = Some(lease.quota);
         inner.published = Some(lease);
+    }
+
+    /// Other servers cannot see the lease any more.
+    pub(super) fn unpublish(&self) {
+        self.lock().published = None;
     }
 
     /// Takes the whole limit unless there is a quota: for a database on which leases cannot be exchanged.

@@ -14,8 +14,16 @@ pub struct LeaseRow {
     pub quota: i64,
     /// Recent calls, admitted or not.
     pub demand: i64,
-    /// Whether the server's last heartbeat is at most two seconds old. Otherwise only its calls count.
-    pub alive: bool,
+}
+
+/// Another server.
+#[derive(Debug)]
+pub struct ServerRow {
+    pub id: i64,
+    /// Another text after each heartbeat. It is compared and not read as a time: the database's clock may be set.
+    pub heartbeat: String,
+    /// False once the server has deregistered.
+    pub running: bool,
 }
 
 /// Begins a transaction with the lock of the exchange, which it holds until it ends. Fails with a lock timeout after 200 ms.
@@ -27,56 +35,73 @@ pub async fn lock_exchange(connection: &mut PgConnection) -> sqlx::Result<Transa
     Ok(transaction)
 }
 
-/// Deletes servers that stopped so long ago that none of their calls counts, and with them their leases.
-pub async fn purge_expired(connection: &mut PgConnection) -> sqlx::Result<()> {
-    sqlx::query!("delete from server_instance where last_heartbeat_at < now() - interval '2 minutes'")
+/// Deletes servers and with them their leases.
+pub async fn purge(connection: &mut PgConnection, servers: &[i64]) -> sqlx::Result<()> {
+    sqlx::query!("delete from server_instance where id = any($1)", servers).execute(connection).await?;
+    Ok(())
+}
+
+/// Records that this server runs. True if it was not on record, so that neither are its leases.
+pub async fn heartbeat(connection: &mut PgConnection, server_id: i64) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(
+        r#"insert into server_instance (id, last_heartbeat_at) values ($1, clock_timestamp())
+           on conflict (id) do update set last_heartbeat_at = excluded.last_heartbeat_at
+           returning xmax = 0 as "inserted!""#,
+        server_id,
+    )
+    .fetch_one(connection)
+    .await
+}
+
+/// Records that this server has stopped, so that the others take its unused quota at once. Its row stays, as its calls still
+/// count.
+pub async fn deregister(connection: &mut PgConnection, server_id: i64) -> sqlx::Result<()> {
+    sqlx::query!("update server_instance set last_heartbeat_at = '-infinity' where id = $1", server_id)
         .execute(connection)
         .await?;
     Ok(())
 }
 
-/// Records that this server runs.
-pub async fn heartbeat(connection: &mut PgConnection, server_id: i64) -> sqlx::Result<()> {
-    sqlx::query!(
-        "insert into server_instance (id, last_heartbeat_at) values ($1, now())
-         on conflict (id) do update set last_heartbeat_at = excluded.last_heartbeat_at",
+pub async fn list_other_servers(
+    connection: &mut PgConnection,
+    server_id: i64,
+) -> sqlx::Result<Vec<ServerRow>> {
+    sqlx::query_as!(
+        ServerRow,
+        r#"select id, last_heartbeat_at::text as "heartbeat!", isfinite(last_heartbeat_at) as "running!"
+           from server_instance where id <> $1"#,
         server_id,
     )
-    .execute(connection)
-    .await?;
-    Ok(())
+    .fetch_all(connection)
+    .await
 }
 
-/// Expires the heartbeat of this server, so that the others take its unused quota at once. Its row stays, as its calls
-/// still count.
-pub async fn deregister(connection: &mut PgConnection, server_id: i64) -> sqlx::Result<()> {
-    sqlx::query!(
-        "update server_instance set last_heartbeat_at = now() - interval '2 seconds' where id = $1",
-        server_id
-    )
-    .execute(connection)
-    .await?;
-    Ok(())
-}
-
-/// The leases of all other servers on these keys, of stopped ones for a minute.
+/// The leases of all other servers on these keys, with the server of each.
 pub async fn list_others(
     connection: &mut PgConnection,
     server_id: i64,
     keys: &[i64],
-) -> sqlx::Result<Vec<LeaseRow>> {
-    sqlx::query_as!(
-        LeaseRow,
-        r#"select l.api_key_id, l.calls, l.quota, l.demand,
-                  i.last_heartbeat_at > now() - interval '2 seconds' as "alive!"
-           from api_key_quota_lease l join server_instance i on i.id = l.server_id
-           where l.api_key_id = any($2) and l.server_id <> $1
-             and i.last_heartbeat_at > now() - interval '62 seconds'"#,
+) -> sqlx::Result<Vec<(i64, LeaseRow)>> {
+    let rows = sqlx::query!(
+        "select server_id, api_key_id, calls, quota, demand from api_key_quota_lease
+         where api_key_id = any($2) and server_id <> $1",
         server_id,
         keys,
     )
     .fetch_all(connection)
-    .await
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| {
+            let lease = LeaseRow {
+                api_key_id: row.api_key_id,
+                calls: row.calls,
+                quota: row.quota,
+                demand: row.demand,
+            };
+            (row.server_id, lease)
+        })
+        .collect())
 }
 
 /// Writes this server's leases on some keys.

@@ -77,6 +77,40 @@ async fn two_servers_together_admit_what_one_would(#[case] here: usize, #[case] 
     assert!(admitted <= 220, "{admitted}");
 }
 
+/// Each heartbeat is long ago, or is still to come, as after the database's clock was set.
+#[rstest]
+#[case::forwards("- interval '1 hour'")]
+#[case::backwards("+ interval '1 hour'")]
+#[tokio::test]
+async fn the_limit_holds_when_the_clock_of_the_database_is_set(#[case] step: &str) {
+    let cluster = Cluster::with_limit(100).await;
+    let trigger = format!(
+        "create function step() returns trigger language plpgsql as
+             $$ begin new.last_heartbeat_at := new.last_heartbeat_at {step}; return new; end $$;
+         create trigger step before insert or update on server_instance for each row execute function step()"
+    );
+    cluster.service.execute(&trigger).await;
+    let servers = [cluster.start_server(), cluster.start_server()];
+    let mut admitted = 0;
+    for _ in 0..10 {
+        for server in &servers {
+            admitted += cluster.call(server, 20).await;
+        }
+    }
+    assert!(admitted <= 100, "{admitted}");
+}
+
+/// As by a crash of Postgres, after which unlogged tables are empty.
+#[tokio::test]
+async fn lost_leases_are_written_anew() {
+    let cluster = Cluster::with_limit(100).await;
+    let server = cluster.start_server();
+    assert_eq!(cluster.call(&server, 1).await, 1);
+    cluster.service.execute("delete from server_instance").await;
+    let leases = "select exists (select from api_key_quota_lease)";
+    while !sqlx::query_scalar::<_, bool>(leases).fetch_one(&cluster.service.pool).await.unwrap() {}
+}
+
 #[tokio::test]
 async fn the_calls_of_a_stopped_server_count_on_its_successor() {
     let cluster = Cluster::with_limit(5).await;
@@ -107,7 +141,7 @@ async fn a_released_lease_is_deleted() {
     let mut transaction = api_key_quota_lease::lock_exchange(&mut connection).await.unwrap();
     for server in [1, 2] {
         api_key_quota_lease::heartbeat(&mut transaction, server).await.unwrap();
-        let lease = LeaseRow { api_key_id: 1, calls: 1, quota: 5, demand: 1, alive: true };
+        let lease = LeaseRow { api_key_id: 1, calls: 1, quota: 5, demand: 1 };
         api_key_quota_lease::upsert(&mut transaction, server, &[lease]).await.unwrap();
     }
     api_key_quota_lease::delete(&mut transaction, 1, &[1]).await.unwrap();
