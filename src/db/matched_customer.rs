@@ -24,6 +24,10 @@ const MAX_CANDIDATES: i64 = 5_000;
 /// How many relations of a long list one call examines at most for a frequent or short term.
 pub const MAX_EXAMINED: i64 = 5_000;
 
+/// A page with so many bytes of text ends, whatever its limit is. The statements return no notice two rows or more after that, so
+/// that no call reads all the notices that a page has room for, 20 MB.
+pub const MAX_PAGE_BYTES: i64 = 1_000_000;
+
 /// Whose list it is.
 pub enum Owner {
     /// The customer that is logged in.
@@ -68,6 +72,13 @@ impl Row {
         Some(Cursor { matched_at: self.matched_at?, cu_ref_no })
     }
 
+    /// About as many as it takes in JSON, where some characters are escaped.
+    fn json_bytes(&self) -> i64 {
+        let texts = [&self.email, &self.first_name, &self.last_name, &self.company_name, &self.notice];
+        let bytes = texts.into_iter().flatten().flat_map(|text| text.bytes());
+        bytes.map(|byte| if byte < b' ' || b"\"\\".contains(&byte) { 6 } else { 1 }).sum()
+    }
+
     fn into_item(self) -> Option<MatchedCustomer> {
         Some(MatchedCustomer {
             cu_ref_no: self.cu_ref_no?,
@@ -88,11 +99,20 @@ impl Row {
 }
 
 impl Page {
+    /// Ends before the item that follows [`MAX_PAGE_BYTES`], but not before the first one.
     fn of(rows: Vec<Row>, limit: usize, item_count: i64) -> Self {
-        let is_full = rows.iter().filter(|row| row.is_manager.is_some()).count() > limit;
-        let last = rows.get(limit.saturating_sub(1)).filter(|_| is_full);
+        let is_item = |row: &&Row| row.is_manager.is_some();
+        let mut bytes = 0;
+        let fits = |row: &&Row| {
+            let fits = bytes < MAX_PAGE_BYTES;
+            bytes += row.json_bytes();
+            fits
+        };
+        let end = rows.iter().filter(is_item).take(limit).take_while(fits).count();
+        let is_full = rows.iter().filter(is_item).count() > end;
+        let last = rows.get(end.saturating_sub(1)).filter(|_| is_full);
         let next_cursor = last.and_then(Row::cursor);
-        let items = rows.into_iter().filter_map(Row::into_item).take(limit).collect();
+        let items = rows.into_iter().filter_map(Row::into_item).take(end).collect();
         Self { items, item_count, item_count_exact: true, next_cursor }
     }
 }
@@ -144,12 +164,14 @@ pub async fn page(
         )
         select
             null::int8 as item_count, other as "cu_ref_no?", c.email as "email?", c.first_name as "first_name?",
-            c.last_name as "last_name?", c.company_name as "company_name?", nullif(notice, '') as notice,
+            c.last_name as "last_name?", c.company_name as "company_name?",
+            case when coalesce(sum(octet_length(notice)) over two_before, 0) < $7 then nullif(notice, '') end as notice,
             is_manager as "is_manager?", is_managed as "is_managed?",
             matched_at as "matched_at?", updated_at as "updated_at?"
         from owner
         left join page on true
         left join customer c on c.organisation_id = $1 and c.cu_ref_no = other
+        window two_before as (order by matched_at desc, other desc rows between unbounded preceding and 2 preceding)
         order by matched_at desc nulls last, other desc nulls last
         "#,
         organisation_id,
@@ -158,6 +180,7 @@ pub async fn page(
         after.map(|cursor| cursor.matched_at),
         after.map(|cursor| cursor.cu_ref_no.as_str()),
         limit as i64 + 1,
+        MAX_PAGE_BYTES,
     )
     .fetch_all(&mut *db)
     .await?;
@@ -296,7 +319,8 @@ async fn filter_short_list(
         select
             case when (select count(*) from list) <= $7 then (select count(*) from found) end as item_count,
             other as "cu_ref_no?", email as "email?", first_name as "first_name?", last_name as "last_name?",
-            company_name as "company_name?", nullif(notice, '') as notice,
+            company_name as "company_name?",
+            case when coalesce(sum(octet_length(notice)) over two_before, 0) < $9 then nullif(notice, '') end as notice,
             case other when m.low_cu_ref_no then low_is_manager else high_is_manager end as "is_manager?",
             case other when m.low_cu_ref_no then high_is_manager else low_is_manager end as "is_managed?",
             m.matched_at as "matched_at?", updated_at as "updated_at?"
@@ -304,6 +328,7 @@ async fn filter_short_list(
         left join page on true
         left join customer_match m on m.organisation_id = $1
             and m.low_cu_ref_no = least(owner.cu_ref_no, other) and m.high_cu_ref_no = greatest(owner.cu_ref_no, other)
+        window two_before as (order by page.matched_at desc, other desc rows between unbounded preceding and 2 preceding)
         order by page.matched_at desc nulls last, other desc nulls last
         "#,
         organisation_id,
@@ -314,6 +339,7 @@ async fn filter_short_list(
         limit as i64 + 1,
         MAX_SHORT_LIST,
         term.as_str(),
+        MAX_PAGE_BYTES,
     )
     .fetch_all(db)
     .await
@@ -388,12 +414,14 @@ async fn look_up_in_index(
         select
             case when usable then (select count(*) from found) end as item_count,
             other as "cu_ref_no?", c.email as "email?", c.first_name as "first_name?",
-            c.last_name as "last_name?", c.company_name as "company_name?", nullif(notice, '') as notice,
+            c.last_name as "last_name?", c.company_name as "company_name?",
+            case when coalesce(sum(octet_length(notice)) over two_before, 0) < $8 then nullif(notice, '') end as notice,
             is_manager as "is_manager?", is_managed as "is_managed?",
             matched_at as "matched_at?", updated_at as "updated_at?"
         from usable
         left join page on true
         left join customer c on c.organisation_id = $1 and c.cu_ref_no = other
+        window two_before as (order by matched_at desc, other desc rows between unbounded preceding and 2 preceding)
         order by matched_at desc nulls last, other desc nulls last
         "#,
         organisation_id,
@@ -403,6 +431,7 @@ async fn look_up_in_index(
         limit as i64 + 1,
         MAX_CANDIDATES,
         term.as_str(),
+        MAX_PAGE_BYTES,
     )
     .fetch_all(db)
     .await
@@ -464,13 +493,15 @@ async fn walk(
         )
         select
             null::int8 as item_count, found.other as "cu_ref_no?", email as "email?", first_name as "first_name?",
-            last_name as "last_name?", company_name as "company_name?", nullif(notice, '') as notice,
+            last_name as "last_name?", company_name as "company_name?",
+            case when coalesce(sum(octet_length(notice)) over two_before, 0) < $8 then nullif(notice, '') end as notice,
             case found.other when m.low_cu_ref_no then m.low_is_manager else m.high_is_manager end as "is_manager?",
             case found.other when m.low_cu_ref_no then m.high_is_manager else m.low_is_manager end as "is_managed?",
             found.matched_at as "matched_at?", updated_at as "updated_at?"
         from found
         join customer_match m on m.organisation_id = $1
             and m.low_cu_ref_no = least($2 collate "C", found.other) and m.high_cu_ref_no = greatest($2 collate "C", found.other)
+        window two_before as (order by found.matched_at desc, found.other desc rows between unbounded preceding and 2 preceding)
         union all
         select null, other, null, null, null, null, null, null, null, matched_at, null from examined
         order by 10 desc, 2 desc
@@ -482,6 +513,7 @@ async fn walk(
         limit as i64 + 1,
         MAX_EXAMINED,
         term.as_str(),
+        MAX_PAGE_BYTES,
     )
     .fetch_all(db)
     .await

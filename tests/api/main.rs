@@ -3,6 +3,7 @@
 
 mod answers;
 mod api_key;
+mod bounds;
 mod clock;
 mod command_line;
 mod config;

@@ -165,6 +165,21 @@ impl Service {
         sqlx::raw_sql(&sql).execute(&mut db).await.unwrap();
     }
 
+    /// Matches the manager with 250 customers, each with a notice of 10,000 characters.
+    pub async fn add_a_list_of_long_notices(&self) {
+        self.execute(&format!(
+            "insert into customer (organisation_id, cu_ref_no, email)
+             select {0}, 'long' || lpad(i::text, 12, '0'), 'l' || i || '@example.com' from generate_series(1, 250) i;
+             insert into customer_match
+                 (organisation_id, low_cu_ref_no, high_cu_ref_no, low_is_manager, high_is_manager, notice,
+                  created_at, matched_at, updated_at)
+             select {0}, '{MANAGER}', cu_ref_no, true, false, repeat('n', 10000), now(), now(), now()
+             from customer where cu_ref_no ~ '^long'",
+            self.organisation
+        ))
+        .await;
+    }
+
     /// The references of those whom the manager is matched with, as its list has them, as far as the condition holds.
     pub async fn list_of_manager(&self, condition: &str) -> Vec<String> {
         let sql = format!(
