@@ -4,26 +4,20 @@
 //! This is the only place that knows both the API ([`crate::http`]) and what drives connections ([`crate::server`]).
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
-use sqlx::PgPool;
+use sqlx::postgres::PgConnectOptions;
 use tokio::net::TcpListener;
 use tokio::sync::OnceCell;
-use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::api_keys::{ApiKeyCache, RefreshPolicy};
 use crate::config::Config;
-use crate::db::migration::Schema;
-use crate::db::{self, RequestPool};
+use crate::db::{Readiness, RequestPool};
 use crate::group_commit::GroupCommit;
 use crate::http::{self, AppState, ConcurrencyLimit};
 use crate::metrics::ConnectionMetrics;
 use crate::server::{self, Certificate};
-
-/// Closing a connection takes one message.
-const POOL_CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The endpoints and their background tasks.
 pub struct App {
@@ -33,14 +27,19 @@ pub struct App {
 impl App {
     /// Starts the writers and the cache of API keys. In demo mode the documentation's sample key is accepted. Once `shutdown`
     /// is cancelled, `/readyz` reports that the server is not ready.
-    pub fn start(pool: PgPool, config: &Config, demo: bool, shutdown: CancellationToken) -> Self {
-        let group_commit = GroupCommit::start(&db::connect_options(&pool));
-        let pool = RequestPool::new(pool);
-        let keys = ApiKeyCache::start(pool.clone(), config.rate_limits, RefreshPolicy::default());
+    pub fn start(
+        database: PgConnectOptions,
+        config: &Config,
+        demo: bool,
+        shutdown: CancellationToken,
+    ) -> Self {
+        let pool = Arc::new(RequestPool::new(database.clone(), config.pool.max_connections));
+        let policy = RefreshPolicy::default();
         let state = AppState {
+            group_commit: GroupCommit::start(&database),
+            keys: ApiKeyCache::start(database.clone(), Arc::clone(&pool), config.rate_limits, policy),
+            readiness: Readiness::new(database),
             pool,
-            keys,
-            group_commit,
             demo,
             trusted_proxies: config.trusted_proxies.clone(),
             access_log: config.access_log,
@@ -49,7 +48,6 @@ impl App {
             concurrency_limit: ConcurrencyLimit::new(config.limits.requests),
             metrics: Arc::default(),
             timeouts: config.timeouts,
-            schema: Schema::default(),
             shutdown,
         };
         Self { state: Arc::new(state) }
@@ -71,7 +69,7 @@ impl App {
     }
 
     /// Serves until `shutdown` is cancelled. Then, in this order: requests in flight are answered, the metrics listener
-    /// ends, the rate limits' unused quota is given back, the database connections are closed.
+    /// ends, the rate limits' unused quota is given back.
     ///
     /// # Errors
     ///
@@ -96,8 +94,6 @@ impl App {
             metrics.await?;
         }
         self.state.keys.close().await;
-        // A statement that outlasted the drain is not waited for.
-        let _ = timeout(POOL_CLOSE_TIMEOUT, self.state.pool.connections.close()).await;
         Ok(())
     }
 }

@@ -15,6 +15,7 @@ pub mod db;
 pub mod demo;
 pub mod domain;
 pub mod error;
+mod fair_budget;
 pub mod group_commit;
 pub mod http;
 pub mod import;

@@ -46,9 +46,8 @@ impl Server {
             std::mem::forget(postgres);
             db::migration::run(&options).await.unwrap();
             let config = Config::from_flags(&FLAGS).unwrap();
-            let pool = db::pool(options, config.pool.max_connections);
-            demo::set_up(&pool).await.unwrap();
-            App::start(pool, &config, true, CancellationToken::new()).router()
+            demo::set_up(&db::pool(options.clone(), 1)).await.unwrap();
+            App::start(options, &config, true, CancellationToken::new()).router()
         });
         Self { runtime, router, document: serde_json::from_str(openapi_document()).unwrap() }
     }

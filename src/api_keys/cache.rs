@@ -6,25 +6,28 @@ use std::time::{Duration, Instant};
 
 use moka::future::Cache;
 use moka::policy::EvictionPolicy;
-use tokio::sync::{Notify, mpsc, watch};
+use sqlx::postgres::PgConnectOptions;
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::cached_key::{CachedKey, Snapshot};
-use super::change_listener;
+use super::connection::TaskConnection;
 use super::invalid_key_limiter::InvalidKeyLimiter;
+use super::lookup::PendingLookup;
 use super::refresher::{Refresh, Refresher};
+use super::{change_listener, lookup};
 use crate::config::RateLimits;
-use crate::db::api_key::{self, KeyState};
-use crate::db::{self, RequestPool};
+use crate::db::RequestPool;
+use crate::db::api_key::KeyState;
 use crate::domain::{ApiKey, SecretHash};
 
 /// How long a request waits for a refresh. After that it proceeds with the cached state: a slow refresh must not cost more
 /// than a failed one.
 const REFRESH_WAIT: Duration = Duration::from_secs(3);
-/// How old a cached state may get while the database is unavailable. A short failure then shows as the error of the endpoint
-/// that needs the database, not as an invalid key; a long one must not keep a revoked key alive.
-const MAX_AGE_WHILE_UNAVAILABLE: Duration = Duration::from_secs(60);
+/// How old a cached state may get while no connection can refresh it: a little longer than a write waits for the database, so that
+/// it survives a short failure, and not longer, because other connections may work and a revoked key must stop.
+const MAX_AGE_WHILE_UNAVAILABLE: Duration = Duration::from_secs(10);
 /// Unused keys are evicted after this time. It is longer than the rate limit's window, so no counted call is lost.
 const TIME_TO_IDLE: Duration = Duration::from_secs(600);
 /// Cached keys, about 10 MB of them; the least recently used is evicted first.
@@ -49,11 +52,12 @@ impl Default for RefreshPolicy {
 /// The API keys that this server has seen. Unknown keys are not cached, so that a new key works at once and invalid ones
 /// take no memory. The background tasks end when the cache is dropped.
 pub struct ApiKeyCache {
-    pool: RequestPool,
     limits: RateLimits,
     policy: RefreshPolicy,
     keys: Cache<SecretHash, Arc<CachedKey>>,
     invalid_keys: InvalidKeyLimiter,
+    /// Unbounded, as each request sends one at a time.
+    lookups: mpsc::UnboundedSender<PendingLookup>,
     /// Keys that the refresher is to keep fresh from now on. Unbounded, as each cached key is sent once until it is idle again.
     activations: mpsc::UnboundedSender<Arc<CachedKey>>,
     refresh_now: Arc<Notify>,
@@ -77,8 +81,14 @@ pub enum LookupError {
 }
 
 impl ApiKeyCache {
-    /// Starts with an empty cache, and with the tasks that keep it fresh.
-    pub fn start(pool: RequestPool, limits: RateLimits, policy: RefreshPolicy) -> Self {
+    /// Starts with an empty cache, and with the tasks that keep it fresh. They have connections of their own, and use the pool
+    /// while these cannot be had.
+    pub fn start(
+        options: PgConnectOptions,
+        pool: Arc<RequestPool>,
+        limits: RateLimits,
+        policy: RefreshPolicy,
+    ) -> Self {
         let keys: Cache<SecretHash, Arc<CachedKey>> = Cache::builder()
             .max_capacity(CAPACITY)
             .eviction_policy(EvictionPolicy::lru())
@@ -88,8 +98,10 @@ impl ApiKeyCache {
         let refresh_now = Arc::new(Notify::new());
         let (refreshed, last_refresh) = watch::channel(Refresh::default());
         let (tasks, closing) = (TaskTracker::new(), CancellationToken::new());
-        let options = db::connect_options(&pool.connections);
-        let refresher = Refresher::new(options.clone(), policy.interval, Arc::clone(&refresh_now), refreshed);
+        let (lookups, pending_lookups) = mpsc::unbounded_channel();
+        let connection = || TaskConnection::new(options.clone(), Arc::clone(&pool));
+        tokio::spawn(lookup::run(connection(), pending_lookups));
+        let refresher = Refresher::new(connection(), policy.interval, Arc::clone(&refresh_now), refreshed);
         tasks.spawn(refresher.run(activated, closing.clone()));
         let cached = keys.clone();
         // A scan, because the cache is keyed by hash and a notification names an id: changes are rare.
@@ -100,11 +112,11 @@ impl ApiKeyCache {
         };
         let change_listener = tokio::spawn(change_listener::run(options, mark_stale));
         Self {
-            pool,
             limits,
             policy,
             keys,
             invalid_keys: InvalidKeyLimiter::new(limits.invalid_keys),
+            lookups,
             activations,
             refresh_now,
             last_refresh,
@@ -174,8 +186,12 @@ impl ApiKeyCache {
         let look_up = async {
             let now = Instant::now();
             self.invalid_keys.check(client_ip, now).map_err(LookupError::TooManyInvalidKeys)?;
-            let state = self.pool.with_connection(async |db| api_key::find(db, &hash).await).await;
-            let Some(state) = state.map_err(|error| LookupError::Database(Arc::new(error)))? else {
+            let (reply, found) = oneshot::channel();
+            let sent = self.lookups.send(PendingLookup { hash, reply });
+            let stopped = || LookupError::Database(Arc::new(sqlx::Error::WorkerCrashed));
+            sent.map_err(|_| stopped())?;
+            let found = found.await.map_err(|_| stopped())?;
+            let Some(state) = found.map_err(LookupError::Database)? else {
                 self.invalid_keys.count(client_ip, now).map_err(LookupError::TooManyInvalidKeys)?;
                 return Err(None);
             };

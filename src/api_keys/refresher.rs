@@ -1,36 +1,22 @@
 //! The task that refreshes all keys in use: their states, their quota leases and their recorded last use.
-//!
-//! It uses a connection of its own, so that a revocation takes effect however busy the pool is. A connection on which
-//! something failed or timed out is dropped, as it may be in the middle of a statement; the next refresh opens another.
 
 use std::collections::HashMap;
-use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sqlx::PgConnection;
-use sqlx::postgres::PgConnectOptions;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::CachedKey;
+use super::connection::TaskConnection;
 use super::quota_exchange::QuotaExchange;
-use crate::db::connect::{self, Session};
 use crate::db::{self, api_key};
 
 /// Client-side timeout of the query for the states, as a broken network may never deliver an error.
 const STATES_TIMEOUT: Duration = Duration::from_secs(1);
 /// Timeout of what follows the states, so that it cannot delay the next refresh.
 const FOLLOW_UP_TIMEOUT: Duration = Duration::from_millis(300);
-
-const SESSION: Session = Session {
-    application_name: "customer-match keys",
-    // Longer than this server waits for a statement.
-    statement_timeout: Duration::from_secs(2),
-    lock_timeout: Duration::from_secs(2),
-    generic_plans: false,
-};
 
 /// The result of the last refresh.
 #[derive(Debug, Default)]
@@ -40,8 +26,7 @@ pub(super) struct Refresh {
 }
 
 pub(super) struct Refresher {
-    options: PgConnectOptions,
-    connection: Option<PgConnection>,
+    connection: TaskConnection,
     interval: Duration,
     refresh_now: Arc<Notify>,
     refreshed: watch::Sender<Refresh>,
@@ -52,13 +37,13 @@ pub(super) struct Refresher {
 
 impl Refresher {
     pub(super) fn new(
-        options: PgConnectOptions,
+        connection: TaskConnection,
         interval: Duration,
         refresh_now: Arc<Notify>,
         refreshed: watch::Sender<Refresh>,
     ) -> Self {
         let (keys, quotas) = (HashMap::new(), QuotaExchange::new());
-        Self { options, connection: None, interval, refresh_now, refreshed, keys, quotas }
+        Self { connection, interval, refresh_now, refreshed, keys, quotas }
     }
 
     /// Runs until `closing` is cancelled or the cache, which holds the sender of `activated`, is dropped. Deregisters this
@@ -73,8 +58,6 @@ impl Refresher {
             () = closing.cancelled_owned() => {}
         }
         if self.quotas.is_registered() {
-            // The cancelled refresh may have left a statement unfinished on it.
-            self.connection = None;
             let result = timeout(STATES_TIMEOUT, self.deregister()).await;
             tracing::debug!(?result, "released the unused quotas");
         }
@@ -95,12 +78,10 @@ impl Refresher {
             }
             new_keys.extend(std::iter::from_fn(|| activated.try_recv().ok()));
             self.keys.extend(new_keys.drain(..).map(|key| (key.id, key)));
-            let result = timeout(STATES_TIMEOUT, self.read_states()).await;
-            let result = result.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()));
+            let result = self.read_states().await;
             let failed = result.is_err();
             match result {
                 Err(error) => {
-                    self.connection = None;
                     if !failed_before {
                         tracing::warn!(%error, "cannot refresh API keys; serving cached states");
                     }
@@ -114,16 +95,9 @@ impl Refresher {
             }
             self.refreshed.send_replace(Refresh { failed });
             // After the reply to the waiting requests, as none of them needs it.
-            if !failed && timeout(FOLLOW_UP_TIMEOUT, self.record_last_used()).await.is_err() {
-                self.connection = None;
+            if !failed {
+                self.record_last_used().await;
             }
-        }
-    }
-
-    async fn connection(&mut self) -> sqlx::Result<&mut PgConnection> {
-        match &mut self.connection {
-            Some(connection) => Ok(connection),
-            none => Ok(none.insert(connect::connect(&self.options, SESSION).await?)),
         }
     }
 
@@ -138,7 +112,8 @@ impl Refresher {
             !idle
         });
         let ids: Vec<_> = self.keys.keys().copied().collect();
-        let mut states = api_key::find_many(self.connection().await?, &ids).await?;
+        let find = async |db: &mut _| api_key::find_many(db, &ids).await;
+        let mut states = self.connection.run(STATES_TIMEOUT, find).await?;
         self.keys.retain(|id, key| {
             let state = states.remove(id);
             let exists = state.is_some();
@@ -151,16 +126,14 @@ impl Refresher {
     /// Where leases cannot be exchanged, as on a read-only database, each server enforces the whole limit by itself. A lock
     /// timeout only means that the exchange is busy: the current quotas stay.
     async fn exchange_quotas(&mut self) {
-        let Some(connection) = &mut self.connection else { return };
-        match timeout(FOLLOW_UP_TIMEOUT, self.quotas.exchange(connection, &self.keys)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => {
-                tracing::debug!(%error, "cannot exchange quota leases");
-                if !db::is_lock_timeout(&error) {
-                    self.keys.values().for_each(|key| key.assume_sole_server());
-                }
+        let Self { connection, quotas, keys, .. } = self;
+        // The connection is kept after an error, which recurs four times a second on a read-only database.
+        let exchange = async |db: &mut _| Ok(quotas.exchange(db, keys).await);
+        if let Err(error) = connection.run(FOLLOW_UP_TIMEOUT, exchange).await.flatten() {
+            tracing::debug!(%error, "cannot exchange quota leases");
+            if error.as_database_error().is_some() && !db::is_lock_timeout(&error) {
+                keys.values().for_each(|key| key.assume_sole_server());
             }
-            Err(_) => self.connection = None,
         }
     }
 
@@ -168,9 +141,12 @@ impl Refresher {
     async fn record_last_used(&mut self) {
         let now = Instant::now();
         let due: Vec<_> = self.keys.values().filter(|key| key.should_record_use(now)).collect();
-        let Some(connection) = self.connection.as_mut().filter(|_| !due.is_empty()) else { return };
+        if due.is_empty() {
+            return;
+        }
         let ids: Vec<_> = due.iter().map(|key| key.id).collect();
-        match api_key::record_last_used(connection, &ids).await {
+        let record = async |db: &mut _| api_key::record_last_used(db, &ids).await;
+        match self.connection.run(FOLLOW_UP_TIMEOUT, record).await {
             Ok(true) => {}
             Ok(false) => return,
             Err(error) => tracing::debug!(%error, "cannot record the last use of API keys"),
@@ -178,8 +154,8 @@ impl Refresher {
         due.iter().for_each(|key| key.use_recorded(now));
     }
 
-    async fn deregister(&mut self) -> sqlx::Result<()> {
-        let mut connection = connect::connect(&self.options, SESSION).await?;
-        self.quotas.deregister(&mut connection, &self.keys).await
+    async fn deregister(&self) -> sqlx::Result<()> {
+        let deregister = async |db: &mut _| self.quotas.deregister(db, &self.keys).await;
+        self.connection.run(STATES_TIMEOUT, deregister).await
     }
 }

@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 
 use anyhow::Context;
 use clap::Args;
-use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -45,12 +44,15 @@ impl Serve {
         let only_local = config.is_only_local(address);
         let demo = config.start.demo(database.private.is_some(), only_local);
         let result = match shutdown.run_until_cancelled(self.prepare(&database, demo)).await {
-            Some(Ok(pool)) => {
+            Some(Ok(max_connections)) => {
                 let metrics_address = metrics_listener.as_ref().map(TcpListener::local_addr).transpose()?;
                 let url = format!("{}://{address}", config.tls.scheme());
                 announce(&url, metrics_address, &database, demo, only_local);
                 start_event::log(&url, metrics_address, &database, demo);
-                let app = App::start(pool, config, demo, shutdown.clone());
+                let mut config = config.clone();
+                config.pool.max_connections = max_connections;
+                let config = &config;
+                let app = App::start(database.options.clone(), config, demo, shutdown.clone());
                 app.serve(listener, certificate, metrics_listener, config).await
             }
             Some(Err(error)) => Err(error),
@@ -60,19 +62,20 @@ impl Serve {
         result
     }
 
-    /// Brings schema and demo data up to date.
-    async fn prepare(&self, database: &Database, demo: bool) -> anyhow::Result<PgPool> {
+    /// Brings schema and demo data up to date, and returns how many connections the pool may have.
+    async fn prepare(&self, database: &Database, demo: bool) -> anyhow::Result<u32> {
         let start = &self.config.start;
         database.wait(start.wait_for_database).await?;
         let pooling = database.check().await?;
         database.check_durability(start.allow_data_loss).await?;
         database.ensure_current(start.migrate).await?;
-        let pool_size = database.pool_size(pooling, self.config.pool.max_connections).await?;
-        let pool = database.pool(pool_size);
+        let max_connections = database.pool_size(pooling, self.config.pool.max_connections).await?;
         if demo {
+            let pool = database.pool(1);
             demo::set_up(&pool).await?;
+            pool.close().await;
         }
-        Ok(pool)
+        Ok(max_connections)
     }
 }
 

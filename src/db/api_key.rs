@@ -95,6 +95,34 @@ pub async fn find(db: impl PgExecutor<'_>, hash: &SecretHash) -> sqlx::Result<Op
     .await
 }
 
+/// The states of the keys that exist, by hash.
+pub async fn find_by_hashes(
+    connection: &mut PgConnection,
+    hashes: &[Vec<u8>],
+) -> sqlx::Result<HashMap<Vec<u8>, KeyState>> {
+    let rows = sqlx::query!(
+        "select hash, id, organisation_id, mask, scopes, active, expires_at, deleted_at, limit_per_minute
+         from api_key where hash = any($1)",
+        hashes,
+    )
+    .fetch_all(connection)
+    .await?;
+    let states = rows.into_iter().map(|row| {
+        let state = KeyState {
+            id: row.id,
+            organisation_id: row.organisation_id,
+            mask: row.mask,
+            scopes: row.scopes,
+            active: row.active,
+            expires_at: row.expires_at,
+            deleted_at: row.deleted_at,
+            limit_per_minute: row.limit_per_minute,
+        };
+        (row.hash, state)
+    });
+    Ok(states.collect())
+}
+
 /// The states of the keys that exist, by id.
 pub async fn find_many(connection: &mut PgConnection, ids: &[i64]) -> sqlx::Result<HashMap<i64, KeyState>> {
     let states = sqlx::query_as!(

@@ -9,7 +9,6 @@ use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection};
 
-use super::RequestPool;
 use super::connect::{self, Session};
 
 /// The advisory lock of the migrating process; the number is arbitrary.
@@ -177,12 +176,12 @@ pub struct Schema {
 
 impl Schema {
     /// Whether the database has every migration. Makes a round trip in any case, so that an unavailable database is an error.
-    pub async fn is_current(&self, pool: &RequestPool) -> sqlx::Result<bool> {
+    pub async fn is_current(&self, connection: &mut PgConnection) -> sqlx::Result<bool> {
         if self.current.load(Ordering::Relaxed) {
-            pool.ping().await?;
+            connection.ping().await?;
             return Ok(true);
         }
-        let current = pool.with_connection(pending_on).await? == 0;
+        let current = pending_on(connection).await? == 0;
         self.current.store(current, Ordering::Relaxed);
         Ok(current)
     }

@@ -21,13 +21,16 @@ pub mod migration;
 pub mod organisation;
 mod pool;
 pub(crate) mod prerequisites;
+mod readiness;
 pub mod retry;
 mod transaction;
 pub mod write_batch;
 
 pub(crate) use error::{is_about_one_row, is_invalid_value, is_lock_timeout};
 pub use error::{is_transient, is_unavailable, violates};
+pub(crate) use pool::{Connections, bounded};
 pub use pool::{RequestPool, pool};
+pub use readiness::Readiness;
 pub(crate) use transaction::{allow_long_statements, dedicated};
 
 use sqlx::PgPool;

@@ -8,14 +8,14 @@ use tokio_util::sync::CancellationToken;
 use super::concurrency_limit::ConcurrencyLimit;
 use crate::api_keys::ApiKeyCache;
 use crate::config::{AccessLog, Cors, Timeouts, TrustedProxies};
-use crate::db::RequestPool;
-use crate::db::migration::Schema;
+use crate::db::{Readiness, RequestPool};
 use crate::domain::CursorKey;
 use crate::group_commit::GroupCommit;
 use crate::metrics::Metrics;
 
 pub(crate) struct AppState {
-    pub(crate) pool: RequestPool,
+    pub(crate) pool: Arc<RequestPool>,
+    pub(crate) readiness: Arc<Readiness>,
     pub(crate) keys: ApiKeyCache,
     pub(crate) group_commit: GroupCommit,
     /// Whether the documentation's sample key is accepted.
@@ -28,7 +28,6 @@ pub(crate) struct AppState {
     pub(crate) concurrency_limit: ConcurrencyLimit,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) timeouts: Timeouts,
-    pub(crate) schema: Schema,
     /// Cancelled when the server is told to stop; `/readyz` is 503 from then on.
     pub(crate) shutdown: CancellationToken,
 }

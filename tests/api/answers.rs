@@ -52,7 +52,7 @@ async fn a_wrong_method_is_405_and_names_the_right_ones(
 #[tokio::test]
 async fn without_its_database_the_server_answers_503() {
     let service = Service::start().await;
-    service.pool.close().await;
+    service.lose_database().await;
     let answer = service.post_match(json!({ "managerCuRefNo": MANAGER, "customerCuRefNo": CUSTOMER })).await;
     answer.assert_error(503, "INTERNAL_SERVICE_UNAVAILABLE");
     assert_eq!(answer.headers[header::RETRY_AFTER], "1");

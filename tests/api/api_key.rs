@@ -184,6 +184,6 @@ async fn a_known_key_costs_no_round_trip() {
     let service = Service::start().await;
     let body = json!({});
     service.post_match(body.clone()).await.assert_invalid("/managerCuRefNo");
-    service.pool.close().await;
+    service.lose_database().await;
     service.post_match(body).await.assert_invalid("/managerCuRefNo");
 }

@@ -33,7 +33,7 @@ async fn a_server_is_ready_until_it_drains() {
 #[tokio::test]
 async fn without_its_database_a_server_is_not_ready() {
     let service = Service::start().await;
-    service.pool.close().await;
+    service.lose_database().await;
     service.assert_not_ready("The database does not answer.").await;
 }
 

@@ -93,14 +93,14 @@ async fn one_valid_key_in_many_calls_at_once_does_not_count() {
 async fn invalid_keys_past_the_limit_do_not_reach_the_database() {
     let service = Service::start_configured(&["--invalid-key-limit-per-minute", "1"]).await;
     ping(&service, UNKNOWN).await.assert_error(404, "PUBLIC_API_KEY_DOES_NOT_EXIST");
-    service.pool.close().await;
+    service.lose_database().await;
     ping(&service, UNKNOWN).await.assert_error(429, "PUBLIC_API_KEY_TOO_MANY_REQUEST");
 }
 
 #[tokio::test]
 async fn lookups_that_fail_do_not_count() {
     let service = Service::start_configured(&["--invalid-key-limit-per-minute", "1"]).await;
-    service.pool.close().await;
+    service.lose_database().await;
     for _ in 0..2 {
         ping(&service, UNKNOWN).await.assert_error(503, "INTERNAL_SERVICE_UNAVAILABLE");
     }

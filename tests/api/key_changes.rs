@@ -1,5 +1,6 @@
 //! Changes of a cached key: how they reach a server, and the recorded last use.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
@@ -22,6 +23,11 @@ fn limits() -> RateLimits {
     Config::from_flags(&[]).unwrap().rate_limits
 }
 
+fn cache(database: &TestDatabase, policy: RefreshPolicy) -> ApiKeyCache {
+    let pool = Arc::new(RequestPool::new(database.options(), 4));
+    ApiKeyCache::start(database.options(), pool, limits(), policy)
+}
+
 /// A database with a key, and an empty cache.
 struct Keys {
     cache: ApiKeyCache,
@@ -38,13 +44,7 @@ impl Keys {
         organisation::create(&pool, "Acme").await.unwrap();
         let key = ApiKey::generate(KeyKind::Prod);
         let id = api_key::create(&pool, 1, &key, &NewKey::default()).await.unwrap().unwrap();
-        Self {
-            cache: ApiKeyCache::start(RequestPool::new(pool.clone()), limits(), policy),
-            key,
-            id,
-            pool,
-            database,
-        }
+        Self { cache: cache(&database, policy), key, id, pool, database }
     }
 
     async fn state(&self) -> KeyState {
@@ -125,6 +125,28 @@ async fn a_cached_key_stays_valid_without_the_database() {
     while keys.state().await.deleted_at.is_none() {}
 }
 
+/// Other connections may work, and a key that is revoked must not go on writing over them.
+#[tokio::test]
+async fn a_revocation_is_seen_when_no_connection_of_its_own_can_be_had() {
+    let service = Service::start().await;
+    let mut operator = PgConnection::connect_with(&service.database.options()).await.unwrap();
+    // The pool has an idle connection from now on.
+    service.get_from("/ping/v1", &[]).await.assert_success();
+    let name = service.database.options().get_database().unwrap().to_owned();
+    let refuse = format!("alter database {name} with allow_connections false");
+    let mut elsewhere =
+        PgConnection::connect_with(&service.database.options().database("postgres")).await.unwrap();
+    sqlx::raw_sql(&refuse).execute(&mut elsewhere).await.unwrap();
+    let close = "select pg_terminate_backend(pid, 5000) from pg_stat_activity
+                 where datname = current_database() and application_name in ('customer-match keys', 'customer-match listener')";
+    sqlx::query(close).execute(&mut operator).await.unwrap();
+    sqlx::raw_sql("update api_key set deleted_at = now()").execute(&mut operator).await.unwrap();
+    let revoked = Instant::now();
+    while service.get_from("/ping/v1", &[]).await.status != 404 {
+        assert!(revoked.elapsed() < Duration::from_secs(3), "the key is still good");
+    }
+}
+
 #[tokio::test]
 async fn the_last_use_is_recorded_and_listed() {
     let keys = Keys::start(RefreshPolicy::default()).await;
@@ -160,8 +182,7 @@ async fn a_read_only_database_does_not_invalidate_keys() {
     let service = Service::start().await;
     let name = service.database.options().get_database().unwrap().to_owned();
     service.execute(&format!("alter database {name} set default_transaction_read_only = on")).await;
-    let pool = db::pool(service.database.options(), 4);
-    let cache = ApiKeyCache::start(RequestPool::new(pool.clone()), limits(), RefreshPolicy::default());
+    let cache = cache(&service.database, RefreshPolicy::default());
     let key = ApiKey::parse(&service.key).unwrap();
     cache.find(&key, || None).await.unwrap().unwrap();
     // The change is seen, so refreshes continue although the last use could not be recorded.

@@ -35,6 +35,7 @@ mod outages;
 mod pages;
 mod pgbouncer;
 mod ping;
+mod pool;
 mod prerequisites;
 mod quota_leases;
 mod races;

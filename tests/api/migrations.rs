@@ -262,7 +262,7 @@ async fn one_that_waits_says_for_which_session(
         PgConnection::connect_with(&database.options().application_name(application)).await.unwrap();
     execute(&mut other, begin).await;
     let pid: i32 = sqlx::query_scalar("select pg_backend_pid()").fetch_one(&mut other).await.unwrap();
-    let mut migrate = on(&database, &["migrate"]).spawn().unwrap();
+    let mut migrate = on(&database, &["migrate", "--log-format", "json"]).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(migrate.stderr.as_mut().unwrap()).read_line(&mut line).unwrap();
     let event: Value = serde_json::from_str(&line).unwrap();

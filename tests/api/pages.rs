@@ -68,7 +68,7 @@ async fn outside_demo_mode_no_page_has_a_key() {
 #[tokio::test]
 async fn the_home_page_shows_an_unreachable_database() {
     let service = Service::start().await;
-    service.pool.close().await;
+    service.lose_database().await;
     assert!(service.page("/", &[]).await.contains("not reachable"));
 }
 

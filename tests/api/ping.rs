@@ -19,6 +19,6 @@ async fn confirms_key_and_database(#[case] path: &str) {
 
     service.get(path).await.assert_error(404, "PUBLIC_API_KEY_IS_EMPTY");
     service.get(&format!("{path}?apiKey=x")).await.assert_error(404, "PUBLIC_API_KEY_IS_NOT_IN_VALID_FORMAT");
-    service.pool.close().await;
+    service.lose_database().await;
     service.get_from(path, &[]).await.assert_error(503, "INTERNAL_SERVICE_UNAVAILABLE");
 }

@@ -67,7 +67,7 @@ async fn every_answer_to_a_known_key_says_what_is_left() {
         Some((500_000, 499_999)),
         "403"
     );
-    service.pool.close().await;
+    service.lose_database().await;
     assert_eq!(told(&service.get_from("/ping/v1", &[]).await), Some((500_000, 499_996)), "503");
 }
 

@@ -49,14 +49,16 @@ impl ErrorExamples for AuthenticatedCaller {
 }
 
 /// For endpoints that need a key which may be used, whatever its scopes are.
-pub(crate) struct ValidApiKey;
+pub(crate) struct ValidApiKey {
+    pub(crate) organisation_id: i64,
+}
 
 impl FromRequestParts<Arc<AppState>> for ValidApiKey {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<AppState>) -> Result<Self, ApiError> {
-        authenticate(app, parts, key_outside_body(parts).as_deref()).await?;
-        Ok(Self)
+        let state = authenticate(app, parts, key_outside_body(parts).as_deref()).await?;
+        Ok(Self { organisation_id: state.organisation_id })
     }
 }
 

@@ -20,8 +20,8 @@ pub(super) async fn page(
     uri: Uri,
     headers: HeaderMap,
 ) -> Response {
-    let (state, label) = match app.pool.ping().await {
-        Ok(()) => ("good", "reachable"),
+    let (state, label) = match app.readiness.is_schema_current().await {
+        Ok(_) => ("good", "reachable"),
         Err(_) => ("bad", "not reachable"),
     };
     let key = if app.demo { ApiKey::SAMPLE } else { "YOUR_API_KEY" };

@@ -87,7 +87,7 @@ pub(crate) async fn get_customer_detail(
         customer::find_for_identity(db, caller.organisation_id, &query.identity, query.cu_ref_no.as_ref())
             .await
     };
-    let customer = app.pool.with_connection(find).await?;
+    let customer = app.pool.with_connection(caller.organisation_id, find).await?;
     let customer =
         customer.ok_or(ErrorCode::UserMustBeAuthorized)?.ok_or(ErrorCode::CustomerDetailNotPermitted)?;
     Ok(Json(CustomerDetail {

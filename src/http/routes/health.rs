@@ -12,8 +12,8 @@ use crate::error::ApiError;
 use crate::http::openapi::{self, ErrorExamples, ErrorResponses};
 use crate::http::state::AppState;
 
-/// Longer than the wait for a connection of the pool, shorter than the prober's own timeout (`healthcheck`: 3 s), so
-/// that the answer says what is wrong.
+/// Longer than a check of the database, shorter than the prober's own timeout (`healthcheck`: 3 s), so that the answer says what is
+/// wrong.
 const DATABASE_TIMEOUT: Duration = Duration::from_millis(2500);
 
 /// The process answers.
@@ -46,7 +46,7 @@ pub(crate) async fn show_readiness(State(app): State<Arc<AppState>>) -> Result<J
     if app.shutdown.is_cancelled() {
         return Err(NotReady::ShuttingDown.into());
     }
-    match timeout(DATABASE_TIMEOUT, app.schema.is_current(&app.pool)).await {
+    match timeout(DATABASE_TIMEOUT, app.readiness.is_schema_current()).await {
         Ok(Ok(true)) => Ok(Json(Success::TRUE)),
         Ok(Ok(false)) => Err(NotReady::MigrationsPending.into()),
         Ok(Err(error)) => {

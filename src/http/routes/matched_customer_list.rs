@@ -102,7 +102,7 @@ pub(crate) async fn list_matched_customers(
     ApiQuery { caller, query }: ApiQuery<ListQuery>,
 ) -> Result<Json<MatchedCustomerList>, ApiError> {
     let (organisation, owner) = (caller.organisation_id, &query.owner);
-    let key = app.cursor_key.get_or_try_init(|| app.pool.with_connection(cursor_key::find)).await?;
+    let key = app.cursor_key.get_or_try_init(|| app.pool.with_connection(organisation, cursor_key::find)).await?;
     let cursor = query.cursor.as_ref().map(|cursor| key.verify(organisation, cursor)).transpose();
     let cursor = cursor.map_err(|rule| ApiError::from(InvalidField::in_query("cursor", rule)))?;
     let after = cursor.as_ref();
@@ -114,7 +114,7 @@ pub(crate) async fn list_matched_customers(
         }
         None => matched_customer::page(db, organisation, owner, after, limit).await,
     };
-    let page = app.pool.with_connection(read).await?.ok_or_else(|| match owner {
+    let page = app.pool.with_connection(organisation, read).await?.ok_or_else(|| match owner {
         Owner::Identity(_) => ErrorCode::UserMustBeAuthorized.into(),
         Owner::CuRefNo(cu_ref_no) => ApiError::customer_not_found(cu_ref_no),
     })?;

@@ -23,8 +23,8 @@ use crate::http::state::AppState;
 )]
 pub(crate) async fn ping(
     State(app): State<Arc<AppState>>,
-    _: ValidApiKey,
+    ValidApiKey { organisation_id }: ValidApiKey,
 ) -> Result<Json<Success>, ApiError> {
-    app.pool.ping().await?;
+    app.pool.ping(organisation_id).await?;
     Ok(Json(Success::TRUE))
 }

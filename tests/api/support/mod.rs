@@ -49,6 +49,7 @@ pub struct Service {
     /// What Prometheus reads.
     pub metrics: Router,
     pub connections: ConnectionMetrics,
+    /// The test's own.
     pub pool: PgPool,
     pub organisation: i64,
     pub key: String,
@@ -114,14 +115,13 @@ impl Service {
 
     fn around(database: TestDatabase, options: PgConnectOptions, flags: &[&str], demo: bool) -> Self {
         let config = Config::from_flags(flags).unwrap();
-        let pool = db::pool(options, config.pool.max_connections);
         let draining = CancellationToken::new();
-        let app = App::start(pool.clone(), &config, demo, draining.clone());
+        let app = App::start(options.clone(), &config, demo, draining.clone());
         Self {
             metrics: app.metrics_router(),
             connections: app.connections(),
             router: app.router(),
-            pool,
+            pool: db::pool(options, 16),
             organisation: 0,
             key: String::new(),
             draining,
@@ -208,6 +208,20 @@ impl Service {
     pub async fn delete_customer(&self, cu_ref_no: &str) {
         let (cu_ref_no, reason) = (CuRefNo::parse(cu_ref_no).unwrap(), ProfileText::parse("test").unwrap());
         customer_delete::delete(&self.pool, self.organisation, &cu_ref_no, &reason).await.unwrap();
+    }
+
+    /// Closes every connection to the database and lets none be opened.
+    pub async fn lose_database(&self) {
+        let options = self.database.options();
+        let name = options.get_database().unwrap().to_owned();
+        let sql = format!(
+            "alter database {name} with allow_connections false;
+             select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = '{name}'"
+        );
+        let mut other = PgConnection::connect_with(&options.database("postgres")).await.unwrap();
+        for statement in sql.split(';') {
+            sqlx::raw_sql(statement).execute(&mut other).await.unwrap();
+        }
     }
 
     /// Runs SQL that no endpoint offers.

@@ -1,0 +1,65 @@
+//! Whether the database can be used: asked on a connection of its own, because a busy pool is no reason to send requests to
+//! another server.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::postgres::PgConnectOptions;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use super::connect::Session;
+use super::migration::Schema;
+use super::pool::{Connections, bounded};
+
+/// Shorter than a prober waits, so that it is told what is wrong.
+const TIMEOUT: Duration = Duration::from_secs(2);
+
+const SESSION: Session = Session {
+    application_name: "customer-match readiness",
+    statement_timeout: TIMEOUT,
+    lock_timeout: TIMEOUT,
+    generic_plans: false,
+};
+
+pub struct Readiness {
+    connections: Connections,
+    schema: Schema,
+    /// The last check and when it began.
+    last: Mutex<Option<(Instant, IsCurrent)>>,
+}
+
+/// Whether the schema is.
+type IsCurrent = Result<bool, Arc<sqlx::Error>>;
+
+impl Readiness {
+    pub fn new(options: PgConnectOptions) -> Arc<Self> {
+        let connections = Connections::new(options, SESSION);
+        Arc::new(Self { connections, schema: Schema::default(), last: Mutex::default() })
+    }
+
+    /// Whether the schema is current. Makes at least one round trip, so an unavailable database is an error. One check at a time
+    /// serves all calls that came before it, because anyone may ask.
+    pub async fn is_schema_current(self: &Arc<Self>) -> IsCurrent {
+        let asked = Instant::now();
+        let readiness = Arc::clone(self);
+        // A task, so that a client that leaves does not cost a connection.
+        let check = tokio::spawn(async move { readiness.check(asked).await });
+        check.await.unwrap_or_else(|_| Err(Arc::new(sqlx::Error::WorkerCrashed)))
+    }
+
+    async fn check(&self, asked: Instant) -> IsCurrent {
+        let mut last = self.last.lock().await;
+        if let Some((_, result)) = last.as_ref().filter(|(began, _)| *began > asked) {
+            return result.clone();
+        }
+        let began = Instant::now();
+        let check = async {
+            let connection = self.connections.acquire().await?;
+            self.connections.run(connection, TIMEOUT, async |db| self.schema.is_current(db).await).await
+        };
+        let result = bounded(TIMEOUT, check).await.map_err(Arc::new);
+        *last = Some((began, result.clone()));
+        result
+    }
+}

@@ -1,0 +1,124 @@
+//! The connections to the database: no organisation takes them from the others, and no request that has ended keeps one.
+
+use std::time::{Duration, Instant};
+
+use axum::body::Body;
+use axum::http::Request;
+use futures_util::future::join_all;
+use sqlx::{Connection, PgConnection};
+use tokio::task::JoinHandle;
+use tower::ServiceExt;
+
+use crate::support::{CUSTOMER, LIST, MANAGER, Service, uri};
+
+/// Reads that wait for the end of a lock on the table of customers.
+struct Blocked {
+    service: Service,
+    lock: PgConnection,
+}
+
+impl Blocked {
+    async fn start(flags: &[&str]) -> Self {
+        let service = Service::start_configured(flags).await;
+        let mut lock = PgConnection::connect_with(&service.database.options()).await.unwrap();
+        // The keys and the relations can be read.
+        sqlx::raw_sql("begin; lock table customer").execute(&mut lock).await.unwrap();
+        Self { service, lock }
+    }
+
+    fn list(&self, key: &str) -> JoinHandle<u16> {
+        let request = Request::get(uri(LIST, key, &[("cuRefNo", MANAGER)])).body(Body::empty()).unwrap();
+        let response = self.service.router.clone().oneshot(request);
+        tokio::spawn(async { response.await.unwrap().status().as_u16() })
+    }
+
+    /// How many statements of reads wait for the lock.
+    async fn waiting(&self) -> i64 {
+        let sql = "select count(*) from pg_stat_activity
+                   where datname = current_database() and application_name = 'customer-match' and wait_event_type = 'Lock'";
+        sqlx::query_scalar(sql).fetch_one(&self.service.pool).await.unwrap()
+    }
+
+    async fn wait_until(&self, waiting: i64) {
+        while self.waiting().await != waiting {}
+    }
+
+    async fn release(&mut self) {
+        sqlx::raw_sql("rollback").execute(&mut self.lock).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_organisation_cannot_take_all_connections() {
+    let mut blocked = Blocked::start(&["--database-max-connections", "8"]).await;
+    let (_, other_key) = blocked.service.add_organisation("Other").await;
+    let greedy: Vec<_> = (0..20).map(|_| blocked.list(&blocked.service.key)).collect();
+    blocked.wait_until(4).await;
+
+    // What needs no customer goes on: the connections are there.
+    let service = &blocked.service;
+    service.get(&uri("/ping/v1", &other_key, &[])).await.assert_success();
+    service.get("/readyz").await.assert_success();
+    let new_key = service.add_key(service.organisation, &[]).await;
+    let answer = service.get(&uri("/nowhere", &new_key, &[])).await;
+    answer.assert_error(404, "INTERNAL_RESOURCE_NOT_FOUND");
+    assert!(answer.headers.contains_key("x-ratelimit-limit"), "the key was looked up");
+    let others: Vec<_> = (0..5).map(|_| blocked.list(&other_key)).collect();
+    blocked.wait_until(6).await;
+
+    blocked.release().await;
+    join_all(greedy.into_iter().chain(others)).await;
+    assert_eq!(blocked.list(&blocked.service.key).await.unwrap(), 200);
+}
+
+/// Not even when all connections of the pool are taken.
+#[tokio::test]
+async fn readiness_and_keys_need_no_connection_of_the_pool() {
+    let mut blocked = Blocked::start(&["--database-max-connections", "1"]).await;
+    let read = blocked.list(&blocked.service.key);
+    blocked.wait_until(1).await;
+    let service = &blocked.service;
+    service.get("/readyz").await.assert_success();
+    let new_key = service.add_key(service.organisation, &[]).await;
+    let answer = service.get(&uri("/nowhere", &new_key, &[])).await;
+    assert!(answer.headers.contains_key("x-ratelimit-limit"), "the key was looked up");
+    blocked.release().await;
+    assert_eq!(read.await.unwrap(), 200);
+}
+
+#[tokio::test]
+async fn the_statement_of_a_client_that_has_left_is_ended() {
+    let mut blocked = Blocked::start(&["--database-max-connections", "2"]).await;
+    let session =
+        "select pid from pg_stat_activity where pid = coalesce($1, pid) and datname = current_database()
+                   and application_name = 'customer-match' and wait_event_type = 'Lock'";
+    let find = async |pid: Option<i32>| {
+        sqlx::query_scalar::<_, i32>(session).bind(pid).fetch_optional(&blocked.service.pool).await.unwrap()
+    };
+    for _ in 0..3 {
+        let read = blocked.list(&blocked.service.key);
+        blocked.wait_until(1).await;
+        let pid = find(None).await;
+        let left = Instant::now();
+        read.abort();
+        // Long before the lock timeout of 3 s.
+        while find(pid).await.is_some() {
+            assert!(left.elapsed() < Duration::from_secs(2), "it goes on");
+        }
+    }
+    blocked.release().await;
+    let answer = blocked.service.get_from(LIST, &[("cuRefNo", CUSTOMER)]).await;
+    assert_eq!(answer.status, 200, "{:#}", answer.body);
+}
+
+#[tokio::test]
+async fn readiness_is_checked_once_for_many() {
+    let service = Service::start().await;
+    for answer in join_all((0..500).map(|_| service.get("/readyz"))).await {
+        answer.assert_success();
+    }
+    let connections = "select count(*) from pg_stat_activity
+                       where datname = current_database() and application_name = 'customer-match readiness'";
+    let connections: i64 = sqlx::query_scalar(connections).fetch_one(&service.pool).await.unwrap();
+    assert_eq!(connections, 1);
+}
