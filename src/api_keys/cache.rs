@@ -171,9 +171,9 @@ impl ApiKeyCache {
         Ok(snapshot.state.map(|state| (cached, state)))
     }
 
-    /// Counts a text that is not in the format of a key as an invalid key.
-    pub fn count_malformed(&self, client_ip: Option<IpAddr>) -> Result<(), LookupError> {
-        self.invalid_keys.count(client_ip, Instant::now()).map_err(LookupError::TooManyInvalidKeys)
+    /// Counts a text that is no valid key against the client's limit, unless it was counted a short time ago.
+    pub fn count_invalid(&self, client_ip: Option<IpAddr>, key: &str) -> Result<(), LookupError> {
+        self.invalid_keys.count(client_ip, key, Instant::now()).map_err(LookupError::TooManyInvalidKeys)
     }
 
     async fn look_up(
@@ -185,14 +185,13 @@ impl ApiKeyCache {
         // The error is `None` for an unknown key, which is not cached.
         let look_up = async {
             let now = Instant::now();
-            self.invalid_keys.check(client_ip, now).map_err(LookupError::TooManyInvalidKeys)?;
             let (reply, found) = oneshot::channel();
             let sent = self.lookups.send(PendingLookup { hash, reply });
             let stopped = || LookupError::Database(Arc::new(sqlx::Error::WorkerCrashed));
             sent.map_err(|_| stopped())?;
             let found = found.await.map_err(|_| stopped())?;
             let Some(state) = found.map_err(LookupError::Database)? else {
-                self.invalid_keys.count(client_ip, now).map_err(LookupError::TooManyInvalidKeys)?;
+                self.count_invalid(client_ip, key.expose())?;
                 return Err(None);
             };
             Ok(Arc::new(CachedKey::new(key.kind(), self.limits, state, now)))

@@ -1,27 +1,37 @@
 //! Limits how many invalid API keys a client may try within a minute.
 //!
-//! Keys have 166 bits of entropy, so the limit protects no key; it only spares database lookups. Clients are told apart by
-//! network ([`client_network`]). A check comes before the lookup and a count after it: valid keys that are looked up
-//! concurrently, as after a start, count for nothing.
+//! Keys have 166 bits of entropy, so the limit protects no key; it tells a client that tries many to stop. Clients are told apart
+//! by network ([`client_network`]), and many people may share one: so a key that is tried again does not count again, and a valid
+//! key is never rejected.
 
+use std::collections::{HashSet, VecDeque};
+use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 
 use crate::client::client_network;
-use crate::rate_limit::{SlidingWindow, WINDOW};
+use crate::rate_limit::WINDOW;
 
 /// Clients whose attempts are counted, at most 50 MB of them with the default limit; the least recent is evicted first.
 const CAPACITY: u64 = 20_000;
 
-#[derive(Clone)]
 pub(super) struct InvalidKeyLimiter {
     limit: u32,
+    hasher: RandomState,
     /// Requests without a connection, as in tests, share the entry `None`.
-    attempts: Cache<Option<IpAddr>, Arc<Mutex<SlidingWindow>>>,
+    attempts: Cache<Option<IpAddr>, Arc<Mutex<Attempts>>>,
+}
+
+/// The different keys of one client, as fingerprints.
+#[derive(Default)]
+struct Attempts {
+    /// Oldest first.
+    times: VecDeque<(Instant, u64)>,
+    keys: HashSet<u64>,
 }
 
 impl InvalidKeyLimiter {
@@ -31,31 +41,38 @@ impl InvalidKeyLimiter {
             .eviction_policy(EvictionPolicy::lru())
             .time_to_idle(WINDOW)
             .build();
-        Self { limit: limit_per_minute, attempts }
-    }
-
-    /// Whether this client may look up a key. The error is the time until it may.
-    pub(super) fn check(&self, client_ip: Option<IpAddr>, now: Instant) -> Result<(), Duration> {
-        let window = self.window(client_ip);
-        let mut window = lock(&window);
-        if window.calls(now) < self.limit { Ok(()) } else { Err(window.admit(self.limit, now).reset) }
+        Self { limit: limit_per_minute, hasher: RandomState::new(), attempts }
     }
 
     /// Counts an invalid key. The error, the time until the next attempt, replaces the answer that the key is invalid, so
-    /// that no more than the limit of those are given to concurrent attempts.
-    pub(super) fn count(&self, client_ip: Option<IpAddr>, now: Instant) -> Result<(), Duration> {
-        let decision = lock(&self.window(client_ip)).admit(self.limit, now);
-        if decision.admitted { Ok(()) } else { Err(decision.reset) }
-    }
-
-    fn window(&self, client_ip: Option<IpAddr>) -> Arc<Mutex<SlidingWindow>> {
-        self.attempts.get_with(client_ip.map(client_network), Arc::default)
+    /// that no more than the limit of those are given.
+    pub(super) fn count(&self, client_ip: Option<IpAddr>, key: &str, now: Instant) -> Result<(), Duration> {
+        let attempts = self.attempts.get_with(client_ip.map(client_network), Arc::default);
+        // A panic cannot leave more in one field than in the other but for one key.
+        let mut attempts = attempts.lock().unwrap_or_else(PoisonError::into_inner);
+        attempts.count(self.hasher.hash_one(key), self.limit, now)
     }
 }
 
-fn lock(window: &Mutex<SlidingWindow>) -> MutexGuard<'_, SlidingWindow> {
-    // No method of a window panics halfway.
-    window.lock().unwrap_or_else(PoisonError::into_inner)
+impl Attempts {
+    fn count(&mut self, key: u64, limit: u32, now: Instant) -> Result<(), Duration> {
+        while let Some((_, expired)) = self.times.pop_front_if(|(at, _)| *at + WINDOW <= now) {
+            self.keys.remove(&expired);
+        }
+        if self.keys.contains(&key) {
+            return Ok(());
+        }
+        match self.times.front() {
+            Some((oldest, _)) if self.times.len() >= limit as usize => {
+                Err((*oldest + WINDOW).saturating_duration_since(now))
+            }
+            _ => {
+                self.times.push_back((now, key));
+                self.keys.insert(key);
+                Ok(())
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -70,7 +87,11 @@ mod tests {
     fn a_network_is_one_client() {
         let limiter = InvalidKeyLimiter::new(1);
         let now = Instant::now();
-        let rejects = |client_ip| limiter.count(client_ip, now).is_err();
+        let keys = std::cell::Cell::new(0);
+        let rejects = |client_ip| {
+            keys.set(keys.get() + 1);
+            limiter.count(client_ip, &keys.get().to_string(), now).is_err()
+        };
         assert!(!rejects(ip("2001:db8::1")));
         assert!(rejects(ip("2001:db8::ffff:2")));
         assert!(!rejects(ip("2001:db8:0:1::1")));
@@ -82,25 +103,30 @@ mod tests {
     }
 
     #[test]
-    fn checks_do_not_count() {
-        let limiter = InvalidKeyLimiter::new(1);
+    fn a_repeated_key_counts_once() {
+        let limiter = InvalidKeyLimiter::new(2);
         let now = Instant::now();
+        let count = |key, seconds| limiter.count(None, key, now + Duration::from_secs(seconds));
         for _ in 0..100 {
-            assert!(limiter.check(None, now).is_ok());
+            assert!(count("one", 0).is_ok());
         }
-        assert!(limiter.count(None, now).is_ok());
-        assert_eq!(limiter.check(None, now), Err(WINDOW));
-        assert_eq!(limiter.count(None, now + Duration::from_secs(59)), Err(Duration::from_secs(1)));
-        assert!(limiter.check(None, now + WINDOW).is_ok());
+        assert!(count("two", 20).is_ok());
+        assert_eq!(count("three", 20), Err(Duration::from_secs(40)));
+        assert!(count("one", 59).is_ok());
+        assert!(count("three", 60).is_ok(), "the first attempt has left the window");
+        assert_eq!(count("one", 60), Err(Duration::from_secs(20)));
     }
 
     #[test]
-    fn attempts_from_many_networks_take_bounded_memory() {
+    fn attempts_take_bounded_memory() {
         let limiter = InvalidKeyLimiter::new(60);
         for number in 0..30_000_u32 {
-            let _ = limiter.count(Some(IpAddr::V4(number.into())), Instant::now());
+            let _ = limiter.count(Some(IpAddr::V4(number.into())), "", Instant::now());
+            let _ = limiter.count(None, &number.to_string(), Instant::now());
         }
         limiter.attempts.run_pending_tasks();
         assert_eq!(limiter.attempts.entry_count(), CAPACITY);
+        let attempts = limiter.attempts.get(&None).unwrap();
+        assert_eq!(attempts.lock().unwrap().keys.len(), 60);
     }
 }

@@ -1,5 +1,5 @@
 //! Looks up keys that are not cached. All lookups that are pending at the same time are one query, one at a time: so clients that
-//! try invalid keys cost the database no more than one connection.
+//! try invalid keys cost the database no more than one connection, and no valid key has to be rejected because of them.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -15,7 +15,7 @@
 //!   milliseconds where notifications arrive.
 //! - [`quota_exchange`] divides each key's rate limit among the servers on one database; [`cached_key`] enforces this
 //!   server's part of it. A server that is the only one holds the whole limit, exactly.
-//! - [`invalid_key_limiter`] rejects clients that try many keys that do not exist, before they cost a lookup.
+//! - [`invalid_key_limiter`] rejects clients that try many keys that do not exist.
 //! - [`connection`]: each background task has a connection of its own, and uses the pool only while that cannot be had.
 //!
 //! The times may be tuned while `max_staleness` stays below the promised second, and the interval plus the time of a usual

@@ -23,7 +23,7 @@ pub struct RateLimits {
     #[arg(long = "dev-limit-per-minute", value_name = "N", default_value_t = DEV,
           env = "CUSTOMER_MATCH_DEV_LIMIT_PER_MINUTE", value_parser = limit_per_minute())]
     pub dev: u32,
-    /// Calls within any minute with invalid keys, from one client IP address (IPv6: from one /64)
+    /// Different invalid keys within any minute from one client IP address (IPv6: from one /64)
     #[arg(long = "invalid-key-limit-per-minute", value_name = "N", default_value_t = INVALID_KEYS,
           env = "CUSTOMER_MATCH_INVALID_KEY_LIMIT_PER_MINUTE", value_parser = limit_per_minute())]
     pub invalid_keys: u32,

@@ -110,7 +110,7 @@ async fn find_key(
 ) -> Result<(Arc<CachedKey>, Arc<KeyState>), ApiError> {
     let key = key.ok_or(ErrorCode::ApiKeyIsEmpty)?;
     let Ok(key) = ApiKey::parse(key) else {
-        app.keys.count_malformed(client())?;
+        app.keys.count_invalid(client(), key)?;
         return Err(ErrorCode::ApiKeyIsNotInValidFormat.into());
     };
     if key.is_sample() && !app.demo {
