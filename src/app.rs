@@ -14,10 +14,15 @@ use tokio_util::sync::CancellationToken;
 use crate::api_keys::{ApiKeyCache, RefreshPolicy};
 use crate::config::Config;
 use crate::db::{Readiness, RequestPool};
+use crate::fair_budget::FairBudget;
 use crate::group_commit::GroupCommit;
 use crate::http::{self, AppState, ConcurrencyLimit};
 use crate::metrics::ConnectionMetrics;
 use crate::server::{self, Certificate};
+
+/// Bodies that are being received, with the headers of their requests. One client gets half of it at most: a thousand requests
+/// at the same time.
+const BODY_BYTES: u64 = 64 << 20;
 
 /// The endpoints and their background tasks.
 pub struct App {
@@ -46,6 +51,7 @@ impl App {
             cors: config.cors.clone(),
             cursor_key: OnceCell::new(),
             concurrency_limit: ConcurrencyLimit::new(config.limits.requests),
+            body_budget: FairBudget::new(BODY_BYTES),
             metrics: Arc::default(),
             timeouts: config.timeouts,
             shutdown,

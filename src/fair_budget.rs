@@ -1,4 +1,4 @@
-//! A capacity that its users share, none of which can take it all, such as connections.
+//! A capacity that its users share, none of which can take it all: connections of the pool, requests in flight, bytes.
 //!
 //! The rule: a user gets more while it holds no more than is free afterwards. So one user alone gets half of the capacity, two
 //! get a third each and n get an (n+1)-th each, and there is always a part left for the next one. (Dynamic thresholds, by
@@ -48,7 +48,6 @@ impl<K: Copy + Eq + Hash> FairBudget<K> {
     }
 
     /// `None` if the user holds too much already.
-    #[cfg(test)]
     pub(crate) fn try_take(self: &Arc<Self>, user: K, amount: u64) -> Option<Share<K>> {
         let taken = self.lock().take(user, amount);
         taken.then(|| self.share(user, amount))
@@ -151,6 +150,17 @@ impl<K: Copy + Eq + Hash> User<K> {
     }
 }
 
+impl<K: Copy + Eq + Hash> Share<K> {
+    /// Takes more; false if the user holds too much already.
+    pub(crate) fn grow(&mut self, amount: u64) -> bool {
+        let taken = self.budget.lock().take(self.user, amount);
+        if taken {
+            self.amount += amount;
+        }
+        taken
+    }
+}
+
 impl<K: Copy + Eq + Hash> Drop for Share<K> {
     fn drop(&mut self) {
         self.budget.release(self.user, self.amount);
@@ -190,6 +200,17 @@ mod tests {
         assert!(budget.try_take(2, 1).is_none());
         drop(share);
         assert!(budget.try_take(2, 1).is_some());
+    }
+
+    #[test]
+    fn bytes_are_taken_as_they_come() {
+        let budget = FairBudget::new(100);
+        let mut share = budget.try_take(1, 30).unwrap();
+        assert!(share.grow(20));
+        assert!(!share.grow(1), "it would hold more than is free");
+        drop(share);
+        assert_eq!(budget.held(), 0);
+        assert!(budget.try_take(1, u64::MAX).is_none());
     }
 
     #[test]

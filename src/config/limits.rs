@@ -8,8 +8,9 @@ use super::{ConfigError, require};
 const CONNECTIONS: u32 = 10_000;
 /// A tenth of all, and far more than a browser, an office behind one IP address or a back end's pool opens.
 const CONNECTIONS_PER_CLIENT_IP: u32 = 1_000;
-/// About sixty for each database connection of the pool: more would only wait longer.
-const REQUESTS: u32 = 1_024;
+/// About sixty for each database connection of an organisation's part of the pool, which gets half of both: more would only wait
+/// longer.
+const REQUESTS: u32 = 2_048;
 
 #[derive(Args, Debug, Clone, Copy)]
 pub struct Limits {
@@ -22,7 +23,7 @@ pub struct Limits {
     #[arg(id = "max-connections-per-client-ip", long, value_name = "N",
           env = "CUSTOMER_MATCH_MAX_CONNECTIONS_PER_CLIENT_IP", value_parser = clap::value_parser!(u32).range(1..))]
     connections_per_client_ip: Option<u32>,
-    /// Most requests in flight, from the end of their body on; further ones are answered 503
+    /// Most requests in flight, from the end of their body on, of which one organisation gets half at most; further ones are answered 503
     #[arg(id = "max-concurrent-requests", long, value_name = "N", default_value_t = REQUESTS,
           env = "CUSTOMER_MATCH_MAX_CONCURRENT_REQUESTS", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub requests: u32,

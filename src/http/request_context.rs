@@ -3,17 +3,17 @@
 use std::sync::{Arc, OnceLock};
 
 use axum::http::Extensions;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
+use super::concurrency_limit::RequestPermit;
 use crate::db::api_key::KeyState;
 use crate::rate_limit::Decision;
 
 /// An extension of every request; the middleware that made it keeps a clone.
 pub(crate) struct RequestContext {
     pub(crate) started: Instant,
-    /// Of the concurrency limit; released with the last clone, at the end of the request.
-    pub(crate) permit: OnceLock<OwnedSemaphorePermit>,
+    /// Released with the last clone, at the end of the request.
+    pub(crate) permit: OnceLock<RequestPermit>,
     /// Also set if the key was rejected for its state.
     pub(crate) api_key: OnceLock<Arc<KeyState>>,
     pub(crate) rate_limit: OnceLock<Decision>,

@@ -1,5 +1,6 @@
 //! What the endpoints share. Plain values: no layer and no route is known here.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use tokio::sync::OnceCell;
@@ -10,6 +11,7 @@ use crate::api_keys::ApiKeyCache;
 use crate::config::{AccessLog, Cors, Timeouts, TrustedProxies};
 use crate::db::{Readiness, RequestPool};
 use crate::domain::CursorKey;
+use crate::fair_budget::FairBudget;
 use crate::group_commit::GroupCommit;
 use crate::metrics::Metrics;
 
@@ -26,6 +28,8 @@ pub(crate) struct AppState {
     /// Read with the first list.
     pub(crate) cursor_key: OnceCell<CursorKey>,
     pub(crate) concurrency_limit: ConcurrencyLimit,
+    /// Bytes of bodies that are being received, by client.
+    pub(crate) body_budget: Arc<FairBudget<Option<IpAddr>>>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) timeouts: Timeouts,
     /// Cancelled when the server is told to stop; `/readyz` is 503 from then on.

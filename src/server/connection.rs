@@ -27,8 +27,11 @@ use crate::config::Timeouts;
 
 /// The request line and the headers. The longest of the API have a key, an identity id and a search term.
 const MAX_HEADER_BYTES: u32 = 32 * 1024;
-/// Requests in flight on one HTTP/2 connection.
-const MAX_STREAMS: u32 = 100;
+/// Requests in flight on one HTTP/2 connection: as few as keep its round trips busy, because each takes memory.
+const MAX_STREAMS: u32 = 32;
+/// Bytes of bodies that an HTTP/2 client may send before they are read, on one stream and on the whole connection: the default of
+/// RFC 9113. hyper's is a megabyte for each connection.
+const WINDOW: u32 = 65_535;
 /// How often an HTTP/2 client is asked whether it is still there.
 const PING_INTERVAL: Duration = Duration::from_secs(20);
 /// How long it has to answer.
@@ -160,6 +163,8 @@ pub(super) fn protocol() -> Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         .max_header_list_size(MAX_HEADER_BYTES)
         .max_concurrent_streams(MAX_STREAMS)
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW)
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT);
     builder

@@ -21,14 +21,23 @@ pub(crate) struct ApiJson<B: RequestBody> {
 impl<B: RequestBody> FromRequest<Arc<AppState>> for ApiJson<B> {
     type Rejection = ApiError;
 
-    /// The body is read before the key is checked, as the key may be in it, and parsed after.
+    /// A key outside the body is checked before the body is received. The body is parsed after the key is checked in any case.
     async fn from_request(request: Request, app: &Arc<AppState>) -> Result<Self, ApiError> {
         let (parts, body) = request.into_parts();
-        let bytes = json_body::read(&parts, body, app.timeouts.body).await;
         let (caller, bytes) = match key_outside_body(&parts) {
-            Some(key) => (AuthenticatedCaller::new(app, &parts, Some(&key)).await?, bytes?),
+            Some(key) => match AuthenticatedCaller::before_body(app, &parts, Some(&key)).await {
+                Ok(caller) => {
+                    let bytes = json_body::read(app, &parts, body).await?;
+                    caller.admit(app, &parts)?;
+                    (caller, bytes)
+                }
+                Err(error) => {
+                    json_body::discard(&parts, body).await;
+                    return Err(error);
+                }
+            },
             None => {
-                let bytes = bytes?;
+                let bytes = json_body::read(app, &parts, body).await?;
                 json_body::require_no_coding(&parts.headers)?;
                 let key = json_body::api_key(&bytes)?;
                 (AuthenticatedCaller::new(app, &parts, key.as_deref()).await?, bytes)

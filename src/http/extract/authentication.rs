@@ -30,8 +30,19 @@ pub(crate) struct AuthenticatedCaller {
 }
 
 impl AuthenticatedCaller {
-    /// [`authenticate`], then the scope of this family of endpoints.
+    /// For a request that has been received whole.
     pub(super) async fn new(app: &AppState, parts: &Parts, key: Option<&str>) -> Result<Self, ApiError> {
+        let caller = Self::before_body(app, parts, key).await?;
+        caller.admit(app, parts)?;
+        Ok(caller)
+    }
+
+    /// [`authenticate`], then the scope of this family of endpoints. [`admit`](Self::admit) it once its body has been received.
+    pub(super) async fn before_body(
+        app: &AppState,
+        parts: &Parts,
+        key: Option<&str>,
+    ) -> Result<Self, ApiError> {
         let state = authenticate(app, parts, key).await?;
         if !state.scopes.is_empty() && !state.scopes.iter().any(|scope| scope == CUSTOMER_MATCH_SCOPE) {
             return Err(ErrorCode::ApiKeyScopeNotAllowed.into());
@@ -40,6 +51,17 @@ impl AuthenticatedCaller {
         let submitter = Submitter::new(state.organisation_id).ending_at(end);
         Ok(Self { organisation_id: state.organisation_id, submitter })
     }
+
+    /// Takes a permit of the concurrency limit.
+    pub(super) fn admit(&self, app: &AppState, parts: &Parts) -> Result<(), ApiError> {
+        admit(app, parts, self.organisation_id)
+    }
+}
+
+fn admit(app: &AppState, parts: &Parts, organisation_id: i64) -> Result<(), ApiError> {
+    let permit = app.concurrency_limit.acquire(Some(organisation_id))?;
+    let _ = RequestContext::of(&parts.extensions).permit.set(permit);
+    Ok(())
 }
 
 impl ErrorExamples for AuthenticatedCaller {
@@ -58,6 +80,7 @@ impl FromRequestParts<Arc<AppState>> for ValidApiKey {
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<AppState>) -> Result<Self, ApiError> {
         let state = authenticate(app, parts, key_outside_body(parts).as_deref()).await?;
+        admit(app, parts, state.organisation_id)?;
         Ok(Self { organisation_id: state.organisation_id })
     }
 }
@@ -88,8 +111,9 @@ pub(super) async fn authenticate(
     key: Option<&str>,
 ) -> Result<Arc<KeyState>, ApiError> {
     let context = RequestContext::of(&parts.extensions);
-    let _ = context.permit.set(app.concurrency_limit.acquire()?);
+    let permit = app.concurrency_limit.acquire(None)?;
     let (key, state) = find_key(app, key, || client_ip(parts, &app.trusted_proxies)).await?;
+    drop(permit);
     let _ = context.api_key.set(Arc::clone(&state));
     match state.status(Utc::now()) {
         KeyStatus::Revoked => return Err(ErrorCode::ApiKeyHasBeenDeleted.into()),

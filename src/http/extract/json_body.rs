@@ -4,25 +4,34 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::http::HeaderMap;
-use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, EXPECT};
 use axum::http::request::Parts;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 use hyper::body::Body as _;
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::time::timeout;
 
 use super::request_body;
+use crate::client::client_network;
 use crate::error::{ApiError, ErrorCode, InvalidField};
+use crate::http::client_ip::client_ip;
 use crate::http::request_context::RequestContext;
+use crate::http::state::AppState;
 
 /// The longest notice fits in any escaping: 10,000 characters at 12 bytes each (`\ud83d\ude00`).
 const MAX_BYTES: usize = 256 * 1024;
 
+/// What a request takes in the budget beside its body, for its headers and its state.
+const OVERHEAD: u64 = 32 * 1024;
+/// How long the rest of a body that is not needed may take to arrive, so that its connection can be used again. Most bodies
+/// arrive with their headers.
+const DISCARD_TIMEOUT: Duration = Duration::from_millis(100);
+
 /// The whole body. One that declares too many bytes is rejected before anything of it is read, so a client that waits
 /// for `100 Continue` sends none of it.
-pub(super) async fn read(request: &Parts, body: Body, longest: Duration) -> Result<Bytes, ApiError> {
-    let collected = timeout(longest, collect(body)).await;
+pub(super) async fn read(app: &AppState, request: &Parts, body: Body) -> Result<Bytes, ApiError> {
+    let collected = timeout(app.timeouts.body, collect(app, request, body)).await;
     let result = collected.unwrap_or_else(|_| Err(ErrorCode::RequestTimeout.into()));
     if result.is_err() {
         let _ = RequestContext::of(&request.extensions).body_unread.set(());
@@ -30,15 +39,45 @@ pub(super) async fn read(request: &Parts, body: Body, longest: Duration) -> Resu
     result
 }
 
-async fn collect(body: Body) -> Result<Bytes, ApiError> {
+/// What has arrived is copied, because a piece of a few bytes may keep a buffer of hyper.
+async fn collect(app: &AppState, request: &Parts, mut body: Body) -> Result<Bytes, ApiError> {
     let declared = body.size_hint().lower();
     if usize::try_from(declared).map_or(true, |bytes| bytes > MAX_BYTES) {
         return Err(ErrorCode::PayloadTooLarge.into());
     }
-    match Limited::new(body, MAX_BYTES).collect().await {
-        Ok(body) => Ok(body.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(ErrorCode::PayloadTooLarge.into()),
-        Err(_) => Err(ApiError::not_json("The body was cut off before its end.")),
+    let client = client_ip(request, &app.trusted_proxies).map(client_network);
+    let mut share = app.body_budget.try_take(client, OVERHEAD).ok_or(ErrorCode::ServiceUnavailable)?;
+    let mut bytes = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| ApiError::not_json("The body was cut off before its end."))?;
+        let Ok(data) = frame.into_data() else { continue };
+        if bytes.len() + data.len() > MAX_BYTES {
+            return Err(ErrorCode::PayloadTooLarge.into());
+        }
+        if !share.grow(data.len() as u64) {
+            return Err(ErrorCode::ServiceUnavailable.into());
+        }
+        bytes.extend_from_slice(&data);
+    }
+    Ok(bytes.into())
+}
+
+/// Receives a body that is not needed, if that is soon done.
+pub(super) async fn discard(request: &Parts, mut body: Body) {
+    let receive = async {
+        let mut received = 0;
+        while let Some(frame) = body.frame().await {
+            received += frame.ok()?.data_ref().map_or(0, Bytes::len);
+            if received > MAX_BYTES {
+                return None;
+            }
+        }
+        Some(())
+    };
+    // The client waits to be told before it sends the body.
+    let is_expected = request.headers.contains_key(EXPECT);
+    if is_expected || !matches!(timeout(DISCARD_TIMEOUT, receive).await, Ok(Some(()))) {
+        let _ = RequestContext::of(&request.extensions).body_unread.set(());
     }
 }
 

@@ -1,7 +1,5 @@
 //! Requests that reach no endpoint.
 
-use std::borrow::Cow;
-
 use axum::extract::Request;
 use axum::http::StatusCode;
 
@@ -19,10 +17,19 @@ use crate::http::state::AppState;
 /// out: that there is nothing to call matters more.
 pub(crate) async fn count_unrouted(app: &AppState, request: Request) -> Result<(), ApiError> {
     let (parts, body) = request.into_parts();
-    let bytes = json_body::read(&parts, body, app.timeouts.body).await.unwrap_or_default();
-    let key = key_outside_body(&parts).or_else(|| json_body::api_key(&bytes).ok()?.map(Cow::Owned));
-    let Some(key) = key else { return Ok(()) };
-    match authenticate(app, &parts, Some(&key)).await {
+    let authenticated = match key_outside_body(&parts) {
+        Some(key) => {
+            let authenticated = authenticate(app, &parts, Some(&key)).await;
+            json_body::discard(&parts, body).await;
+            authenticated
+        }
+        None => {
+            let bytes = json_body::read(app, &parts, body).await.unwrap_or_default();
+            let Ok(Some(key)) = json_body::api_key(&bytes) else { return Ok(()) };
+            authenticate(app, &parts, Some(&key)).await
+        }
+    };
+    match authenticated {
         Err(error) if error.status() == StatusCode::TOO_MANY_REQUESTS => Err(error),
         _ => Ok(()),
     }

@@ -7,7 +7,7 @@ use customer_match::config::Config;
 use customer_match::server;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use super::{Answer, Service};
 
@@ -34,6 +34,13 @@ impl Listening {
 
     pub async fn connect(&self) -> TcpStream {
         TcpStream::connect(self.address).await.unwrap()
+    }
+
+    /// From another IP address of this machine.
+    pub async fn connect_from(&self, ip: [u8; 4]) -> TcpStream {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((ip, 0).into()).unwrap();
+        socket.connect(self.address).await.unwrap()
     }
 
     /// Sends bytes and reads until the server closes the connection.
