@@ -23,6 +23,8 @@ use crate::server::{self, Certificate};
 /// Bodies that are being received, with the headers of their requests. One client gets half of it at most: a thousand requests
 /// at the same time.
 const BODY_BYTES: u64 = 64 << 20;
+/// Answers that have not been sent. One client gets half of it at most: thirty of the largest.
+const ANSWER_BYTES: u64 = 64 << 20;
 
 /// The endpoints and their background tasks.
 pub struct App {
@@ -52,6 +54,7 @@ impl App {
             cursor_key: OnceCell::new(),
             concurrency_limit: ConcurrencyLimit::new(config.limits.requests),
             body_budget: FairBudget::new(BODY_BYTES),
+            answer_budget: FairBudget::new(ANSWER_BYTES),
             metrics: Arc::default(),
             timeouts: config.timeouts,
             shutdown,

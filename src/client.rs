@@ -1,6 +1,8 @@
-//! The client of a connection, and what counts as one client in limits.
+//! The client of a connection, what counts as one client in limits, and what it holds until its answer has been sent.
 
+use std::any::Any;
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
 
 /// The other end of a connection; an extension of each of its requests.
 #[derive(Debug, Clone, Copy)]
@@ -17,3 +19,9 @@ pub(crate) fn client_network(ip: IpAddr) -> IpAddr {
         IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & (u128::MAX << 64)).into(),
     }
 }
+
+/// Permits and such, released when the last byte of the response has been written to the socket; an extension of responses.
+#[derive(Clone)]
+pub(crate) struct HeldUntilSent(
+    #[expect(dead_code, reason = "only dropped")] pub(crate) Arc<dyn Any + Send + Sync>,
+);

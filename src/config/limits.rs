@@ -23,7 +23,8 @@ pub struct Limits {
     #[arg(id = "max-connections-per-client-ip", long, value_name = "N",
           env = "CUSTOMER_MATCH_MAX_CONNECTIONS_PER_CLIENT_IP", value_parser = clap::value_parser!(u32).range(1..))]
     connections_per_client_ip: Option<u32>,
-    /// Most requests in flight, from the end of their body on, of which one organisation gets half at most; further ones are answered 503
+    /// Most requests in flight, from the end of their body to the end of their response, of which one organisation gets half at
+    /// most; further ones are answered 503
     #[arg(id = "max-concurrent-requests", long, value_name = "N", default_value_t = REQUESTS,
           env = "CUSTOMER_MATCH_MAX_CONCURRENT_REQUESTS", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub requests: u32,

@@ -1,7 +1,8 @@
 //! How many requests are handled at the same time: more would only wait for the database and for each other.
 //!
-//! A request counts while its key is looked up, and then for the organisation of its key, from the end of its body on.
-//! So a client that sends slowly keeps no other out. An organisation holds half of the permits at most. Health and pages take no permit, so they answer on a server that is
+//! A request counts while its key is looked up, and then for the organisation of its key, from the end of its body until its
+//! response has been sent. So a client that sends slowly keeps no other out, and one that reads slowly only those of its own
+//! organisation: that holds half of the permits at most. Health and pages take no permit, so they answer on a server that is
 //! full.
 
 use std::sync::Arc;

@@ -12,7 +12,7 @@ use crate::rate_limit::Decision;
 /// An extension of every request; the middleware that made it keeps a clone.
 pub(crate) struct RequestContext {
     pub(crate) started: Instant,
-    /// Released with the last clone, at the end of the request.
+    /// Released with the last clone, when the response has been sent.
     pub(crate) permit: OnceLock<RequestPermit>,
     /// Also set if the key was rejected for its state.
     pub(crate) api_key: OnceLock<Arc<KeyState>>,

@@ -10,7 +10,9 @@ use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::middleware::{access_log, catch_panic, check_host, cors, request_timeout, security_headers};
+use super::middleware::{
+    access_log, catch_panic, check_host, cors, hold_until_sent, request_timeout, security_headers,
+};
 use super::routes::{
     customer_create, customer_detail, customer_match, customer_unmatch, fallback, health, logout, magic_auth,
     matched_customer_list, metrics, ping,
@@ -48,6 +50,7 @@ pub(crate) fn router(state: Arc<AppState>) -> Router {
                 .layer(from_fn(check_host))
                 .layer(cors(&state.cors))
                 .layer(from_fn_with_state(state.timeouts.request, request_timeout))
+                .layer(from_fn_with_state(Arc::clone(&state), hold_until_sent))
                 .layer(CatchPanicLayer::custom(catch_panic::internal_error)),
         )
         .with_state(state)

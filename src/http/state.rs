@@ -30,6 +30,8 @@ pub(crate) struct AppState {
     pub(crate) concurrency_limit: ConcurrencyLimit,
     /// Bytes of bodies that are being received, by client.
     pub(crate) body_budget: Arc<FairBudget<Option<IpAddr>>>,
+    /// Bytes of answers that have not been sent, by client.
+    pub(crate) answer_budget: Arc<FairBudget<Option<IpAddr>>>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) timeouts: Timeouts,
     /// Cancelled when the server is told to stop; `/readyz` is 503 from then on.

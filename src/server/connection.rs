@@ -8,7 +8,7 @@ use axum::Router;
 use hyper::body::Incoming;
 use hyper::header::{CONNECTION, HeaderValue};
 use hyper::service::service_fn;
-use hyper::{Request, Version};
+use hyper::{Request, Response, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use prometheus_client::metrics::counter::Counter;
@@ -22,13 +22,14 @@ use tower::ServiceExt;
 use super::client_stream::ClientStream;
 use super::connection_state::ConnectionState;
 use super::lingering_close::LingeringStream;
+use super::response_body::ResponseBody;
 use crate::client::Peer;
 use crate::config::Timeouts;
 
 /// The request line and the headers. The longest of the API have a key, an identity id and a search term.
 const MAX_HEADER_BYTES: u32 = 32 * 1024;
 /// Requests in flight on one HTTP/2 connection: as few as keep its round trips busy, because each takes memory.
-const MAX_STREAMS: u32 = 32;
+pub(super) const MAX_STREAMS: u32 = 32;
 /// Bytes of bodies that an HTTP/2 client may send before they are read, on one stream and on the whole connection: the default of
 /// RFC 9113. hyper's is a megabyte for each connection.
 const WINDOW: u32 = 65_535;
@@ -67,19 +68,21 @@ impl ConnectionDriver {
             let response = self.router.clone().oneshot(request);
             let shutdown = self.shutdown.clone();
             async move {
-                let Ok(mut response) = response.await;
+                let Ok(response) = response.await;
+                let (mut head, body) = response.into_parts();
                 // HTTP/2 has no such header and no need of one: a stream ends without its connection.
                 if version != Version::HTTP_2 {
-                    if response.headers().contains_key(CONNECTION) {
+                    if head.headers.contains_key(CONNECTION) {
                         // The API's sign that it did not read the body to its end. The rest could not be told from a
                         // next request.
                         in_flight.leave_body_unread();
                     } else if shutdown.is_cancelled() {
-                        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                        head.headers.insert(CONNECTION, HeaderValue::from_static("close"));
                     }
                 }
-                drop(in_flight);
-                Ok::<_, Infallible>(response)
+                let held = head.extensions.remove();
+                let body = ResponseBody::new(body, in_flight, held);
+                Ok::<_, Infallible>(Response::from_parts(head, body))
             }
         });
         let input_ended = CancellationToken::new();

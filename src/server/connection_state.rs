@@ -2,8 +2,8 @@
 //!
 //! One rule ends idle and slow connections, for both versions of HTTP and before the version is known: a connection
 //! without a request in flight is closed after the header timeout while bytes of a request arrive or before its first
-//! request, else after the idle timeout. A request in flight has timeouts of its own (body, request), which are the
-//! API's.
+//! request, else after the idle timeout. A request that is handled has timeouts of its own (body, request), which are the
+//! API's. A response of which the client reads nothing for the idle timeout ends its connection.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -17,8 +17,9 @@ use crate::config::Timeouts;
 pub(super) struct ConnectionState(Arc<Mutex<State>>);
 
 struct State {
-    /// Received and not yet answered.
-    requests_in_flight: u32,
+    /// Received, and not yet answered to the last byte. At most [`MAX_STREAMS`](super::connection::MAX_STREAMS).
+    requests: Vec<InFlight>,
+    next_id: u64,
     /// Bytes have arrived that are no request yet, or there was none so far.
     receiving: bool,
     /// The last request reads data and changes nothing.
@@ -31,13 +32,23 @@ struct State {
     since: Instant,
 }
 
-/// A request in flight; ended by dropping it, with its answer or because the connection broke.
-pub(super) struct InFlightGuard(ConnectionState);
+struct InFlight {
+    id: u64,
+    /// When hyper last took bytes of the response; `None` while there is none.
+    sending: Option<Instant>,
+}
+
+/// A request in flight; ended by dropping it, with the last byte of its response or because the connection broke.
+pub(super) struct InFlightGuard {
+    state: ConnectionState,
+    id: u64,
+}
 
 impl ConnectionState {
     pub(super) fn new() -> Self {
         Self(Arc::new(Mutex::new(State {
-            requests_in_flight: 0,
+            requests: Vec::new(),
+            next_id: 0,
             receiving: true,
             safe: true,
             multiplexed: false,
@@ -48,7 +59,8 @@ impl ConnectionState {
 
     pub(super) fn bytes_received(&self) {
         let mut state = self.lock();
-        if state.requests_in_flight == 0 && !state.receiving && !state.multiplexed {
+        let is_handling = state.requests.iter().any(|request| request.sending.is_none());
+        if !is_handling && !state.receiving && !state.multiplexed {
             state.receiving = true;
             state.since = Instant::now();
         }
@@ -57,18 +69,25 @@ impl ConnectionState {
     /// `safe`: its method is (RFC 9110, 9.2.1).
     pub(super) fn request_received(&self, version: Version, safe: bool) -> InFlightGuard {
         let mut state = self.lock();
-        state.requests_in_flight += 1;
+        let id = state.next_id;
+        state.next_id += 1;
+        state.requests.push(InFlight { id, sending: None });
         state.receiving = false;
         state.safe = safe;
         state.multiplexed = version == Version::HTTP_2;
-        InFlightGuard(self.clone())
+        InFlightGuard { state: self.clone(), id }
     }
 
-    /// When the connection is to be closed unless something happens before; `None` while a request is in flight.
+    /// When the connection is to be closed unless something happens before; `None` while all its requests are being handled.
     pub(super) fn close_at(&self, timeouts: &Timeouts) -> Option<Instant> {
         let state = self.lock();
-        let timeout = if state.receiving { timeouts.header } else { timeouts.idle };
-        (state.requests_in_flight == 0).then(|| state.since + timeout)
+        if state.requests.is_empty() {
+            let timeout = if state.receiving { timeouts.header } else { timeouts.idle };
+            Some(state.since + timeout)
+        } else {
+            let oldest = state.requests.iter().filter_map(|request| request.sending).min();
+            oldest.map(|at| at + timeouts.idle)
+        }
     }
 
     /// Whether a request is in flight that changes nothing.
@@ -81,7 +100,7 @@ impl ConnectionState {
     /// were taken, so it may send the others elsewhere.
     pub(super) fn may_receive_request(&self) -> bool {
         let state = self.lock();
-        state.requests_in_flight == 0 && !state.multiplexed
+        state.requests.is_empty() && !state.multiplexed
     }
 
     /// Whether the client may be sending bytes that nothing reads: the rest of a body, or what hyper could not parse.
@@ -98,14 +117,22 @@ impl ConnectionState {
 
 impl InFlightGuard {
     pub(super) fn leave_body_unread(&self) {
-        self.0.lock().body_unread = true;
+        self.state.lock().body_unread = true;
+    }
+
+    /// The response is being sent, and hyper asks for bytes of it.
+    pub(super) fn sending(&self) {
+        let mut state = self.state.lock();
+        if let Some(request) = state.requests.iter_mut().find(|request| request.id == self.id) {
+            request.sending = Some(Instant::now());
+        }
     }
 }
 
 impl Drop for InFlightGuard {
     fn drop(&mut self) {
-        let mut state = self.0.lock();
-        state.requests_in_flight -= 1;
+        let mut state = self.state.lock();
+        state.requests.retain(|request| request.id != self.id);
         state.since = Instant::now();
     }
 }

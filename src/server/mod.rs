@@ -2,8 +2,8 @@
 //! a request goes to the router that it is given, and the answer comes from there.
 //!
 //! [`serve`] is the accept loop. A [`ConnectionLimiter`] bounds the connections in all and by client; [`tls`] does the
-//! handshake; [`connection`] serves the requests of one connection and closes it when it is idle or slow;
-//! [`lingering_close`] lets a client read the last answer. Bytes that are no HTTP request get hyper's own bare 400 or
+//! handshake; [`connection`] serves the requests of one connection and closes it when it is idle or slow; [`response_body`]
+//! knows when a response has been sent; [`lingering_close`] lets a client read the last answer. Bytes that are no HTTP request get hyper's own bare 400 or
 //! 431: they are counted, and logged at the level debug.
 
 mod client_stream;
@@ -13,6 +13,7 @@ mod connection_state;
 mod lingering_close;
 mod log_throttle;
 mod open_files;
+mod response_body;
 mod tls;
 
 pub(crate) use open_files::raise_open_file_limit;

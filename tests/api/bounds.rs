@@ -1,11 +1,15 @@
-//! What clients can make the server keep: bodies that do not end, pages that are long.
+//! What clients can make the server keep: bodies that do not end, answers that are not read.
 
+use axum::body::Body;
+use axum::http::Request;
 use rstest::rstest;
 use serde_json::{Value, json};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
+use crate::support::http2::{get, preface_without_a_window, window_update};
 use crate::support::listening::{Listening, parse, read_to_end};
-use crate::support::{CREATE, LIST, MANAGER, MATCH, Service};
+use crate::support::{CREATE, LIST, MANAGER, MATCH, Service, uri};
 
 /// Longer than any test: a body that is waited for fails it.
 const FOR_EVER: [&str; 6] = ["--body-timeout", "50m", "--request-timeout", "55m", "--shutdown-timeout", "1h"];
@@ -118,4 +122,102 @@ async fn walk(service: &Service, filter: &str, expected: &[String], most: usize)
         }
     }
     assert_eq!(seen, expected);
+}
+
+fn list_request(service: &Service) -> Request<Body> {
+    let uri = uri(LIST, &service.key, &[("cuRefNo", MANAGER), ("limit", "500")]);
+    Request::get(uri).body(Body::empty()).unwrap()
+}
+
+#[tokio::test]
+async fn answers_that_are_not_sent_are_bounded() {
+    let service = Service::start().await;
+    service.add_a_list_of_long_notices().await;
+    let mut unsent = Vec::new();
+    let rejected = loop {
+        let response = service.response(list_request(&service)).await;
+        if response.status() != 200 {
+            break response;
+        }
+        unsent.push(response);
+    };
+    assert_eq!(rejected.status(), 503);
+    assert_eq!(rejected.headers()["retry-after"], "1");
+    assert!((20..=33).contains(&unsent.len()), "{}", unsent.len());
+    // Short answers go on.
+    service.get_from("/ping/v1", &[]).await.assert_success();
+    unsent.pop();
+    assert_eq!(service.response(list_request(&service)).await.status(), 200);
+}
+
+#[tokio::test]
+async fn an_organisation_cannot_take_all_permits() {
+    let service = Service::start_configured(&["--max-concurrent-requests", "4"]).await;
+    let (_, other_key) = service.add_organisation("Other").await;
+    let ping = async |key: &str| {
+        service.response(Request::get(uri("/ping/v1", key, &[])).body(Body::empty()).unwrap()).await
+    };
+    let unsent = [ping(&service.key).await, ping(&service.key).await];
+    assert_eq!(ping(&service.key).await.status(), 503);
+    assert_eq!(ping(&other_key).await.status(), 200);
+    drop(unsent);
+    assert_eq!(ping(&service.key).await.status(), 200);
+}
+
+/// A list that the client does not read.
+async fn unread_list(listening: &Listening) -> TcpStream {
+    listening.service.add_a_list_of_long_notices().await;
+    let list = uri(LIST, &listening.service.key, &[("cuRefNo", MANAGER), ("limit", "500")]);
+    let mut stream = listening.connect().await;
+    stream.write_all(&[preface_without_a_window(), get(1, &list)].concat()).await.unwrap();
+    stream
+}
+
+#[tokio::test]
+async fn a_permit_is_held_until_the_answer_is_sent() {
+    let listening = Listening::start(&["--max-concurrent-requests", "1"]).await;
+    let service = &listening.service;
+    let mut stream = unread_list(&listening).await;
+    let ping = async || service.get_from("/ping/v1", &[]).await.status;
+    // Answered, and not sent.
+    while service.samples(&["http_requests_total"]).await.is_empty() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(ping().await, 503);
+
+    let all = [window_update(0, 2_000_000), window_update(1, 2_000_000)].concat();
+    stream.write_all(&all).await.unwrap();
+    let mut received = vec![0; 1_000_000];
+    stream.read_exact(&mut received).await.unwrap();
+    while ping().await != 200 {}
+}
+
+/// Not even one that goes on with other requests.
+#[tokio::test]
+async fn a_client_that_does_not_read_an_answer_is_closed() {
+    let listening = Listening::start(&["--idle-timeout", "300ms", "--header-timeout", "100ms"]).await;
+    let mut stream = unread_list(&listening).await;
+    for number in (3..).step_by(2) {
+        let further = [get(number, "/livez"), window_update(number, 1000), window_update(0, 1000)].concat();
+        let written = stream.write_all(&further).await;
+        if written.is_err() || matches!(stream.read(&mut [0; 4096]).await, Ok(0) | Err(_)) {
+            break;
+        }
+    }
+}
+
+/// Of HTTP/1.1, as soon as the system has no more room for it.
+#[tokio::test]
+async fn a_client_that_does_not_read_its_answers_is_closed() {
+    let listening = Listening::start(&["--idle-timeout", "300ms", "--header-timeout", "100ms"]).await;
+    let mut stream = listening.connect().await;
+    let script = b"GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: h\r\n\r\n";
+    stream.write_all(&script.repeat(20)).await.unwrap();
+    let open = ["connections_open"];
+    while listening.service.samples(&open).await != ["customer_match_connections_open 1"] {
+        tokio::task::yield_now().await;
+    }
+    while listening.service.samples(&open).await != ["customer_match_connections_open 0"] {
+        tokio::task::yield_now().await;
+    }
 }

@@ -6,9 +6,11 @@ mod cors;
 mod host;
 mod request_timeout;
 mod security_headers;
+mod unsent_answers;
 
 pub(crate) use access_log::access_log;
 pub(crate) use cors::cors;
 pub(crate) use host::check_host;
 pub(crate) use request_timeout::request_timeout;
 pub(crate) use security_headers::security_headers;
+pub(crate) use unsent_answers::hold_until_sent;

@@ -2,6 +2,7 @@
 
 pub mod binary;
 mod contract;
+pub mod http2;
 pub mod import;
 pub mod listening;
 mod pgbouncer;
