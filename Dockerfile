@@ -26,6 +26,8 @@ COPY --from=build /build/target/release/customer-match /usr/local/bin/
 # Nobody in particular; nothing is written, so the root file system may be read-only.
 USER 65532:65532
 ENV CUSTOMER_MATCH_LISTEN=0.0.0.0:8080
+# For the health check, which clients cannot keep out there.
+ENV CUSTOMER_MATCH_ADMIN_LISTEN=127.0.0.1:9464
 EXPOSE 8080
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s CMD ["customer-match", "healthcheck"]
 ENTRYPOINT ["customer-match"]

@@ -67,9 +67,9 @@ impl App {
         http::router(Arc::clone(&self.state))
     }
 
-    /// `/metrics`, which has a listener of its own: it is for operators, not for clients.
-    pub fn metrics_router(&self) -> Router {
-        http::metrics_router(Arc::clone(&self.state))
+    /// Probes and metrics, which have a listener of their own: they are for operators, not for clients.
+    pub fn admin_router(&self) -> Router {
+        http::admin_router(Arc::clone(&self.state))
     }
 
     /// The counters of the clients' connections.
@@ -77,30 +77,33 @@ impl App {
         self.state.metrics.connections()
     }
 
-    /// Serves until `shutdown` is cancelled. Then, in this order: requests in flight are answered, the metrics listener
-    /// ends, the rate limits' unused quota is given back.
+    /// Serves until `shutdown` is cancelled. Then, in this order: requests in flight are answered, the admin listener ends, the
+    /// rate limits' unused quota is given back.
     ///
     /// # Errors
     ///
-    /// The metrics listener panicked.
+    /// The admin listener panicked.
     pub async fn serve(
         self,
         listener: TcpListener,
         certificate: Option<Certificate>,
-        metrics_listener: Option<TcpListener>,
+        admin_listener: Option<TcpListener>,
         config: &Config,
     ) -> anyhow::Result<()> {
-        let shutdown = || self.state.shutdown.clone();
-        let metrics = metrics_listener.map(|listener| {
-            let (router, config, shutdown) = (self.metrics_router(), config.clone(), shutdown());
+        // Until the requests in flight are answered, probes and metrics tell how far that is.
+        let drained = CancellationToken::new();
+        let admin = admin_listener.map(|listener| {
+            let config = Config { limits: config.limits.of_admin_listener(), ..config.clone() };
+            let (router, drained) = (self.admin_router(), drained.clone());
             tokio::spawn(async move {
-                server::serve(listener, None, router, &config, ConnectionMetrics::default(), shutdown).await;
+                server::serve(listener, None, router, &config, ConnectionMetrics::default(), drained).await;
             })
         });
         let (router, connections) = (self.router(), self.connections());
-        server::serve(listener, certificate, router, config, connections, shutdown()).await;
-        if let Some(metrics) = metrics {
-            metrics.await?;
+        server::serve(listener, certificate, router, config, connections, self.state.shutdown.clone()).await;
+        drained.cancel();
+        if let Some(admin) = admin {
+            admin.await?;
         }
         self.state.keys.close().await;
         Ok(())

@@ -15,7 +15,7 @@ use tokio_util::either::Either;
 
 use super::local_tls;
 use super::output::Output;
-use crate::config::{Listen, ListenAddress, Tls};
+use crate::config::{Admin, Listen, ListenAddress, Tls};
 
 const TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -27,14 +27,21 @@ pub(super) struct Healthcheck {
     #[command(flatten)]
     tls: Tls,
     #[command(flatten)]
+    admin: Admin,
+    #[command(flatten)]
     output: Output,
 }
 
 impl Healthcheck {
     pub(super) async fn run(self) -> anyhow::Result<()> {
-        let address = reachable(self.listen.address);
-        let url = format!("{}://{address}/readyz", self.tls.scheme());
-        let (status, body) = tokio::time::timeout(TIMEOUT, get_readyz(&address, self.tls.is_on()))
+        // The admin listener answers also when clients have all connections.
+        let (address, scheme, tls) = match self.admin.address {
+            Some(address) => (address, "http", false),
+            None => (self.listen.address, self.tls.scheme(), self.tls.is_on()),
+        };
+        let address = reachable(address);
+        let url = format!("{scheme}://{address}/readyz");
+        let (status, body) = tokio::time::timeout(TIMEOUT, get_readyz(&address, tls))
             .await
             .with_context(|| format!("no response from {url} within {} s", TIMEOUT.as_secs()))?
             .with_context(|| format!("no response from {url}"))?;

@@ -33,8 +33,8 @@ impl Serve {
         let shutdown = cancelled_by_signal(|| tracing::info!("shutting down"))?;
         let certificate = certificate(&config.tls)?;
         let listener = listen(&config.listen.address, "--listen").await?;
-        let metrics_listener = match &config.metrics.address {
-            Some(address) => Some(listen(address, "--metrics-listen").await?),
+        let admin_listener = match &config.admin.address {
+            Some(address) => Some(listen(address, "--admin-listen").await?),
             None => None,
         };
         // A signal ends the start too, whatever it waits for.
@@ -45,15 +45,15 @@ impl Serve {
         let demo = config.start.demo(database.private.is_some(), only_local);
         let result = match shutdown.run_until_cancelled(self.prepare(&database, demo)).await {
             Some(Ok(max_connections)) => {
-                let metrics_address = metrics_listener.as_ref().map(TcpListener::local_addr).transpose()?;
+                let admin_address = admin_listener.as_ref().map(TcpListener::local_addr).transpose()?;
                 let url = format!("{}://{address}", config.tls.scheme());
-                announce(&url, metrics_address, &database, demo, only_local);
-                start_event::log(&url, metrics_address, &database, demo);
+                announce(&url, admin_address, &database, demo, only_local);
+                start_event::log(&url, admin_address, &database, demo);
                 let mut config = config.clone();
                 config.pool.max_connections = max_connections;
                 let config = &config;
                 let app = App::start(database.options.clone(), config, demo, shutdown.clone());
-                app.serve(listener, certificate, metrics_listener, config).await
+                app.serve(listener, certificate, admin_listener, config).await
             }
             Some(Err(error)) => Err(error),
             None => Ok(()),
@@ -109,10 +109,10 @@ fn certificate(tls: &Tls) -> anyhow::Result<Option<Certificate>> {
 }
 
 /// Prints where the server listens and what to do next. A closed stdout does not stop the server.
-fn announce(url: &str, metrics: Option<SocketAddr>, database: &Database, demo: bool, only_local: bool) {
+fn announce(url: &str, admin: Option<SocketAddr>, database: &Database, demo: bool, only_local: bool) {
     let mut text = format!("customer-match {} listens on {url}\n", env!("CARGO_PKG_VERSION"));
-    if let Some(metrics) = metrics {
-        text += &format!("metrics are on http://{metrics}/metrics\n");
+    if let Some(admin) = admin {
+        text += &format!("probes and metrics are on http://{admin}: /livez, /readyz, /metrics\n");
     }
     if let Some(private) = &database.private {
         text += &format!("private Postgres in {}\n", private.data_dir().display());

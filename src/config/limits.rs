@@ -8,6 +8,8 @@ use super::{ConfigError, require};
 const CONNECTIONS: u32 = 10_000;
 /// A tenth of all, and far more than a browser, an office behind one IP address or a back end's pool opens.
 const CONNECTIONS_PER_CLIENT_IP: u32 = 1_000;
+/// More than all probes and scrapers of a server open.
+const ADMIN_CONNECTIONS: u32 = 64;
 /// About sixty for each database connection of an organisation's part of the pool, which gets half of both: more would only wait
 /// longer.
 const REQUESTS: u32 = 2_048;
@@ -31,6 +33,11 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// Those of the admin listener: few, and no part of what clients may take.
+    pub fn of_admin_listener(self) -> Self {
+        Self { connections: ADMIN_CONNECTIONS, connections_per_client_ip: Some(ADMIN_CONNECTIONS), ..self }
+    }
+
     pub fn connections_per_client_ip(&self) -> u32 {
         self.connections_per_client_ip.unwrap_or(CONNECTIONS_PER_CLIENT_IP.min(self.connections))
     }

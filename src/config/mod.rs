@@ -13,7 +13,7 @@
 //! | [`Log`], for every subcommand | `--log-format`, `--log-level` (also `RUST_LOG`) |
 //! | [`AccessLog`] | `--no-log-client-ip` |
 //! | [`Cors`] | `--cors-origin` (`CUSTOMER_MATCH_CORS_ORIGINS`) |
-//! | [`Metrics`] | `--metrics-listen` |
+//! | [`Admin`] | `--admin-listen` |
 //! | [`Limits`] | `--max-connections`, `--max-connections-per-client-ip`, `--max-concurrent-requests` |
 //! | [`Timeouts`] | `--header-timeout`, `--idle-timeout`, `--body-timeout`, `--request-timeout`, `--filter-timeout`, `--shutdown-timeout` |
 //!
@@ -21,12 +21,12 @@
 //! each other before anything is started. A new setting also goes into the table of docs/operations.md, which a test compares.
 
 mod access_log;
+mod admin;
 mod cors;
 mod database;
 mod limits;
 mod listen;
 mod log;
-mod metrics;
 mod pool;
 mod rate_limits;
 mod start;
@@ -35,12 +35,12 @@ mod tls;
 mod trusted_proxies;
 
 pub use access_log::AccessLog;
+pub use admin::Admin;
 pub use cors::Cors;
 pub use database::Database;
 pub use limits::Limits;
 pub use listen::{Listen, ListenAddress};
 pub use log::{Log, LogFormat};
-pub use metrics::Metrics;
 pub use pool::Pool;
 pub use rate_limits::{RateLimits, limit_per_minute};
 pub use start::Start;
@@ -74,7 +74,7 @@ pub struct Config {
     #[command(flatten)]
     pub cors: Cors,
     #[command(flatten)]
-    pub metrics: Metrics,
+    pub admin: Admin,
     #[command(flatten)]
     pub limits: Limits,
     #[command(flatten)]
@@ -124,8 +124,8 @@ impl Config {
                 .into()
         })?;
         let listen = &self.listen.address;
-        require(self.metrics.address.as_ref().is_none_or(|metrics| !metrics.collides_with(listen)), || {
-            format!("--listen and --metrics-listen are both {listen}: metrics need a separate listen address")
+        require(self.admin.address.as_ref().is_none_or(|admin| !admin.collides_with(listen)), || {
+            format!("--listen and --admin-listen are both {listen}: operators need a separate listen address")
         })?;
         self.limits.check()?;
         self.tls.server_config()?;

@@ -20,5 +20,5 @@ mod static_file;
 
 pub(crate) use concurrency_limit::ConcurrencyLimit;
 pub use router::openapi_document;
-pub(crate) use router::{metrics_router, router};
+pub(crate) use router::{admin_router, router};
 pub(crate) use state::AppState;

@@ -56,9 +56,11 @@ pub(crate) fn router(state: Arc<AppState>) -> Router {
         .with_state(state)
 }
 
-/// What Prometheus reads.
-pub(crate) fn metrics_router(state: Arc<AppState>) -> Router {
+/// What probes ask and Prometheus reads, on a listener of its own.
+pub(crate) fn admin_router(state: Arc<AppState>) -> Router {
     Router::new()
+        .route("/livez", get(health::show_liveness))
+        .route("/readyz", get(health::show_readiness))
         .route("/metrics", get(metrics::show_metrics))
         .fallback(async || ApiError::not_found("The requested path"))
         .method_not_allowed_fallback(async || ApiError::from(ErrorCode::MethodNotAllowed))

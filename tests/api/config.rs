@@ -113,8 +113,8 @@ fn help_prints_no_value_of_a_secret() {
 #[case(&["--database-url", ""])]
 #[case(&["--database-url", "postgres://host/database", "--data-dir", "/tmp/nothing"])]
 #[case(&["--data-dir", "/tmp/nothing"])]
-#[case(&["--metrics-listen", "127.0.0.1:8080"])]
-#[case(&["--listen", "LOCALHOST:80", "--metrics-listen", "localhost:80"])]
+#[case(&["--admin-listen", "127.0.0.1:8080"])]
+#[case(&["--listen", "LOCALHOST:80", "--admin-listen", "localhost:80"])]
 #[case(&["--max-connections", "0"])]
 #[case(&["--max-connections", "10000000"])]
 #[case(&["--max-connections-per-client-ip", "0"])]
@@ -210,7 +210,7 @@ fn an_empty_variable_counts_as_unset() {
 fn valid_settings_pass_the_check() {
     let check = ["config", "check", "--request-timeout", "15s", "--listen", "localhost:0"];
     assert_eq!(run(command(&check)), "The settings are valid.\n");
-    run(command(&["config", "check", "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0"]));
+    run(command(&["config", "check", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]));
     run(command(&["config", "check", "--max-connections", "10"]));
     let unreachable =
         run(command(&["config", "check", "--database-url", "postgresql:///database?host=/no/such/dir"]));

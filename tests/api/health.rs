@@ -2,11 +2,13 @@
 
 use axum::body::Body;
 use axum::http::{Request, header};
+use rustix::process::Signal;
 use serde_json::json;
 use sqlx::ConnectOptions;
+use tokio::net::TcpStream;
 
 use crate::support::binary::{Server, command, on, run, run_json, run_refused};
-use crate::support::{Service, TestDatabase};
+use crate::support::{CUSTOMER, MANAGER, MATCH, Service, TestDatabase};
 
 impl Service {
     /// Alive, but for this reason not ready for requests.
@@ -69,4 +71,49 @@ async fn the_healthcheck_explains_why_a_server_is_not_ready() {
     sqlx::raw_sql("alter table hidden rename to _sqlx_migrations").execute(&mut connection).await.unwrap();
     assert_eq!(run(healthcheck(&[])), "ready\n");
     assert_eq!(run_json(healthcheck(&["--format", "json"])), json!({ "ready": true }));
+}
+
+/// A server that is full is healthy: a restart would only break the connections of those that it serves.
+#[tokio::test]
+async fn probes_on_the_admin_listener_are_answered_when_clients_have_all_connections() {
+    let database = TestDatabase::create().await;
+    let flags = ["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--max-connections", "2"];
+    let mut server = Server::start(on(&database, &[&["serve"], &flags[..]].concat()));
+    let admin = server.admin_address();
+    let address = server.url.trim_start_matches("http://");
+    let clients = [TcpStream::connect(address).await.unwrap(), TcpStream::connect(address).await.unwrap()];
+    assert!(reqwest::get(format!("{}/readyz", server.url)).await.is_err());
+    for path in ["/livez", "/readyz"] {
+        assert_eq!(reqwest::get(format!("http://{admin}{path}")).await.unwrap().status(), 200);
+    }
+    let healthcheck = |more: &[&str]| command(&[&["healthcheck", "--listen", address], more].concat());
+    assert_eq!(run(healthcheck(&["--admin-listen", &admin])), "ready\n");
+    run_refused(healthcheck(&[]));
+    drop(clients);
+}
+
+/// What waits for the end of a server sees it until the last request is answered.
+#[tokio::test]
+async fn the_admin_listener_answers_until_the_last_request_is_answered() {
+    let service = Service::start().await;
+    let mut server = Server::start(on(
+        &service.database,
+        &["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"],
+    ));
+    let admin = server.admin_address();
+    let mut lock = service.pool.begin().await.unwrap();
+    sqlx::query("lock table customer_match").execute(&mut *lock).await.unwrap();
+    let request = reqwest::Client::new()
+        .post(format!("{}{MATCH}?apiKey={}", server.url, service.key))
+        .json(&json!({ "managerCuRefNo": MANAGER, "customerCuRefNo": CUSTOMER }));
+    let in_flight = tokio::spawn(async { request.send().await.unwrap().status() });
+    let metrics =
+        async || reqwest::get(format!("http://{admin}/metrics")).await.unwrap().text().await.unwrap();
+    while !metrics().await.contains("customer_match_http_requests_in_flight 1") {}
+    server.signal(Signal::TERM);
+    while reqwest::get(format!("http://{admin}/readyz")).await.unwrap().status() != 503 {}
+    assert_eq!(reqwest::get(format!("http://{admin}/livez")).await.unwrap().status(), 200);
+    lock.rollback().await.unwrap();
+    assert_eq!(in_flight.await.unwrap(), 200);
+    assert!(server.wait().success());
 }

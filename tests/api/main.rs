@@ -28,6 +28,7 @@ mod malformed_requests;
 mod match_import;
 mod matched_customer_list;
 mod matching;
+mod memory;
 mod metrics;
 mod migrations;
 mod openapi;

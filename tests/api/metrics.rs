@@ -88,16 +88,15 @@ async fn the_state_of_the_pool_is_measured() {
 async fn they_have_a_listener_of_their_own() {
     let service = Service::start().await;
     assert_eq!(service.get("/metrics").await.status, 404);
-    let flags = ["serve", "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0"];
+    let flags = ["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
     let mut server = Server::start(on(&service.database, &flags));
     let url = server.url.clone();
-    let printed = server.next_line();
-    let metrics = printed.trim_end().strip_prefix("metrics are on ").unwrap();
+    let admin = format!("http://{}", server.admin_address());
     reqwest::get(format!("{url}/livez")).await.unwrap();
-    let text = reqwest::get(metrics).await.unwrap().text().await.unwrap();
+    let text = reqwest::get(format!("{admin}/metrics")).await.unwrap().text().await.unwrap();
     assert!(
         text.contains("customer_match_http_requests_total{route=\"/livez\",method=\"GET\",status=\"2xx\"} 1"),
         "{text}"
     );
-    assert_eq!(reqwest::get(metrics.replace("/metrics", "/livez")).await.unwrap().status(), 404);
+    assert_eq!(reqwest::get(format!("{admin}/ping/v1")).await.unwrap().status(), 404);
 }

@@ -100,6 +100,13 @@ impl Server {
         text.split_off(text.find("curl").unwrap())
     }
 
+    /// Where the admin listener is, such as `127.0.0.1:40123`.
+    pub fn admin_address(&mut self) -> String {
+        let line = self.next_line();
+        let (_, url) = line.split_once("probes and metrics are on http://").unwrap();
+        url.split_once(": ").unwrap().0.into()
+    }
+
     /// The next line that the server prints.
     pub fn next_line(&mut self) -> String {
         let mut line = String::new();

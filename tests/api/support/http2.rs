@@ -12,6 +12,12 @@ pub fn get(stream: u32, uri: &str) -> Vec<u8> {
     frame(1, 5, stream, &headers)
 }
 
+/// The headers of a POST and the first bytes of its body.
+pub fn begin_post(stream: u32, uri: &str, body: &[u8]) -> Vec<u8> {
+    let headers = [&[0x83, 0x86][..], &literal(4, uri), &literal(1, "h")].concat();
+    [frame(1, 4, stream, &headers), frame(0, 0, stream, body)].concat()
+}
+
 /// Lets the server send so many bytes on a stream; on the whole connection with stream 0.
 pub fn window_update(stream: u32, bytes: u32) -> Vec<u8> {
     frame(8, 0, stream, &bytes.to_be_bytes())

@@ -47,8 +47,8 @@ pub const CUSTOMER: &str = "5CmsaVNgAQqRqoen";
 /// A router on a database with one organisation, a key and the two customers of the documented example.
 pub struct Service {
     pub router: Router,
-    /// What Prometheus reads.
-    pub metrics: Router,
+    /// Probes and metrics.
+    pub admin: Router,
     pub connections: ConnectionMetrics,
     /// The test's own.
     pub pool: PgPool,
@@ -119,7 +119,7 @@ impl Service {
         let draining = CancellationToken::new();
         let app = App::start(options.clone(), &config, demo, draining.clone());
         Self {
-            metrics: app.metrics_router(),
+            admin: app.admin_router(),
             connections: app.connections(),
             router: app.router(),
             pool: db::pool(options, 16),
@@ -285,7 +285,7 @@ impl Service {
     /// The samples of these metrics, in their order.
     pub async fn samples(&self, names: &[&str]) -> Vec<String> {
         let request = Request::get("/metrics").body(Body::empty()).unwrap();
-        let response = self.metrics.clone().oneshot(request).await.unwrap();
+        let response = self.admin.clone().oneshot(request).await.unwrap();
         assert_eq!(
             response.headers()["content-type"],
             "application/openmetrics-text; version=1.0.0; charset=utf-8"
