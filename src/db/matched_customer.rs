@@ -12,6 +12,7 @@ use sqlx::{Connection, PgConnection};
 
 use super::customer_identity;
 use super::error::is_statement_timeout;
+use super::pool::bounded;
 use super::transaction::set_statement_timeout;
 use crate::domain::{CuRefNo, Cursor, IdentityId, MatchedCustomer, Role, SearchTerm};
 
@@ -27,6 +28,10 @@ pub const MAX_EXAMINED: i64 = 5_000;
 /// A page with so many bytes of text ends, whatever its limit is. The statements return no notice two rows or more after that, so
 /// that no call reads all the notices that a page has room for, 20 MB.
 pub const MAX_PAGE_BYTES: i64 = 1_000_000;
+
+/// Of all statements of a filter together. They are bounded by rows, which take so long only while the database is overloaded;
+/// then nothing gets better by more of them.
+const SEARCH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Whose list it is.
 pub enum Owner {
@@ -237,6 +242,19 @@ pub async fn search(
     limit: usize,
     index_timeout: Duration,
 ) -> sqlx::Result<Option<Page>> {
+    let search = search_unbounded(db, organisation_id, owner, term, after, limit, index_timeout);
+    bounded(SEARCH_TIMEOUT, search).await
+}
+
+async fn search_unbounded(
+    db: &mut PgConnection,
+    organisation_id: i64,
+    owner: &Owner,
+    term: &SearchTerm,
+    after: Option<&Cursor>,
+    limit: usize,
+    index_timeout: Duration,
+) -> sqlx::Result<Option<Page>> {
     let rows = filter_short_list(db, organisation_id, owner, term, after, limit).await?;
     match rows.first().map(|first| first.item_count) {
         None => return Ok(None),
@@ -253,13 +271,13 @@ pub async fn search(
             }
         }
     };
-    let mut bounded = db.begin().await?;
-    set_statement_timeout(&mut bounded, index_timeout).await?;
-    let rows = match look_up_in_index(&mut bounded, organisation_id, &owner, term, after, limit).await {
+    let mut transaction = db.begin().await?;
+    set_statement_timeout(&mut transaction, index_timeout).await?;
+    let rows = match look_up_in_index(&mut transaction, organisation_id, &owner, term, after, limit).await {
         Err(error) if is_statement_timeout(&error) => vec![],
         rows => rows?,
     };
-    bounded.rollback().await?;
+    transaction.rollback().await?;
     if let Some(item_count) = rows.first().and_then(|first| first.item_count) {
         return Ok(Some(Page::of(rows, limit, item_count)));
     }

@@ -27,7 +27,12 @@ impl Blocked {
     }
 
     fn list(&self, key: &str) -> JoinHandle<u16> {
-        let request = Request::get(uri(LIST, key, &[("cuRefNo", MANAGER)])).body(Body::empty()).unwrap();
+        self.filtered_list(key, "")
+    }
+
+    fn filtered_list(&self, key: &str, filter: &str) -> JoinHandle<u16> {
+        let parameters = [("cuRefNo", MANAGER), ("query", filter)];
+        let request = Request::get(uri(LIST, key, &parameters)).body(Body::empty()).unwrap();
         let response = self.service.router.clone().oneshot(request);
         tokio::spawn(async { response.await.unwrap().status().as_u16() })
     }
@@ -109,6 +114,21 @@ async fn the_statement_of_a_client_that_has_left_is_ended() {
     blocked.release().await;
     let answer = blocked.service.get_from(LIST, &[("cuRefNo", CUSTOMER)]).await;
     assert_eq!(answer.status, 200, "{:#}", answer.body);
+}
+
+#[tokio::test]
+async fn a_filter_has_less_time_than_other_reads() {
+    let mut blocked = Blocked::start(&[]).await;
+    let mut list = blocked.list(&blocked.service.key);
+    let filtered = blocked.filtered_list(&blocked.service.key, "novak");
+    blocked.wait_until(2).await;
+    tokio::select! {
+        biased;
+        _ = &mut list => panic!("the filter takes longer"),
+        status = filtered => assert_eq!(status.unwrap(), 503),
+    }
+    blocked.release().await;
+    assert_eq!(list.await.unwrap(), 200);
 }
 
 #[tokio::test]
