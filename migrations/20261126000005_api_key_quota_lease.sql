@@ -6,9 +6,10 @@
 create unlogged table server_instance (
   -- Random, chosen when the server starts.
   id                int8 primary key,
-  -- A lease is valid for two seconds after the last heartbeat; for a minute more its calls still count.
+  -- A lease is valid for two seconds after the last heartbeat; for a minute more its calls still count. Minus infinity: the
+  -- server has stopped.
   last_heartbeat_at timestamptz not null
-                    constraint server_instance_heartbeat_is_finite check (isfinite(last_heartbeat_at))
+                    constraint server_instance_heartbeat_is_no_future check (last_heartbeat_at < 'infinity')
 );
 
 create unlogged table api_key_quota_lease (

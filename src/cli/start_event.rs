@@ -6,7 +6,7 @@ use sqlx::postgres::PgConnectOptions;
 
 use super::database::Database;
 
-pub(super) fn log(url: &str, metrics: Option<SocketAddr>, database: &Database, demo: bool) {
+pub(super) fn log(url: &str, admin: Option<SocketAddr>, database: &Database, demo: bool) {
     let database = match &database.private {
         Some(private) => format!("private Postgres in {}", private.data_dir().display()),
         None => without_password(&database.options),
@@ -15,7 +15,7 @@ pub(super) fn log(url: &str, metrics: Option<SocketAddr>, database: &Database, d
         version = env!("CARGO_PKG_VERSION"),
         commit = env!("SOURCE_COMMIT"),
         listen = url,
-        metrics_listen = metrics.map(display),
+        admin_listen = admin.map(display),
         database,
         demo,
         "server started"

@@ -90,10 +90,10 @@ impl ConnectionState {
         }
     }
 
-    /// Whether a request is in flight that changes nothing.
+    /// Whether a request is being handled that changes nothing.
     pub(super) fn is_reading_data(&self) -> bool {
         let state = self.lock();
-        state.requests_in_flight > 0 && state.safe
+        state.safe && state.requests.iter().any(|request| request.sending.is_none())
     }
 
     /// Whether a request may be on its way that the server knows nothing of yet. HTTP/2 tells the client which requests

@@ -149,7 +149,9 @@ async fn a_dry_run_reports_the_same_of_stored_relations() {
     assert_eq!(counts(&import(&service, csv))[..2], [6, 6]);
     service.delete_customer("customer00000004").await;
     service
-        .execute("update customer_match set deactivated_at = updated_at where high_cu_ref_no = 'customer00000005'")
+        .execute(
+            "update customer_match set deactivated_at = updated_at where high_cu_ref_no = 'customer00000005'",
+        )
         .await;
     let csv = format!(
         "{ALL}\n\

@@ -54,22 +54,24 @@ async fn in_session_mode_everything_works() {
     server.stop();
 }
 
-/// By default it has 20 for a database and a user, and a server would open up to 26 connections under load.
+/// By default it has 20 for a database and a user, and a server would open up to 28 connections under load.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn in_session_mode_the_pool_fits_into_its_sessions() {
     let service = Service::start().await;
     let Some(bouncer) = PgBouncer::start(&service.database, "session").await else { return };
-    let server = ["serve", "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0"];
+    let server = ["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
     let mut server = through(&bouncer, &service.database, &server).spawn().unwrap();
     let log = BufReader::new(server.stderr.take().unwrap());
     let mut server = Server::adopt(server);
     let warning = log.lines().map(Result::unwrap).find(|line| line.contains("default_pool_size")).unwrap();
     let expected =
-        "has 20 sessions for this server, which may use 28: the pool has 8 instead of 16 connections";
+        "has 20 sessions for this server, which may use 30: the pool has 6 instead of 16 connections";
     assert!(warning.contains(expected), "{warning}");
-    let metrics = server.next_line();
-    let metrics = reqwest::get(metrics.trim_end().split_once("on ").unwrap().1).await.unwrap();
-    assert!(metrics.text().await.unwrap().contains("db_pool_max_connections 8\n"));
+    let admin = server.next_line();
+    let (_, admin) = admin.split_once("on ").unwrap();
+    let metrics = format!("{}/metrics", admin.split_once(": ").unwrap().0);
+    let metrics = reqwest::get(metrics).await.unwrap();
+    assert!(metrics.text().await.unwrap().contains("db_pool_max_connections 6\n"));
 
     let list = format!("{}{LIST}?apiKey={}&cuRefNo={MANAGER}", server.url, service.key);
     let lists = (0..200).map(|_| async { reqwest::get(&list).await.unwrap().status().as_u16() });

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::http::Request;
+use axum::http::header::HOST;
 use futures_util::future::join_all;
 use sqlx::{Connection, PgConnection};
 use tokio::task::JoinHandle;
@@ -32,7 +33,8 @@ impl Blocked {
 
     fn filtered_list(&self, key: &str, filter: &str) -> JoinHandle<u16> {
         let parameters = [("cuRefNo", MANAGER), ("query", filter)];
-        let request = Request::get(uri(LIST, key, &parameters)).body(Body::empty()).unwrap();
+        let request = Request::get(uri(LIST, key, &parameters)).header(HOST, "localhost");
+        let request = request.body(Body::empty()).unwrap();
         let response = self.service.router.clone().oneshot(request);
         tokio::spawn(async { response.await.unwrap().status().as_u16() })
     }

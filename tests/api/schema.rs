@@ -88,7 +88,7 @@ const ILLEGAL: &[(&str, &str)] = &[
     ("update organisation set created_at = 'infinity'", "organisation_created_at_is_finite"),
     ("update api_key set expires_at = 'infinity'", "api_key_times_are_finite"),
     ("update api_key set deleted_at = 'infinity'", "api_key_times_are_finite"),
-    ("update server_instance set last_heartbeat_at = 'infinity'", "server_instance_heartbeat_is_finite"),
+    ("update server_instance set last_heartbeat_at = 'infinity'", "server_instance_heartbeat_is_no_future"),
     ("insert into write_receipt (writer_id, batch_number, written_at) values (1, 0, 'infinity')", "write_receipt_time_is_finite"),
     ("update customer_match set organisation_id = 2", "customer_match_low_fkey"),
     ("update customer set organisation_id = 2 where cu_ref_no = {a}", "customer_match_low_fkey"),
