@@ -116,8 +116,8 @@ registry! {
     ApiKeyScopeNotAllowed "PUBLIC_API_KEY_SCOPE_NOT_ALLOWED" FORBIDDEN {
         message: "API key does not have the required scope for this endpoint."
         description: ""
-        meaning: "The key is good, but it is restricted to scopes, and customer.match is not among them."
-        remedy: "Use a key with the scope customer.match, or one without scopes, which may do everything."
+        meaning: "The key is good, but it is restricted to scopes, and the one that this call needs is not among them. The description names it."
+        remedy: "Use a key that has the scope, or one without scopes, which may do everything. Of a call by identityId the scope is customer.session, of one by cuRefNo customer.read."
     }
     CustomerDetailNotPermitted "PUBLIC_CUSTOMER_DETAIL_NOT_PERMITTED" NOT_FOUND {
         message: "You have no permission to load this customer detail."
@@ -231,6 +231,11 @@ impl ApiError {
 
     pub(crate) fn customer_not_found(cu_ref_no: impl Display) -> Self {
         Self::not_found(format!("Customer {cu_ref_no}"))
+    }
+
+    /// The description names the scope that is missing.
+    pub(crate) fn scope_not_allowed(description: String) -> Self {
+        Self::from(ErrorCode::ApiKeyScopeNotAllowed).described(description)
     }
 
     /// The key's limit is used up; the next call is admitted after this time.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 use sqlx::{Connection, PgConnection, PgExecutor, PgPool};
 
-use crate::domain::{ApiKey, KeyStatus, SecretHash};
+use crate::domain::{ApiKey, KeyStatus, Scopes, SecretHash};
 
 /// The part of a key that decides whether a request is authenticated.
 #[derive(Debug, Clone)]
@@ -13,8 +13,7 @@ pub struct KeyState {
     pub id: i64,
     pub organisation_id: i64,
     pub mask: String,
-    /// Empty: every scope.
-    pub scopes: Vec<String>,
+    pub scopes: Scopes,
     /// False: switched off, perhaps temporarily.
     pub active: bool,
     /// `None`: never.
@@ -112,7 +111,7 @@ pub async fn find_by_hashes(
             id: row.id,
             organisation_id: row.organisation_id,
             mask: row.mask,
-            scopes: row.scopes,
+            scopes: row.scopes.into(),
             active: row.active,
             expires_at: row.expires_at,
             deleted_at: row.deleted_at,

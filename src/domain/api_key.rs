@@ -10,9 +10,6 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::SecretHash;
 
-/// The scope of all endpoints. A key without scopes has every scope.
-pub const CUSTOMER_MATCH_SCOPE: &str = "customer.match";
-
 static FORMAT: LazyLock<Regex> = LazyLock::new(|| super::pattern(ApiKey::PATTERN));
 
 /// A key in the documented format. Only [`expose`](Self::expose) gives its text; `Debug` prints the mask.

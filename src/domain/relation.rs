@@ -1,6 +1,6 @@
 //! The relation of two customers, and what may be done to it (contract §1, §2).
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 use super::{CuRefNo, Email, Notice, ProfileText, Timestamp};
@@ -82,7 +82,7 @@ pub enum Change {
     Reactivated,
 }
 
-/// The relation as this call left it.
+/// The relation as this call left it. A member that the call did not send is absent if the key lacks the scope `customer.read`.
 // The database names the fields as SQL does, clients see them as JSON does.
 #[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all(serialize = "camelCase"))]
@@ -90,16 +90,40 @@ pub enum Change {
 pub struct Relation {
     #[schema(value_type = CuRefNo)]
     pub manager_cu_ref_no: String,
-    #[schema(value_type = CuRefNo)]
-    pub customer_cu_ref_no: String,
-    #[schema(required, value_type = Option<Email>)]
-    pub customer_email: Option<String>,
-    #[schema(required, value_type = Option<Notice>)]
-    pub notice: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<CuRefNo>, nullable = false)]
+    pub customer_cu_ref_no: Option<String>,
+    /// Null if the customer has none.
+    #[serde(deserialize_with = "shown", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Email>)]
+    pub customer_email: Option<Option<String>>,
+    /// Null if there is none.
+    #[serde(deserialize_with = "shown", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Notice>)]
+    pub notice: Option<Option<String>>,
     /// Always true: matching makes a relation active.
     pub active: bool,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
+}
+
+/// A member that is null is shown, unlike one that is absent.
+fn shown<'de, D: Deserializer<'de>>(member: D) -> Result<Option<Option<String>>, D::Error> {
+    Option::deserialize(member).map(Some)
+}
+
+impl Relation {
+    /// Keeps of the customer and the notice what the match sent itself. Of reference and e-mail address that is only the one
+    /// that decides: the other may be another customer's.
+    pub fn hide_unsent(&mut self, sent: &Match) {
+        match sent.customer {
+            NamedCustomer::CuRefNo(_) => self.customer_email = None,
+            NamedCustomer::Email(_) => self.customer_cu_ref_no = None,
+        }
+        if sent.notice.is_none() {
+            self.notice = None;
+        }
+    }
 }
 
 /// A customer that another one is matched with, as that one sees it.

@@ -13,6 +13,7 @@ mod middleware;
 mod openapi;
 mod pages;
 mod request_context;
+mod required_scope;
 mod router;
 mod routes;
 mod state;

@@ -131,7 +131,7 @@ async fn with_the_right_scope_is_accepted() {
 }
 
 #[tokio::test]
-async fn without_the_right_scope_is_refused_on_the_whole_family() {
+async fn with_unknown_scopes_only_is_refused_on_the_whole_family() {
     let service = Service::start().await;
     let key = service.add_key(service.organisation, &["invoice.read"]).await;
     for path in [MATCH, UNMATCH, CREATE, MAGIC_AUTH, LOGOUT] {

@@ -327,7 +327,10 @@ fn an_unknown_scope_is_an_error_that_lists_the_scopes() {
     let create = ["key", "create", "--organisation", "1", "--kind", "prod", "--scope", "bogus"];
     let refused = run_refused(command(&create));
     assert!(
-        refused.contains("'bogus'") && refused.contains("[possible values: customer.match]"),
+        refused.contains("'bogus'")
+            && refused.contains(
+                "[possible values: customer.match, customer.read, customer.write, customer.session]"
+            ),
         "{refused}"
     );
 }

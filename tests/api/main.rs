@@ -44,6 +44,7 @@ mod rate_limit;
 mod rejected_connections;
 mod representation;
 mod schema;
+mod scopes;
 mod search;
 mod shutdown;
 mod start;

@@ -12,7 +12,7 @@ use crate::cli::output::Output;
 use crate::config::limit_per_minute;
 use crate::db;
 use crate::db::api_key::{self, NewKey};
-use crate::domain::{ApiKey, CUSTOMER_MATCH_SCOPE, KeyKind, Timestamp};
+use crate::domain::{ApiKey, KeyKind, Scope, Timestamp};
 
 /// The documented default.
 const DEFAULT_DAYS: u64 = 90;
@@ -37,7 +37,7 @@ pub(in crate::cli) struct Create {
     never_expires: bool,
     /// Scope of the key; repeat for more [default: every scope]
     #[arg(long = "scope", value_name = "SCOPE", value_delimiter = ',',
-          value_parser = PossibleValuesParser::new([CUSTOMER_MATCH_SCOPE]))]
+          value_parser = PossibleValuesParser::new(Scope::ALL.map(Scope::as_str)))]
     scopes: Vec<String>,
     /// Calls within any minute; not for the kind root, which has no limit [default: the limit of its kind, a setting of the
     /// server]

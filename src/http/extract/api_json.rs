@@ -11,6 +11,7 @@ use super::prefer::Prefer;
 use super::request_body::{self, RequestBody};
 use crate::error::{ApiError, ErrorCode};
 use crate::http::openapi::ErrorExamples;
+use crate::http::required_scope::{RequiredScope, RequiresScope};
 use crate::http::state::AppState;
 
 pub(crate) struct ApiJson<B: RequestBody> {
@@ -18,14 +19,14 @@ pub(crate) struct ApiJson<B: RequestBody> {
     pub(crate) body: B::Valid,
 }
 
-impl<B: RequestBody> FromRequest<Arc<AppState>> for ApiJson<B> {
+impl<B: RequestBody + RequiresScope> FromRequest<Arc<AppState>> for ApiJson<B> {
     type Rejection = ApiError;
 
     /// A key outside the body is checked before the body is received. The body is parsed after the key is checked in any case.
     async fn from_request(request: Request, app: &Arc<AppState>) -> Result<Self, ApiError> {
         let (parts, body) = request.into_parts();
         let (caller, bytes) = match key_outside_body(&parts) {
-            Some(key) => match AuthenticatedCaller::before_body(app, &parts, Some(&key)).await {
+            Some(key) => match AuthenticatedCaller::before_body(app, &parts, Some(&key), B::SCOPES).await {
                 Ok(caller) => {
                     let bytes = json_body::read(app, &parts, body).await?;
                     caller.admit(app, &parts)?;
@@ -40,7 +41,7 @@ impl<B: RequestBody> FromRequest<Arc<AppState>> for ApiJson<B> {
                 let bytes = json_body::read(app, &parts, body).await?;
                 json_body::require_no_coding(&parts.headers)?;
                 let key = json_body::api_key(&bytes)?;
-                (AuthenticatedCaller::new(app, &parts, key.as_deref()).await?, bytes)
+                (AuthenticatedCaller::new(app, &parts, key.as_deref(), B::SCOPES).await?, bytes)
             }
         };
         json_body::require_json(&parts.headers)?;
@@ -54,7 +55,7 @@ impl<B: RequestBody> FromRequest<Arc<AppState>> for ApiJson<B> {
     }
 }
 
-impl<B: RequestBody + ErrorExamples> ErrorExamples for ApiJson<B> {
+impl<B: RequestBody + ErrorExamples + RequiresScope> ErrorExamples for ApiJson<B> {
     fn error_examples() -> Vec<ApiError> {
         let body = [
             ErrorCode::RequestTimeout.into(),
@@ -62,6 +63,11 @@ impl<B: RequestBody + ErrorExamples> ErrorExamples for ApiJson<B> {
             ErrorCode::UnsupportedMediaType.into(),
             request_body::not_json("EOF while parsing a value at line 1 column 0"),
         ];
-        AuthenticatedCaller::error_examples().into_iter().chain(body).chain(B::error_examples()).collect()
+        let key = AuthenticatedCaller::error_examples(B::SCOPES);
+        key.into_iter().chain(body).chain(B::error_examples()).collect()
+    }
+
+    fn required_scopes() -> &'static [RequiredScope] {
+        B::SCOPES
     }
 }

@@ -16,6 +16,7 @@ use super::request_body::MAX_INVALID_FIELDS;
 use crate::domain::IdentityId;
 use crate::error::{ApiError, ErrorCode, InvalidField};
 use crate::http::openapi::ErrorExamples;
+use crate::http::required_scope::{RequiredScope, RequiresScope};
 use crate::http::state::AppState;
 
 pub(crate) struct ApiQuery<Q> {
@@ -24,7 +25,7 @@ pub(crate) struct ApiQuery<Q> {
 }
 
 /// The parameters of an endpoint.
-pub(crate) trait ParseQuery: Sized {
+pub(crate) trait ParseQuery: RequiresScope + Sized {
     /// Unknown parameters are ignored, as unknown fields of a body are. `None` if a parameter is invalid, which is recorded
     /// in the parameters.
     ///
@@ -38,7 +39,9 @@ impl<Q: ParseQuery> FromRequestParts<Arc<AppState>> for ApiQuery<Q> {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<AppState>) -> Result<Self, ApiError> {
-        let caller = AuthenticatedCaller::new(app, parts, key_outside_body(parts).as_deref()).await?;
+        let required = Q::scopes_of_call(|name| given(&parts.uri).any(|(other, _)| other == name));
+        let key = key_outside_body(parts);
+        let caller = AuthenticatedCaller::new(app, parts, key.as_deref(), required).await?;
         let mut parameters = QueryParameters::of(&parts.uri)?;
         let query = Q::parse(&mut parameters)?;
         if Prefer::of(&parts.headers).strict {
@@ -52,10 +55,20 @@ impl<Q: ParseQuery> FromRequestParts<Arc<AppState>> for ApiQuery<Q> {
     }
 }
 
-impl<Q: ErrorExamples> ErrorExamples for ApiQuery<Q> {
+impl<Q: ErrorExamples + RequiresScope> ErrorExamples for ApiQuery<Q> {
     fn error_examples() -> Vec<ApiError> {
-        AuthenticatedCaller::error_examples().into_iter().chain(Q::error_examples()).collect()
+        AuthenticatedCaller::error_examples(Q::SCOPES).into_iter().chain(Q::error_examples()).collect()
     }
+
+    fn required_scopes() -> &'static [RequiredScope] {
+        Q::SCOPES
+    }
+}
+
+/// The parameters that have a value, decoded, with replacements for what is not UTF-8.
+fn given(uri: &Uri) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
+    let pairs = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
+    pairs.filter(|(_, value)| !value.trim().is_empty())
 }
 
 /// The parameters of a query string, decoded. One without a value, as forms send it, counts as absent.
@@ -77,12 +90,7 @@ impl<'a> QueryParameters<'a> {
             let name = part.split('=').next().filter(|name| is_text(name)).unwrap_or_default();
             return Err(ApiError::bad_request(format!("Parameter \"{name}\" is not UTF-8.")));
         }
-        let pairs = form_urlencoded::parse(query.as_bytes());
-        Ok(Self {
-            pairs: pairs.filter(|(_, value)| !value.trim().is_empty()).collect(),
-            known: vec!["apiKey"],
-            invalid: Vec::new(),
-        })
+        Ok(Self { pairs: given(uri).collect(), known: vec!["apiKey"], invalid: Vec::new() })
     }
 
     /// `None` if it is absent or invalid: its value breaks a rule of its type, or there are two, and the client may have

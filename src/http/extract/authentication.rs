@@ -13,12 +13,13 @@ use chrono::Utc;
 
 use crate::api_keys::{CachedKey, LookupError};
 use crate::db::api_key::KeyState;
-use crate::domain::{ApiKey, CUSTOMER_MATCH_SCOPE, KeyStatus};
+use crate::domain::{ApiKey, KeyStatus, Scope};
 use crate::error::{ApiError, ErrorCode};
 use crate::group_commit::Submitter;
 use crate::http::client_ip::client_ip;
 use crate::http::openapi::ErrorExamples;
 use crate::http::request_context::RequestContext;
+use crate::http::required_scope::RequiredScope;
 use crate::http::state::AppState;
 
 /// What a call may do, by its key.
@@ -27,29 +28,45 @@ pub(crate) struct AuthenticatedCaller {
     pub(crate) organisation_id: i64,
     /// Of the writes of this request.
     pub(crate) submitter: Submitter,
+    key: Arc<KeyState>,
 }
 
 impl AuthenticatedCaller {
     /// For a request that has been received whole.
-    pub(super) async fn new(app: &AppState, parts: &Parts, key: Option<&str>) -> Result<Self, ApiError> {
-        let caller = Self::before_body(app, parts, key).await?;
+    pub(super) async fn new(
+        app: &AppState,
+        parts: &Parts,
+        key: Option<&str>,
+        required: &[RequiredScope],
+    ) -> Result<Self, ApiError> {
+        let caller = Self::before_body(app, parts, key, required).await?;
         caller.admit(app, parts)?;
         Ok(caller)
     }
 
-    /// [`authenticate`], then the scope of this family of endpoints. [`admit`](Self::admit) it once its body has been received.
+    /// [`authenticate`], then the permission: the key has one of these scopes. [`admit`](Self::admit) it once its body has been received.
     pub(super) async fn before_body(
         app: &AppState,
         parts: &Parts,
         key: Option<&str>,
+        required: &[RequiredScope],
     ) -> Result<Self, ApiError> {
-        let state = authenticate(app, parts, key).await?;
-        if !state.scopes.is_empty() && !state.scopes.iter().any(|scope| scope == CUSTOMER_MATCH_SCOPE) {
-            return Err(ErrorCode::ApiKeyScopeNotAllowed.into());
+        let key = authenticate(app, parts, key).await?;
+        if !required.iter().any(|required| key.scopes.allow(required.scope)) {
+            return Err(scope_missing(required));
         }
         let end = RequestContext::of(&parts.extensions).started + app.timeouts.request;
-        let submitter = Submitter::new(state.organisation_id).ending_at(end);
-        Ok(Self { organisation_id: state.organisation_id, submitter })
+        let submitter = Submitter::new(key.organisation_id).ending_at(end);
+        Ok(Self { organisation_id: key.organisation_id, submitter, key })
+    }
+
+    /// Whether the key may also do this, beside what the endpoint needs.
+    pub(crate) fn may(&self, scope: Scope) -> bool {
+        self.key.scopes.allow(scope)
+    }
+
+    pub(super) fn error_examples(required: &[RequiredScope]) -> Vec<ApiError> {
+        KEY_ERRORS.map(ApiError::from).into_iter().chain([scope_missing(required)]).collect()
     }
 
     /// Takes a permit of the concurrency limit.
@@ -64,10 +81,9 @@ fn admit(app: &AppState, parts: &Parts, organisation_id: i64) -> Result<(), ApiE
     Ok(())
 }
 
-impl ErrorExamples for AuthenticatedCaller {
-    fn error_examples() -> Vec<ApiError> {
-        KEY_ERRORS.into_iter().chain([ErrorCode::ApiKeyScopeNotAllowed]).map(ApiError::from).collect()
-    }
+fn scope_missing(required: &[RequiredScope]) -> ApiError {
+    let scopes: Vec<_> = required.iter().map(|required| format!("\"{}\"", required.scope)).collect();
+    ApiError::scope_not_allowed(format!("The key lacks the scope {}.", scopes.join(" or ")))
 }
 
 /// For endpoints that need a key which may be used, whatever its scopes are.

@@ -6,13 +6,20 @@ use std::marker::PhantomData;
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response, ResponseBuilder, example::ExampleBuilder};
 use utoipa::{IntoResponses, ToSchema};
 
+use super::scopes;
 use crate::error::{ApiError, Envelope, ErrorCode};
+use crate::http::required_scope::RequiredScope;
 
 /// Input that may be rejected: a caller, a body, a query.
 pub(crate) trait ErrorExamples {
     /// One example of every code for each of its statuses. A later example replaces an earlier one of the same code and
     /// status.
     fn error_examples() -> Vec<ApiError>;
+
+    /// The scopes that the endpoint needs.
+    fn required_scopes() -> &'static [RequiredScope] {
+        &[]
+    }
 }
 
 /// For an endpoint without input.
@@ -39,7 +46,11 @@ impl<T: ErrorExamples> IntoResponses for ErrorResponses<T> {
         }
         by_status
             .into_iter()
-            .map(|(status, errors)| (status.as_str().to_owned(), response(errors).into()))
+            .map(|(status, errors)| {
+                let mut response = response(errors);
+                scopes::note(status.as_str(), &mut response, T::required_scopes());
+                (status.as_str().to_owned(), response.into())
+            })
             .collect()
     }
 }

@@ -4,6 +4,7 @@
 mod error_responses;
 mod headers;
 mod schema;
+mod scopes;
 
 pub(super) use error_responses::{ErrorExamples, ErrorResponses};
 
@@ -20,9 +21,10 @@ pub(crate) const CUSTOMER: &str = "customer";
 /// The tag of endpoints about the server itself.
 pub(crate) const SERVER: &str = "server";
 
-/// Security schemes, in this order: some generators use the first.
 const BEARER: &str = "bearer";
 const KEY_IN_QUERY: &str = "keyInQuery";
+/// Clients use the first: a key in a URL ends up in logs.
+const SECURITY_SCHEMES: [&str; 2] = [BEARER, KEY_IN_QUERY];
 
 const DESCRIPTION: &str = include_str!("description.md");
 
@@ -40,9 +42,7 @@ pub(super) fn document(mut document: OpenApi) -> String {
         tag(CUSTOMER, "Customers and the relation between two of them."),
         tag(SERVER, "Whether the server, its database and your key are in order."),
     ]);
-    // Clients use the first: a key in a URL ends up in logs.
-    document.security =
-        Some([BEARER, KEY_IN_QUERY].map(|scheme| SecurityRequirement::new(scheme, [""; 0])).into());
+    document.security = Some(SECURITY_SCHEMES.map(|scheme| SecurityRequirement::new(scheme, [""; 0])).into());
 
     let components = document.components.get_or_insert_default();
     components.add_security_scheme(BEARER, key_as_bearer());
@@ -58,6 +58,7 @@ pub(super) fn document(mut document: OpenApi) -> String {
             if let Some(operation) = operation {
                 name(operation, method, path);
                 headers::add_to(operation);
+                scopes::add_to(operation);
             }
         }
     }

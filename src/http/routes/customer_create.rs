@@ -8,10 +8,13 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::success::Success;
-use crate::domain::{CuRefNo, Email, HostIp, Profile, ProfileText, Registered, Registration};
+use crate::domain::{
+    CuRefNo, Customer, Email, HostIp, Profile, ProfileText, Registered, Registration, Scope,
+};
 use crate::error::{ApiError, InvalidField};
 use crate::http::extract::{ApiJson, Prefer, RequestBody, blank_is_absent, required};
 use crate::http::openapi::{self, ErrorExamples, ErrorResponses};
+use crate::http::required_scope::{RequiredScope, RequiresScope};
 use crate::http::state::AppState;
 
 /// Blank texts count as absent.
@@ -55,41 +58,68 @@ impl RequestBody for CreateRequest {
     }
 }
 
+impl RequiresScope for CreateRequest {
+    const SCOPES: &'static [RequiredScope] = &[RequiredScope::always(Scope::Write)];
+}
+
 impl ErrorExamples for CreateRequest {
     fn error_examples() -> Vec<ApiError> {
         vec![ApiError::missing_field("email")]
     }
 }
 
-/// The profile as it is now, with the fields of earlier calls.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct CustomerProfile {
+pub(crate) struct CreateResponse {
     #[serde(flatten)]
     success: Success,
     /// Whether this call registered the customer.
     created: bool,
     #[schema(value_type = CuRefNo)]
     cu_ref_no: String,
-    #[schema(required, value_type = Option<Email>)]
+    #[serde(flatten)]
+    #[schema(value_type = CustomerProfile)]
+    profile: Option<CustomerProfile>,
+}
+
+/// As it is now, with the fields of earlier calls; absent if the key lacks the scope `customer.read`.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct CustomerProfile {
+    #[schema(value_type = Option<Email>)]
     email: Option<String>,
-    #[schema(required, value_type = Option<ProfileText>)]
+    #[schema(value_type = Option<ProfileText>)]
     first_name: Option<String>,
-    #[schema(required, value_type = Option<ProfileText>)]
+    #[schema(value_type = Option<ProfileText>)]
     last_name: Option<String>,
-    #[schema(required, value_type = Option<ProfileText>)]
+    #[schema(value_type = Option<ProfileText>)]
     company_name: Option<String>,
-    #[schema(required, value_type = Option<ProfileText>)]
+    #[schema(value_type = Option<ProfileText>)]
     phone: Option<String>,
-    #[schema(required, value_type = Option<ProfileText>)]
+    #[schema(value_type = Option<ProfileText>)]
     company_registration_number: Option<String>,
-    #[schema(required, value_type = Option<ProfileText>)]
+    #[schema(value_type = Option<ProfileText>)]
     tax_identification_number: Option<String>,
+}
+
+impl From<Customer> for CustomerProfile {
+    fn from(customer: Customer) -> Self {
+        Self {
+            email: customer.email,
+            first_name: customer.first_name,
+            last_name: customer.last_name,
+            company_name: customer.company_name,
+            phone: customer.phone,
+            company_registration_number: customer.company_registration_number,
+            tax_identification_number: customer.tax_identification_number,
+        }
+    }
 }
 
 /// Registers a new customer or returns an existing one by email.
 ///
-/// Of an existing customer empty fields are filled in, none is overwritten.
+/// Of an existing customer empty fields are filled in, none is overwritten. Without the scope `customer.read` the answer has only
+/// `success`, `created` and `cuRefNo`.
 #[utoipa::path(
     post,
     path = "/api/v1/customer/create",
@@ -98,26 +128,17 @@ pub(crate) struct CustomerProfile {
         description = "`handling=strict`: unknown fields and parameters are invalid (RFC 7240).")),
     request_body(content = CreateRequest, example = json!({"email": "eva@example.com", "firstName": "Eva", "lastName": "Nováková"})),
     responses(
-        (status = OK, body = CustomerProfile, description = "The customer as this call left it, with the fields of earlier calls."),
+        (status = OK, body = CreateResponse, description = "The customer as this call left it, with the fields of earlier calls."),
         ErrorResponses<ApiJson<CreateRequest>>,
     ),
 )]
 pub(crate) async fn create_customer(
     State(app): State<Arc<AppState>>,
     ApiJson { caller, body: registration }: ApiJson<CreateRequest>,
-) -> Result<Json<CustomerProfile>, ApiError> {
+) -> Result<Json<CreateResponse>, ApiError> {
     let Registered { created, customer } =
         app.group_commit.register_customer(caller.submitter, registration).await?;
-    Ok(Json(CustomerProfile {
-        success: Success::TRUE,
-        created,
-        cu_ref_no: customer.cu_ref_no,
-        email: customer.email,
-        first_name: customer.first_name,
-        last_name: customer.last_name,
-        company_name: customer.company_name,
-        phone: customer.phone,
-        company_registration_number: customer.company_registration_number,
-        tax_identification_number: customer.tax_identification_number,
-    }))
+    let cu_ref_no = customer.cu_ref_no.clone();
+    let profile = caller.may(Scope::Read).then(|| CustomerProfile::from(customer));
+    Ok(Json(CreateResponse { success: Success::TRUE, created, cu_ref_no, profile }))
 }

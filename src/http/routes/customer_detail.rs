@@ -10,15 +10,20 @@ use utoipa::ToSchema;
 
 use crate::db::customer;
 use crate::demo;
-use crate::domain::{CuRefNo, CuRefNoError, Email, IdentityId, ProfileText};
+use crate::domain::{CuRefNo, CuRefNoError, Email, IdentityId, ProfileText, Scope};
 use crate::error::{ApiError, ErrorCode, InvalidField};
 use crate::http::extract::{ApiQuery, ParseQuery, Prefer, QueryParameters};
 use crate::http::openapi::{self, ErrorExamples, ErrorResponses};
+use crate::http::required_scope::{RequiredScope, RequiresScope};
 use crate::http::state::AppState;
 
 pub(crate) struct DetailQuery {
     identity: IdentityId,
     cu_ref_no: Option<CuRefNo>,
+}
+
+impl RequiresScope for DetailQuery {
+    const SCOPES: &'static [RequiredScope] = &[RequiredScope::always(Scope::Session)];
 }
 
 impl ParseQuery for DetailQuery {

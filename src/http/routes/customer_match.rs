@@ -10,12 +10,13 @@ use utoipa::ToSchema;
 
 use super::success::Success;
 use crate::demo;
-use crate::domain::{Change, CuRefNo, Email, Match, NamedCustomer, Notice, Relation};
+use crate::domain::{Change, CuRefNo, Email, Match, NamedCustomer, Notice, Relation, Scope};
 use crate::error::{ApiError, InvalidField};
 use crate::group_commit::WriteError;
 use crate::http::extract::{ApiJson, Prefer, RequestBody, is_invalid, required};
 use crate::http::headers::PREFERENCE_APPLIED;
 use crate::http::openapi::{self, ErrorExamples, ErrorResponses};
+use crate::http::required_scope::{RequiredScope, RequiresScope};
 use crate::http::state::AppState;
 
 /// At least one of `customerCuRefNo` and `customerEmail` is required; when both are given, `customerCuRefNo` decides.
@@ -50,6 +51,10 @@ impl RequestBody for MatchRequest {
     }
 }
 
+impl RequiresScope for MatchRequest {
+    const SCOPES: &'static [RequiredScope] = &[RequiredScope::always(Scope::Match)];
+}
+
 impl ErrorExamples for MatchRequest {
     fn error_examples() -> Vec<ApiError> {
         vec![ApiError::missing_field("managerCuRefNo"), ApiError::customer_not_found(demo::CUSTOMER)]
@@ -78,7 +83,8 @@ struct MatchResponse {
 ///
 /// The relation is symmetric: one for a pair, however often and in whichever direction it is posted; posted in both,
 /// both customers are managers. A relation that has ended becomes active again. `{"success":true}` is sent after the
-/// commit is durable, and the call may be sent again without harm.
+/// commit is durable, and the call may be sent again without harm. Without the scope `customer.read` the relation in the answer has
+/// only what the call sent, and its times.
 #[utoipa::path(
     post,
     path = "/api/v1/customer/customer-match-customer",
@@ -104,7 +110,8 @@ pub(crate) async fn match_customers(
     };
     let representation = prefer.representation;
     let wanted = Match { representation, ..body };
-    let matched =
+    let sent = (representation && !caller.may(Scope::Read)).then(|| wanted.clone());
+    let mut matched =
         app.group_commit.match_customers(caller.submitter, wanted).await.map_err(|error| match error {
             WriteError::SameCustomer => {
                 ApiError::invalid(customer_field, "A customer cannot be matched with itself.")
@@ -112,6 +119,9 @@ pub(crate) async fn match_customers(
             error => error.into(),
         })?;
     app.metrics.match_committed(matched.change);
+    if let (Some(relation), Some(sent)) = (&mut matched.relation, &sent) {
+        relation.hide_unsent(sent);
+    }
     if representation {
         let response = MatchResponse {
             success: Success::TRUE,

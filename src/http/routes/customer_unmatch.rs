@@ -10,11 +10,12 @@ use utoipa::ToSchema;
 
 use super::success::Success;
 use crate::demo;
-use crate::domain::{CuRefNo, Unmatch};
+use crate::domain::{CuRefNo, Scope, Unmatch};
 use crate::error::{ApiError, InvalidField};
 use crate::group_commit::WriteError;
 use crate::http::extract::{ApiJson, Prefer, RequestBody, required};
 use crate::http::openapi::{self, ErrorExamples, ErrorResponses};
+use crate::http::required_scope::{RequiredScope, RequiresScope};
 use crate::http::state::AppState;
 
 /// The order of the two does not matter.
@@ -35,6 +36,10 @@ impl RequestBody for UnmatchRequest {
         let customer = required("customerCuRefNo", self.customer_cu_ref_no, invalid);
         Some(Unmatch { manager: manager?, customer: customer? })
     }
+}
+
+impl RequiresScope for UnmatchRequest {
+    const SCOPES: &'static [RequiredScope] = &[RequiredScope::always(Scope::Match)];
 }
 
 impl ErrorExamples for UnmatchRequest {

@@ -10,10 +10,11 @@ use utoipa::ToSchema;
 
 use super::success::Success;
 use crate::demo;
-use crate::domain::IdentityId;
+use crate::domain::{IdentityId, Scope};
 use crate::error::{ApiError, ErrorCode, InvalidField};
 use crate::http::extract::{ApiJson, Prefer, RequestBody, required};
 use crate::http::openapi::{self, ErrorExamples, ErrorResponses};
+use crate::http::required_scope::{RequiredScope, RequiresScope};
 use crate::http::state::AppState;
 
 #[derive(Deserialize, ToSchema)]
@@ -29,6 +30,10 @@ impl RequestBody for LogoutRequest {
     fn check(self, invalid: &mut Vec<InvalidField>) -> Option<SecretString> {
         required("identityId", self.identity_id, invalid)
     }
+}
+
+impl RequiresScope for LogoutRequest {
+    const SCOPES: &'static [RequiredScope] = &[RequiredScope::always(Scope::Session)];
 }
 
 impl ErrorExamples for LogoutRequest {

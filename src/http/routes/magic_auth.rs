@@ -9,10 +9,11 @@ use utoipa::ToSchema;
 
 use super::success::Success;
 use crate::demo;
-use crate::domain::{Email, IdentityId, Profile, ProfileText, Registration};
+use crate::domain::{Email, IdentityId, Profile, ProfileText, Registration, Scope};
 use crate::error::{ApiError, InvalidField};
 use crate::http::extract::{ApiJson, Prefer, RequestBody, blank_is_absent, required};
 use crate::http::openapi::{self, ErrorExamples, ErrorResponses};
+use crate::http::required_scope::{RequiredScope, RequiresScope};
 use crate::http::state::AppState;
 
 /// Blank texts count as absent.
@@ -35,6 +36,10 @@ impl RequestBody for MagicAuthRequest {
             Profile { first_name: self.first_name, last_name: self.last_name, ..Profile::default() };
         Some(Registration::new(required("email", self.email, invalid)?, profile))
     }
+}
+
+impl RequiresScope for MagicAuthRequest {
+    const SCOPES: &'static [RequiredScope] = &[RequiredScope::always(Scope::Session)];
 }
 
 impl ErrorExamples for MagicAuthRequest {

@@ -11,10 +11,13 @@ use utoipa::ToSchema;
 use crate::db::cursor_key;
 use crate::db::matched_customer::{self, Owner};
 use crate::demo;
-use crate::domain::{CuRefNo, Cursor, IdentityId, MatchedCustomer, PageLimit, SearchTerm, SignedCursor};
+use crate::domain::{
+    CuRefNo, Cursor, IdentityId, MatchedCustomer, PageLimit, Scope, SearchTerm, SignedCursor,
+};
 use crate::error::{ApiError, ErrorCode, InvalidField};
 use crate::http::extract::{ApiQuery, ParseQuery, Prefer, QueryParameters};
 use crate::http::openapi::{self, ErrorExamples, ErrorResponses};
+use crate::http::required_scope::{RequiredScope, RequiresScope};
 use crate::http::state::AppState;
 
 pub(crate) struct ListQuery {
@@ -22,6 +25,11 @@ pub(crate) struct ListQuery {
     term: Option<SearchTerm>,
     cursor: Option<SignedCursor>,
     limit: PageLimit,
+}
+
+impl RequiresScope for ListQuery {
+    const SCOPES: &'static [RequiredScope] =
+        &[RequiredScope::with("identityId", Scope::Session), RequiredScope::with("cuRefNo", Scope::Read)];
 }
 
 impl ParseQuery for ListQuery {
