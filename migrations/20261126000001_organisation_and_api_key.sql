@@ -34,6 +34,8 @@ create table api_key (
   limit_per_minute int8 constraint api_key_limit_is_positive check (limit_per_minute between 1 and 4294967295),
   -- To the minute, so that unused keys can be found and revoked. Null: never.
   last_used_at     timestamptz,
+  -- The client that used it then. Null: none that is known.
+  last_used_ip     inet,
   constraint api_key_times_are_finite check (
     isfinite(created_at) and isfinite(expires_at) and isfinite(deleted_at) and isfinite(last_used_at)
   ),

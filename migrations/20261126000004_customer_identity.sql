@@ -21,3 +21,6 @@ create table customer_identity (
 
 -- All sessions of a customer, to end them together.
 create index customer_identity_customer on customer_identity (organisation_id, cu_ref_no);
+
+-- Those that have ended, to remove them.
+create index customer_identity_end on customer_identity (organisation_id, least(expires_at, revoked_at));

@@ -16,7 +16,8 @@ use crate::config::Config;
 use crate::db::{Readiness, RequestPool};
 use crate::fair_budget::FairBudget;
 use crate::group_commit::GroupCommit;
-use crate::http::{self, AppState, ConcurrencyLimit};
+use crate::http::{self, AppState, ConcurrencyLimit, IdentityAttempts};
+use crate::maintenance::Maintenance;
 use crate::metrics::ConnectionMetrics;
 use crate::server::{self, Certificate};
 
@@ -32,8 +33,8 @@ pub struct App {
 }
 
 impl App {
-    /// Starts the writers and the cache of API keys. In demo mode the documentation's sample key is accepted. Once `shutdown`
-    /// is cancelled, `/readyz` reports that the server is not ready.
+    /// Starts the writers, the cache of API keys and the maintenance. In demo mode the documentation's sample key is accepted.
+    /// Once `shutdown` is cancelled, `/readyz` reports that the server is not ready.
     pub fn start(
         database: PgConnectOptions,
         config: &Config,
@@ -42,11 +43,14 @@ impl App {
     ) -> Self {
         let pool = Arc::new(RequestPool::new(database.clone(), config.pool.max_connections));
         let policy = RefreshPolicy::default();
+        let identity_attempts = IdentityAttempts::new(Arc::clone(&pool), config.rate_limits.invalid_keys);
         let state = AppState {
             group_commit: GroupCommit::start(&database),
-            keys: ApiKeyCache::start(database.clone(), Arc::clone(&pool), config.rate_limits, policy),
+            keys: ApiKeyCache::start(database.clone(), Arc::clone(&pool), config, policy),
+            maintenance: Maintenance::start(database.clone()),
             readiness: Readiness::new(database),
             pool,
+            identity_attempts,
             demo,
             trusted_proxies: config.trusted_proxies.clone(),
             access_log: config.access_log,

@@ -110,7 +110,7 @@ registry! {
     ApiKeyTooManyRequest "PUBLIC_API_KEY_TOO_MANY_REQUEST" TOO_MANY_REQUESTS {
         message: "Too many requests"
         description: "The limit of this API key is used up. Please retry later."
-        meaning: "More requests came within a minute than the key is allowed, or more with invalid keys than a client IP address is. Nothing was done."
+        meaning: "More requests came within a minute than the key is allowed, or more with invalid keys or unknown identity ids than a client IP address is. Nothing was done."
         remedy: "Wait for as many seconds as the header Retry-After says, then send the same request again. X-RateLimit-Remaining shows in advance how many requests are left."
     }
     ApiKeyScopeNotAllowed "PUBLIC_API_KEY_SCOPE_NOT_ALLOWED" FORBIDDEN {
@@ -247,6 +247,13 @@ impl ApiError {
     pub(crate) fn too_many_invalid_keys(retry_after: Duration) -> Self {
         let description =
             "Too many calls with invalid API keys came from your IP address. Please retry later.";
+        Self::too_many_requests(retry_after).described(description)
+    }
+
+    /// The client has tried too many identity ids that do not exist; it may try the next after this time.
+    pub(crate) fn too_many_unknown_identities(retry_after: Duration) -> Self {
+        let description =
+            "Too many calls with unknown identity ids came from your IP address. Please retry later.";
         Self::too_many_requests(retry_after).described(description)
     }
 

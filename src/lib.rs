@@ -19,6 +19,7 @@ mod fair_budget;
 pub mod group_commit;
 pub mod http;
 pub mod import;
+pub mod maintenance;
 pub mod metrics;
 mod rate_limit;
 pub mod server;

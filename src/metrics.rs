@@ -5,9 +5,11 @@
 //! and statuses come from short lists, error codes from their registry.
 
 use std::fmt;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use axum::http::StatusCode;
+use chrono::Utc;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -18,6 +20,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry, Unit};
 
 use crate::db::RequestPool;
+use crate::db::api_key::ExpiringKey;
 use crate::domain::Change;
 use crate::error::ErrorCode;
 use crate::group_commit::{Counters, GroupCommit};
@@ -99,6 +102,14 @@ struct MatchLabels {
     outcome: &'static str,
 }
 
+/// All of them are the operator's.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KeyLabels {
+    organisation: i64,
+    id: i64,
+    key: String,
+}
+
 impl Default for Metrics {
     fn default() -> Self {
         Self {
@@ -154,7 +165,12 @@ impl Metrics {
 
     /// Renders all metrics in the format of OpenMetrics 1.0, which Prometheus reads. Gauges of the pool and of the queue are
     /// read now.
-    pub fn text(&self, pool: &RequestPool, group_commit: &GroupCommit) -> Result<String, fmt::Error> {
+    pub fn text(
+        &self,
+        pool: &RequestPool,
+        group_commit: &GroupCommit,
+        expiring: &[ExpiringKey],
+    ) -> Result<String, fmt::Error> {
         let mut registry = Registry::with_prefix("customer_match");
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "Version of the server", build);
@@ -196,6 +212,7 @@ impl Metrics {
         let acquire = pool.acquire_duration.clone();
         let help = "Time that requests waited for a connection of the pool";
         registry.register_with_unit("db_pool_acquire_duration", help, Unit::Seconds, acquire);
+        registry.register("api_key_days_left", "Days until an active API key expires", days_left(expiring));
         let dropped: Counter = Counter::default();
         dropped.inc_by(telemetry::dropped_lines());
         registry.register(
@@ -207,6 +224,16 @@ impl Metrics {
         encode(&mut text, &registry)?;
         Ok(text)
     }
+}
+
+fn days_left(expiring: &[ExpiringKey]) -> Family<KeyLabels, Gauge<f64, AtomicU64>> {
+    let days_left = Family::<KeyLabels, Gauge<f64, AtomicU64>>::default();
+    let now = Utc::now();
+    for key in expiring.iter().filter(|key| key.expires_at > now) {
+        let labels = KeyLabels { organisation: key.organisation_id, id: key.id, key: key.mask.clone() };
+        days_left.get_or_create(&labels).set(key.days_left(now));
+    }
+    days_left
 }
 
 fn gauge(value: u32) -> impl Metric {

@@ -17,7 +17,7 @@ use super::invalid_key_limiter::InvalidKeyLimiter;
 use super::lookup::PendingLookup;
 use super::refresher::{Refresh, Refresher};
 use super::{change_listener, lookup};
-use crate::config::RateLimits;
+use crate::config::{Config, RateLimits};
 use crate::db::RequestPool;
 use crate::db::api_key::KeyState;
 use crate::domain::{ApiKey, SecretHash};
@@ -53,6 +53,7 @@ impl Default for RefreshPolicy {
 /// take no memory. The background tasks end when the cache is dropped.
 pub struct ApiKeyCache {
     limits: RateLimits,
+    records_client_ips: bool,
     policy: RefreshPolicy,
     keys: Cache<SecretHash, Arc<CachedKey>>,
     invalid_keys: InvalidKeyLimiter,
@@ -86,9 +87,10 @@ impl ApiKeyCache {
     pub fn start(
         options: PgConnectOptions,
         pool: Arc<RequestPool>,
-        limits: RateLimits,
+        config: &Config,
         policy: RefreshPolicy,
     ) -> Self {
+        let limits = config.rate_limits;
         let keys: Cache<SecretHash, Arc<CachedKey>> = Cache::builder()
             .max_capacity(CAPACITY)
             .eviction_policy(EvictionPolicy::lru())
@@ -113,6 +115,7 @@ impl ApiKeyCache {
         let change_listener = tokio::spawn(change_listener::run(options, mark_stale));
         Self {
             limits,
+            records_client_ips: config.access_log.client_ip(),
             policy,
             keys,
             invalid_keys: InvalidKeyLimiter::new(limits.invalid_keys),
@@ -134,21 +137,22 @@ impl ApiKeyCache {
     }
 
     /// Returns a key and its state, which is at most [`RefreshPolicy::max_staleness`] old while the database is available;
-    /// `None` for an unknown key. Concurrent lookups of one key share one query. `client_ip` is only called for a key that
-    /// is not cached.
+    /// `None` for an unknown key. Concurrent lookups of one key share one query.
     pub async fn find(
         &self,
         key: &ApiKey,
         client_ip: impl FnOnce() -> Option<IpAddr>,
     ) -> Result<Option<(Arc<CachedKey>, Arc<KeyState>)>, LookupError> {
-        let hash = key.hash();
+        let (hash, client_ip) = (key.hash(), client_ip());
         let cached = match self.keys.get(&hash).await {
             Some(cached) => cached,
-            None => match self.look_up(key, hash, client_ip()).await? {
+            None => match self.look_up(key, hash, client_ip).await? {
                 Some(cached) => cached,
                 None => return Ok(None),
             },
         };
+        // Before the wait for a refresh, which records the first use.
+        cached.used_by(client_ip.filter(|_| self.records_client_ips));
         let mut snapshot = cached.access(Instant::now());
         if snapshot.newly_in_use {
             // The refresher outlives every sender, so this cannot fail.

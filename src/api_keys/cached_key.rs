@@ -1,5 +1,6 @@
 //! One cached API key: its state, the calls of its current window, and this server's quota of its rate limit.
 
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -27,6 +28,7 @@ struct Inner {
     /// When the query for the state was sent: the state is at least as new.
     as_of: Instant,
     last_used: Instant,
+    last_client_ip: Option<IpAddr>,
     last_use_recorded_at: Option<Instant>,
     /// Whether the refresher keeps this key fresh.
     in_use: bool,
@@ -60,6 +62,7 @@ impl CachedKey {
             state: Some(Arc::new(state)),
             as_of,
             last_used: as_of,
+            last_client_ip: None,
             last_use_recorded_at: None,
             in_use: false,
             window: SlidingWindow::default(),
@@ -112,6 +115,15 @@ impl CachedKey {
             inner.published = None;
         }
         idle
+    }
+
+    /// Notes which client uses the key, for the record of its last use.
+    pub(super) fn used_by(&self, client_ip: Option<IpAddr>) {
+        self.lock().last_client_ip = client_ip;
+    }
+
+    pub(super) fn last_client_ip(&self) -> Option<IpAddr> {
+        self.lock().last_client_ip
     }
 
     pub(super) fn should_record_use(&self, now: Instant) -> bool {

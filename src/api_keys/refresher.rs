@@ -144,8 +144,8 @@ impl Refresher {
         if due.is_empty() {
             return;
         }
-        let ids: Vec<_> = due.iter().map(|key| key.id).collect();
-        let record = async |db: &mut _| api_key::record_last_used(db, &ids).await;
+        let uses: Vec<_> = due.iter().map(|key| (key.id, key.last_client_ip())).collect();
+        let record = async |db: &mut _| api_key::record_last_used(db, &uses).await;
         match self.connection.run(FOLLOW_UP_TIMEOUT, record).await {
             Ok(true) => {}
             Ok(false) => return,

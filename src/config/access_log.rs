@@ -5,7 +5,7 @@ use clap::{ArgAction, Args};
 
 #[derive(Args, Debug, Clone, Copy)]
 pub struct AccessLog {
-    /// Log no client IP addresses, which are personal data in many countries
+    /// Log no client IP addresses, and store none with the last use of a key: they are personal data in many countries
     #[arg(long, env = "CUSTOMER_MATCH_NO_LOG_CLIENT_IP", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
     no_log_client_ip: bool,
 }

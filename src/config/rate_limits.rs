@@ -1,4 +1,4 @@
-//! Rate limits: the defaults of keys, and the limit of invalid keys.
+//! Rate limits: the defaults of keys, and the limit of invalid keys and unknown identity ids.
 
 use clap::builder::RangedI64ValueParser;
 use clap::{Args, value_parser};
@@ -23,7 +23,8 @@ pub struct RateLimits {
     #[arg(long = "dev-limit-per-minute", value_name = "N", default_value_t = DEV,
           env = "CUSTOMER_MATCH_DEV_LIMIT_PER_MINUTE", value_parser = limit_per_minute())]
     pub dev: u32,
-    /// Different invalid keys within any minute from one client IP address (IPv6: from one /64)
+    /// Different invalid keys, and different unknown identity ids, within any minute from one client IP address (IPv6: from one
+    /// /64)
     #[arg(long = "invalid-key-limit-per-minute", value_name = "N", default_value_t = INVALID_KEYS,
           env = "CUSTOMER_MATCH_INVALID_KEY_LIMIT_PER_MINUTE", value_parser = limit_per_minute())]
     pub invalid_keys: u32,

@@ -1,7 +1,7 @@
 //! The table `customer_identity`. Never cached: a logout is seen by every server at once.
 
 use serde_json::json;
-use sqlx::PgExecutor;
+use sqlx::{PgConnection, PgExecutor};
 
 use crate::domain::{IdentityId, Registration};
 
@@ -34,6 +34,47 @@ pub async fn delete(
     .execute(db)
     .await?;
     Ok(())
+}
+
+/// Whether there is such an identity, perhaps one that has ended.
+pub async fn exists(
+    db: impl PgExecutor<'_>,
+    organisation_id: i64,
+    identity: &IdentityId,
+) -> sqlx::Result<bool> {
+    let hash = identity.hash();
+    sqlx::query_scalar!(
+        r#"select exists (select from customer_identity where organisation_id = $1 and hash = $2) as "exists!""#,
+        organisation_id,
+        hash.as_bytes(),
+    )
+    .fetch_one(db)
+    .await
+}
+
+/// Deletes identities that expired or were revoked an hour ago, a batch in each statement. For that hour [`exists`] tells them from
+/// ids that never were.
+pub async fn delete_ended(connection: &mut PgConnection, organisation_id: i64) -> sqlx::Result<()> {
+    const BATCH: i64 = 1000;
+    loop {
+        // Those that another server deletes are its own.
+        let deleted = sqlx::query!(
+            "delete from customer_identity where organisation_id = $1 and hash = any (array(
+                select hash from customer_identity
+                where organisation_id = $1 and least(expires_at, revoked_at) <= now() - interval '1 hour'
+                limit $2
+                for update skip locked
+            ))",
+            organisation_id,
+            BATCH,
+        )
+        .execute(&mut *connection)
+        .await?
+        .rows_affected();
+        if deleted < BATCH.unsigned_abs() {
+            return Ok(());
+        }
+    }
 }
 
 /// The reference of the customer whose identity this is, unless it has expired or been revoked.

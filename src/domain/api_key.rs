@@ -4,11 +4,14 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::LazyLock;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use regex::Regex;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::SecretHash;
+
+/// How long before the end of a key its users and its operator are warned.
+pub const EXPIRY_WARNING: TimeDelta = TimeDelta::days(14);
 
 static FORMAT: LazyLock<Regex> = LazyLock::new(|| super::pattern(ApiKey::PATTERN));
 

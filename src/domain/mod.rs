@@ -46,7 +46,7 @@ mod search_term;
 mod secret_hash;
 mod timestamp;
 
-pub use api_key::{ApiKey, KeyKind, KeyStatus};
+pub use api_key::{ApiKey, EXPIRY_WARNING, KeyKind, KeyStatus};
 pub use cu_ref_no::{CuRefNo, CuRefNoError};
 pub use customer::{Customer, Profile, Registered, Registration};
 pub use email::Email;

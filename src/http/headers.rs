@@ -1,8 +1,9 @@
-//! Header names of this API, and the headers that tell a client what is left of its key's limit (contract §3).
+//! Header names of this API, and the headers that tell a client what is left of its key's limit and life (contract §3).
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use chrono::{DateTime, Utc};
 
 use crate::error::whole_seconds;
 use crate::rate_limit::Decision;
@@ -15,6 +16,17 @@ pub(crate) const RATE_LIMIT_RESET: HeaderName = HeaderName::from_static("x-ratel
 pub(crate) const PREFER: HeaderName = HeaderName::from_static("prefer");
 /// RFC 7240: which preference was applied.
 pub(crate) const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
+
+/// RFC 8594: when the key of the call ends.
+pub(crate) const SUNSET: HeaderName = HeaderName::from_static("sunset");
+
+/// A date as HTTP writes it (RFC 9110, 5.6.7).
+pub(crate) fn insert_sunset(headers: &mut HeaderMap, at: DateTime<Utc>) {
+    // A year of more than four digits has no such form.
+    if let Ok(date) = HeaderValue::try_from(at.format("%a, %d %b %Y %H:%M:%S GMT").to_string()) {
+        headers.insert(SUNSET, date);
+    }
+}
 
 /// On every answer to a known key that has a limit, errors and timeouts included.
 pub(crate) fn insert_rate_limit(headers: &mut HeaderMap, decision: Decision) {

@@ -9,6 +9,7 @@ mod client_ip;
 mod concurrency_limit;
 mod extract;
 mod headers;
+mod identity_attempts;
 mod middleware;
 mod openapi;
 mod pages;
@@ -20,6 +21,7 @@ mod state;
 mod static_file;
 
 pub(crate) use concurrency_limit::ConcurrencyLimit;
+pub(crate) use identity_attempts::IdentityAttempts;
 pub use router::openapi_document;
 pub(crate) use router::{admin_router, router};
 pub(crate) use state::AppState;

@@ -7,12 +7,14 @@ use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
 use super::concurrency_limit::ConcurrencyLimit;
+use super::identity_attempts::IdentityAttempts;
 use crate::api_keys::ApiKeyCache;
 use crate::config::{AccessLog, Cors, Timeouts, TrustedProxies};
 use crate::db::{Readiness, RequestPool};
 use crate::domain::CursorKey;
 use crate::fair_budget::FairBudget;
 use crate::group_commit::GroupCommit;
+use crate::maintenance::Maintenance;
 use crate::metrics::Metrics;
 
 pub(crate) struct AppState {
@@ -20,6 +22,7 @@ pub(crate) struct AppState {
     pub(crate) readiness: Arc<Readiness>,
     pub(crate) keys: ApiKeyCache,
     pub(crate) group_commit: GroupCommit,
+    pub(crate) identity_attempts: IdentityAttempts,
     /// Whether the documentation's sample key is accepted.
     pub(crate) demo: bool,
     pub(crate) trusted_proxies: TrustedProxies,
@@ -33,6 +36,7 @@ pub(crate) struct AppState {
     /// Bytes of answers that have not been sent, by client.
     pub(crate) answer_budget: Arc<FairBudget<Option<IpAddr>>>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) maintenance: Maintenance,
     pub(crate) timeouts: Timeouts,
     /// Cancelled when the server is told to stop; `/readyz` is 503 from then on.
     pub(crate) shutdown: CancellationToken,

@@ -47,8 +47,10 @@ fn settings_have_variables_and_one_shot_arguments_have_none() {
     let names = |options: Vec<Arg>| options.iter().filter_map(long).collect::<BTreeSet<_>>();
     assert_eq!(names(with), &settings - &named(["help"]).collect());
     let one_shot = [
+        "all",
         "company-name",
         "cu-ref-no",
+        "days",
         "description",
         "dry-run",
         "email",
@@ -58,6 +60,7 @@ fn settings_have_variables_and_one_shot_arguments_have_none() {
         "last-name",
         "limit-per-minute",
         "never-expires",
+        "overlap",
         "phone",
         "reason",
         "rejected",

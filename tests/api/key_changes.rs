@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use customer_match::api_keys::{ApiKeyCache, LookupError, RefreshPolicy};
-use customer_match::config::{Config, RateLimits};
+use customer_match::config::Config;
 use customer_match::db::api_key::{self, KeyState, NewKey};
 use customer_match::db::{self, RequestPool, organisation};
 use customer_match::domain::{ApiKey, KeyKind};
@@ -19,13 +19,9 @@ use crate::support::{Service, TestDatabase};
 const NEVER: RefreshPolicy =
     RefreshPolicy { interval: Duration::from_secs(3600), max_staleness: Duration::from_secs(3600) };
 
-fn limits() -> RateLimits {
-    Config::from_flags(&[]).unwrap().rate_limits
-}
-
 fn cache(database: &TestDatabase, policy: RefreshPolicy) -> ApiKeyCache {
     let pool = Arc::new(RequestPool::new(database.options(), 4));
-    ApiKeyCache::start(database.options(), pool, limits(), policy)
+    ApiKeyCache::start(database.options(), pool, &Config::from_flags(&[]).unwrap(), policy)
 }
 
 /// A database with a key, and an empty cache.
@@ -161,20 +157,20 @@ async fn the_last_use_is_recorded_and_listed() {
 async fn the_last_use_is_written_once_a_minute_by_one_server_at_a_time() {
     let keys = Keys::start(NEVER).await;
     let mut connection = keys.pool.acquire().await.unwrap();
-    assert!(api_key::record_last_used(&mut connection, &[keys.id]).await.unwrap());
+    assert!(api_key::record_last_used(&mut connection, &[(keys.id, None)]).await.unwrap());
     let recorded = keys.last_used().await;
     assert!(recorded.is_some());
-    assert!(api_key::record_last_used(&mut connection, &[keys.id]).await.unwrap());
+    assert!(api_key::record_last_used(&mut connection, &[(keys.id, None)]).await.unwrap());
     assert_eq!(keys.last_used().await, recorded);
     let earlier = "update api_key set last_used_at = last_used_at - interval '61 s'";
     sqlx::query(earlier).execute(&keys.pool).await.unwrap();
-    assert!(api_key::record_last_used(&mut connection, &[keys.id]).await.unwrap());
+    assert!(api_key::record_last_used(&mut connection, &[(keys.id, None)]).await.unwrap());
     assert!(keys.last_used().await > recorded);
 
     let mut busy = keys.pool.begin().await.unwrap();
     let lock = "select pg_advisory_xact_lock(hashtext('customer-match: last use of keys'))";
     sqlx::query(lock).execute(&mut *busy).await.unwrap();
-    assert!(!api_key::record_last_used(&mut connection, &[keys.id]).await.unwrap());
+    assert!(!api_key::record_last_used(&mut connection, &[(keys.id, None)]).await.unwrap());
 }
 
 #[tokio::test]

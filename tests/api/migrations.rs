@@ -66,7 +66,7 @@ const ROWS: &[(i64, &str)] = &[
          where organisation_id = {n} and deleted_at is not null",
     ),
     (20261126000001, "update api_key set limit_per_minute = 5 where organisation_id = {n} and kind = 'dev'"),
-    (20261126000001, "update api_key set last_used_at = now() where organisation_id = {n}"),
+    (20261126000001, "update api_key set last_used_at = now(), last_used_ip = '192.0.2.7' where organisation_id = {n}"),
     (20261126000005, "insert into server_instance values ({n}, now())"),
     (
         20261126000005,

@@ -6,13 +6,14 @@ use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use serde_json::json;
 
+use super::print_new_key;
 use crate::cli::database::{DatabaseArgs, with_pool};
 use crate::cli::error::{no_organisation, usage_error};
 use crate::cli::output::Output;
 use crate::config::limit_per_minute;
 use crate::db;
 use crate::db::api_key::{self, NewKey};
-use crate::domain::{ApiKey, KeyKind, Scope, Timestamp};
+use crate::domain::{ApiKey, KeyKind, Scope};
 
 /// The documented default.
 const DEFAULT_DAYS: u64 = 90;
@@ -85,12 +86,6 @@ impl Create {
             }
         })
         .await?;
-        let expires_at = expires_at.map(Timestamp::from);
-        let value =
-            json!({ "id": id, "apiKey": key.expose(), "kind": self.kind.as_str(), "expiresAt": expires_at });
-        self.output.print_created(&value, key.expose(), || {
-            let expiry = expires_at.map_or("never expires".into(), |at| format!("expires {at}"));
-            format!("Key {id}, {expiry}. It cannot be printed again: store it now.")
-        })
+        print_new_key(&self.output, id, &key, expires_at, json!({}), "")
     }
 }

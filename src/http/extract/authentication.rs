@@ -17,6 +17,7 @@ use crate::domain::{ApiKey, KeyStatus, Scope};
 use crate::error::{ApiError, ErrorCode};
 use crate::group_commit::Submitter;
 use crate::http::client_ip::client_ip;
+use crate::http::identity_attempts::Client;
 use crate::http::openapi::ErrorExamples;
 use crate::http::request_context::RequestContext;
 use crate::http::required_scope::RequiredScope;
@@ -28,6 +29,7 @@ pub(crate) struct AuthenticatedCaller {
     pub(crate) organisation_id: i64,
     /// Of the writes of this request.
     pub(crate) submitter: Submitter,
+    client_ip: Option<IpAddr>,
     key: Arc<KeyState>,
 }
 
@@ -57,12 +59,18 @@ impl AuthenticatedCaller {
         }
         let end = RequestContext::of(&parts.extensions).started + app.timeouts.request;
         let submitter = Submitter::new(key.organisation_id).ending_at(end);
-        Ok(Self { organisation_id: key.organisation_id, submitter, key })
+        let client_ip = client_ip(parts, &app.trusted_proxies);
+        Ok(Self { organisation_id: key.organisation_id, submitter, client_ip, key })
     }
 
     /// Whether the key may also do this, beside what the endpoint needs.
     pub(crate) fn may(&self, scope: Scope) -> bool {
         self.key.scopes.allow(scope)
+    }
+
+    /// Whose attempts at identity ids count together.
+    pub(crate) fn client(&self) -> Client {
+        Client { organisation_id: self.organisation_id, ip: self.client_ip }
     }
 
     pub(super) fn error_examples(required: &[RequiredScope]) -> Vec<ApiError> {
@@ -128,7 +136,7 @@ pub(super) async fn authenticate(
 ) -> Result<Arc<KeyState>, ApiError> {
     let context = RequestContext::of(&parts.extensions);
     let permit = app.concurrency_limit.acquire(None)?;
-    let (key, state) = find_key(app, key, || client_ip(parts, &app.trusted_proxies)).await?;
+    let (key, state) = find_key(app, key, client_ip(parts, &app.trusted_proxies)).await?;
     drop(permit);
     let _ = context.api_key.set(Arc::clone(&state));
     match state.status(Utc::now()) {
@@ -146,17 +154,17 @@ pub(super) async fn authenticate(
 async fn find_key(
     app: &AppState,
     key: Option<&str>,
-    client: impl FnOnce() -> Option<IpAddr>,
+    client_ip: Option<IpAddr>,
 ) -> Result<(Arc<CachedKey>, Arc<KeyState>), ApiError> {
     let key = key.ok_or(ErrorCode::ApiKeyIsEmpty)?;
     let Ok(key) = ApiKey::parse(key) else {
-        app.keys.count_invalid(client(), key)?;
+        app.keys.count_invalid(client_ip, key)?;
         return Err(ErrorCode::ApiKeyIsNotInValidFormat.into());
     };
     if key.is_sample() && !app.demo {
         return Err(ErrorCode::ApiKeySampleValue.into());
     }
-    app.keys.find(&key, client).await?.ok_or(ErrorCode::ApiKeyDoesNotExist.into())
+    app.keys.find(&key, || client_ip).await?.ok_or(ErrorCode::ApiKeyDoesNotExist.into())
 }
 
 fn check_rate_limit(key: &CachedKey, context: &RequestContext) -> Result<(), ApiError> {

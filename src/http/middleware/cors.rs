@@ -9,7 +9,7 @@ use tower_http::cors::{AllowHeaders, AllowOrigin, Any, CorsLayer};
 
 use crate::config::Cors;
 use crate::http::headers::{
-    PREFERENCE_APPLIED, RATE_LIMIT_LIMIT, RATE_LIMIT_REMAINING, RATE_LIMIT_RESET, REQUEST_ID,
+    PREFERENCE_APPLIED, RATE_LIMIT_LIMIT, RATE_LIMIT_REMAINING, RATE_LIMIT_RESET, REQUEST_ID, SUNSET,
 };
 
 /// How long a browser may remember the answer to a preflight. Browsers cap it at two hours or less.
@@ -28,6 +28,7 @@ pub(crate) fn cors(config: &Cors) -> CorsLayer {
             RETRY_AFTER,
             LINK,
             PREFERENCE_APPLIED,
+            SUNSET,
         ])
         .max_age(PREFLIGHT_MAX_AGE)
 }

@@ -5,13 +5,14 @@ use std::time::Duration;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use chrono::Utc;
 use tokio::time::timeout;
 
 use crate::error::{ApiError, ErrorCode};
 use crate::http::headers;
 use crate::http::request_context::RequestContext;
 
-/// Enforces the request timeout (503) and adds the rate-limit headers, to the 503 too. It is a 503 and not a 408, as a
+/// Enforces the request timeout (503) and adds the headers about the key, to the 503 too. It is a 503 and not a 408, as a
 /// slow body has been answered 408 before: the rest of the time is the server's.
 pub(crate) async fn request_timeout(
     State(longest): State<Duration>,
@@ -25,6 +26,9 @@ pub(crate) async fn request_timeout(
     });
     if let Some(allowance) = context.rate_limit.get() {
         headers::insert_rate_limit(response.headers_mut(), *allowance);
+    }
+    if let Some(at) = context.api_key.get().and_then(|key| key.sunset(Utc::now())) {
+        headers::insert_sunset(response.headers_mut(), at);
     }
     response
 }

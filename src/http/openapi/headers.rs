@@ -12,7 +12,7 @@ struct CommonHeader {
     is_on: fn(&str, bool) -> bool,
 }
 
-fn common_headers() -> [CommonHeader; 6] {
+fn common_headers() -> [CommonHeader; 7] {
     let header = |name, description, example, is_on| CommonHeader { name, description, example, is_on };
     let id = "The request's id in the server's log: your own X-Request-Id if it has 1 to 64 letters, digits, `-`, `_` or `.`, \
               else a new one.";
@@ -20,6 +20,7 @@ fn common_headers() -> [CommonHeader; 6] {
     let limit = "How many requests the key may make within a minute. On every answer to a known key that has a limit.";
     let remaining = "How many of them are left now.";
     let reset = "When the oldest of the last minute's requests stops counting: Unix time in seconds.";
+    let sunset = "When the key expires (RFC 8594). From 14 days before.";
     let retry = "After how many seconds to send the same request again.";
     let help_link = json!("</errors/INTERNAL_VALIDATION_FAILED>; rel=\"help\"");
     [
@@ -28,6 +29,7 @@ fn common_headers() -> [CommonHeader; 6] {
         header("X-RateLimit-Limit", limit, json!(500000), |_, takes_key| takes_key),
         header("X-RateLimit-Remaining", remaining, json!(499999), |_, takes_key| takes_key),
         header("X-RateLimit-Reset", reset, json!(1767225660), |_, takes_key| takes_key),
+        header("Sunset", sunset, json!("Thu, 31 Dec 2026 23:59:59 GMT"), |_, takes_key| takes_key),
         header("Retry-After", retry, json!(1), |status, _| matches!(status, "429" | "503")),
     ]
 }

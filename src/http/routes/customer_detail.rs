@@ -92,9 +92,9 @@ pub(crate) async fn get_customer_detail(
         customer::find_for_identity(db, caller.organisation_id, &query.identity, query.cu_ref_no.as_ref())
             .await
     };
-    let customer = app.pool.with_connection(caller.organisation_id, find).await?;
-    let customer =
-        customer.ok_or(ErrorCode::UserMustBeAuthorized)?.ok_or(ErrorCode::CustomerDetailNotPermitted)?;
+    let find = async { Ok(app.pool.with_connection(caller.organisation_id, find).await?) };
+    let customer = app.identity_attempts.find(caller.client(), &query.identity, find).await?;
+    let customer = customer.ok_or(ErrorCode::CustomerDetailNotPermitted)?;
     Ok(Json(CustomerDetail {
         logged_in: true,
         cu_ref_no: customer.cu_ref_no,

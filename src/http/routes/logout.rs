@@ -64,6 +64,9 @@ pub(crate) async fn revoke_identity(
     // A text that has not the format is an unknown identity, not invalid input.
     let identity =
         IdentityId::parse(identity.expose_secret()).map_err(|_| ErrorCode::UserMustBeAuthorized)?;
-    let ended = app.group_commit.end_identity(caller.submitter, identity.hash()).await?;
-    if ended { Ok(Json(Success::TRUE)) } else { Err(ErrorCode::UserMustBeAuthorized.into()) }
+    let end = async {
+        let ended = app.group_commit.end_identity(caller.submitter, identity.hash()).await?;
+        Ok(ended.then_some(Success::TRUE))
+    };
+    app.identity_attempts.find(caller.client(), &identity, end).await.map(Json)
 }

@@ -123,10 +123,11 @@ pub(crate) async fn list_matched_customers(
         }
         None => matched_customer::page(db, organisation, owner, after, limit).await,
     };
-    let page = app.pool.with_connection(organisation, read).await?.ok_or_else(|| match owner {
-        Owner::Identity(_) => ErrorCode::UserMustBeAuthorized.into(),
-        Owner::CuRefNo(cu_ref_no) => ApiError::customer_not_found(cu_ref_no),
-    })?;
+    let read = async { Ok(app.pool.with_connection(organisation, read).await?) };
+    let page = match owner {
+        Owner::Identity(identity) => app.identity_attempts.find(caller.client(), identity, read).await?,
+        Owner::CuRefNo(cu_ref_no) => read.await?.ok_or_else(|| ApiError::customer_not_found(cu_ref_no))?,
+    };
     Ok(Json(MatchedCustomerList {
         items: page.items,
         item_count: page.item_count,

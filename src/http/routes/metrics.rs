@@ -13,6 +13,8 @@ use crate::http::state::AppState;
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 pub(crate) async fn show_metrics(State(app): State<Arc<AppState>>) -> Result<Response, ApiError> {
-    let text = app.metrics.text(&app.pool, &app.group_commit).map_err(|_| ErrorCode::InternalError)?;
+    let expiring = app.maintenance.expiring_keys();
+    let text = app.metrics.text(&app.pool, &app.group_commit, &expiring);
+    let text = text.map_err(|_| ErrorCode::InternalError)?;
     Ok(([(CONTENT_TYPE, OPEN_METRICS)], text).into_response())
 }

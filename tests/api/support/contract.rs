@@ -37,7 +37,7 @@ pub fn assert_documented(method: &Method, path: &str, answer: &Answer) {
             );
         }
     }
-    for name in ["x-request-id", "link", "retry-after", "preference-applied", "x-ratelimit-limit"] {
+    for name in ["x-request-id", "link", "retry-after", "preference-applied", "x-ratelimit-limit", "sunset"] {
         let documented =
             response["headers"].as_object().unwrap().keys().any(|key| key.eq_ignore_ascii_case(name));
         assert!(
