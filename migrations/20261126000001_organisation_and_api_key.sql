@@ -36,10 +36,20 @@ create table api_key (
   last_used_at     timestamptz,
   -- The client that used it then. Null: none that is known.
   last_used_ip     inet,
+  -- Origins of the web pages that the key may stand in. Not empty: the key is publishable, which is no secret.
+  allowed_origins  text[] not null default '{}'
+                   constraint api_key_allowed_origins_is_list
+                   check (array_ndims(allowed_origins) = 1 and array_position(allowed_origins, null) is null),
+  -- Calls a minute of one client with a publishable key, beside the limit of the key.
+  client_limit_per_minute int8
+                   constraint api_key_client_limit_is_positive check (client_limit_per_minute between 1 and 4294967295),
   constraint api_key_times_are_finite check (
     isfinite(created_at) and isfinite(expires_at) and isfinite(deleted_at) and isfinite(last_used_at)
   ),
-  constraint api_key_root_is_unlimited check (kind <> 'root' or limit_per_minute is null)
+  constraint api_key_root_is_unlimited check (kind <> 'root' or limit_per_minute is null),
+  -- What stands in a page is public: it opens one scope only, and has a limit for each client.
+  constraint api_key_publishable_is_limited check ((allowed_origins = '{}') = (client_limit_per_minute is null) and (allowed_origins = '{}' or kind <> 'root')),
+  constraint api_key_publishable_scope check (allowed_origins = '{}' or scopes = '{customer.match}')
 );
 
 create index api_key_organisation_id on api_key (organisation_id, id);

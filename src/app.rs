@@ -19,6 +19,7 @@ use crate::group_commit::GroupCommit;
 use crate::http::{self, AppState, ConcurrencyLimit, IdentityAttempts};
 use crate::maintenance::Maintenance;
 use crate::metrics::ConnectionMetrics;
+use crate::rate_limit::ClientWindows;
 use crate::server::{self, Certificate};
 
 /// Bodies that are being received, with the headers of their requests. One client gets half of it at most: a thousand requests
@@ -50,6 +51,7 @@ impl App {
             maintenance: Maintenance::start(database.clone()),
             readiness: Readiness::new(database),
             pool,
+            publishable_calls: ClientWindows::default(),
             identity_attempts,
             demo,
             trusted_proxies: config.trusted_proxies.clone(),

@@ -116,8 +116,14 @@ registry! {
     ApiKeyScopeNotAllowed "PUBLIC_API_KEY_SCOPE_NOT_ALLOWED" FORBIDDEN {
         message: "API key does not have the required scope for this endpoint."
         description: ""
-        meaning: "The key is good, but it is restricted to scopes, and the one that this call needs is not among them. The description names it."
+        meaning: "The key is good, but it is restricted to scopes, and the one that this call needs is not among them. The description names it. A publishable key opens only the match."
         remedy: "Use a key that has the scope, or one without scopes, which may do everything. Of a call by identityId the scope is customer.session, of one by cuRefNo customer.read."
+    }
+    ApiKeyOriginNotAllowed "PUBLIC_API_KEY_ORIGIN_NOT_ALLOWED" FORBIDDEN {
+        message: "API key cannot be used from this origin."
+        description: "This API key is for web pages of certain origins."
+        meaning: "The key is publishable: it works only in calls of browsers from pages of its allowed origins. The header Origin is missing or names another one."
+        remedy: "Call from a page of an allowed origin (scheme, host and port count; a page that was opened as a file has none), or ask the operator of the server for a key with this origin. A program needs a key that is not publishable."
     }
     CustomerDetailNotPermitted "PUBLIC_CUSTOMER_DETAIL_NOT_PERMITTED" NOT_FOUND {
         message: "You have no permission to load this customer detail."
@@ -234,13 +240,19 @@ impl ApiError {
     }
 
     /// The description names the scope that is missing.
-    pub(crate) fn scope_not_allowed(description: String) -> Self {
+    pub(crate) fn scope_not_allowed(description: impl Into<Cow<'static, str>>) -> Self {
         Self::from(ErrorCode::ApiKeyScopeNotAllowed).described(description)
     }
 
     /// The key's limit is used up; the next call is admitted after this time.
     pub fn too_many_requests(retry_after: Duration) -> Self {
         Self { retry_after: Some(retry_after), ..ErrorCode::ApiKeyTooManyRequest.into() }
+    }
+
+    /// One client has used up its part of a publishable key; its next call is admitted after this time.
+    pub(crate) fn too_many_requests_of_client(retry_after: Duration) -> Self {
+        let description = "The limit of this API key for one IP address is used up. Please retry later.";
+        Self::too_many_requests(retry_after).described(description)
     }
 
     /// The client has tried too many keys that do not exist; it may try the next after this time.

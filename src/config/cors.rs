@@ -4,7 +4,8 @@ use std::str::FromStr;
 
 use axum::http::HeaderValue;
 use clap::Args;
-use url::{Origin as Serialised, Url};
+
+use crate::domain::is_origin;
 
 #[derive(Args, Debug, Clone)]
 pub struct Cors {
@@ -27,8 +28,7 @@ impl Cors {
     }
 }
 
-/// An origin as browsers serialise it (RFC 6454, 6.2), because it is compared with their header as text: what no browser sends is
-/// rejected.
+/// What no browser sends is rejected.
 #[derive(Debug, Clone)]
 struct Origin(HeaderValue);
 
@@ -44,16 +44,7 @@ impl FromStr for Origin {
         if text.contains('*') {
             return Err(PATTERN);
         }
-        let url = Url::parse(text).map_err(|_| FORM)?;
-        let serialised = match url.origin() {
-            origin @ Serialised::Tuple(..) => origin.ascii_serialization(),
-            // As of the web view of an app: `capacitor://localhost`.
-            Serialised::Opaque(_) if url.has_host() && url.username().is_empty() => {
-                format!("{}://{}", url.scheme(), url.authority())
-            }
-            Serialised::Opaque(_) => return Err(FORM),
-        };
-        if serialised != text {
+        if !is_origin(text) {
             return Err(FORM);
         }
         HeaderValue::from_str(text).map(Self).map_err(|_| FORM)

@@ -7,7 +7,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use sqlx::{Connection, PgConnection, PgExecutor, PgPool};
 
-use crate::domain::{ApiKey, EXPIRY_WARNING, KeyStatus, Scopes, SecretHash};
+use crate::domain::{ApiKey, EXPIRY_WARNING, KeyStatus, OriginPattern, Scopes, SecretHash};
 
 /// The part of a key that decides whether a request is authenticated.
 #[derive(Debug, Clone)]
@@ -23,9 +23,26 @@ pub struct KeyState {
     /// Set once and never cleared.
     pub deleted_at: Option<DateTime<Utc>>,
     limit_per_minute: Option<i64>,
+    allowed_origins: Vec<String>,
+    client_limit_per_minute: Option<i64>,
 }
 
 impl KeyState {
+    /// Whether the key is made for web pages and therefore no secret.
+    pub fn is_publishable(&self) -> bool {
+        !self.allowed_origins.is_empty()
+    }
+
+    /// Whether pages of this origin may use the key, if it is publishable.
+    pub fn allows_origin(&self, origin: &str) -> bool {
+        self.allowed_origins.iter().any(|pattern| OriginPattern::matches(pattern, origin))
+    }
+
+    /// The limit of each client with a publishable key.
+    pub fn client_limit_per_minute(&self) -> Option<u32> {
+        self.client_limit_per_minute.and_then(|limit| limit.try_into().ok())
+    }
+
     /// The key's own limit; `None`: that of its kind.
     pub fn limit_per_minute(&self) -> Option<u32> {
         self.limit_per_minute.and_then(|limit| limit.try_into().ok())
@@ -56,6 +73,10 @@ pub struct KeyRow {
     pub scopes: Vec<String>,
     /// `None`: the limit of its kind.
     pub limit_per_minute: Option<i64>,
+    /// Not empty: the key is publishable.
+    pub allowed_origins: Vec<String>,
+    /// Of a publishable key.
+    pub client_limit_per_minute: Option<i64>,
     pub active: bool,
     /// To the minute; `None`: never.
     pub last_used_at: Option<DateTime<Utc>>,
@@ -103,6 +124,9 @@ pub struct NewKey<'a> {
     pub expires_at: Option<DateTime<Utc>>,
     /// `None`: the limit of its kind. Must be `None` for the kind root.
     pub limit_per_minute: Option<u32>,
+    /// Not empty: the key is publishable, which has only the scope `customer.match` and a limit for each client.
+    pub allowed_origins: &'a [String],
+    pub client_limit_per_minute: Option<u32>,
 }
 
 /// Violated by a key for an organisation that does not exist.
@@ -118,7 +142,7 @@ pub const CHANGE_CHANNEL: &str = "customer_match_key";
 pub async fn find(db: impl PgExecutor<'_>, hash: &SecretHash) -> sqlx::Result<Option<KeyState>> {
     sqlx::query_as!(
         KeyState,
-        "select id, organisation_id, mask, scopes, active, expires_at, deleted_at, limit_per_minute
+        "select id, organisation_id, mask, scopes, active, expires_at, deleted_at, limit_per_minute, allowed_origins, client_limit_per_minute
          from api_key where hash = $1",
         hash.as_bytes(),
     )
@@ -132,7 +156,8 @@ pub async fn find_by_hashes(
     hashes: &[Vec<u8>],
 ) -> sqlx::Result<HashMap<Vec<u8>, KeyState>> {
     let rows = sqlx::query!(
-        "select hash, id, organisation_id, mask, scopes, active, expires_at, deleted_at, limit_per_minute
+        "select hash, id, organisation_id, mask, scopes, active, expires_at, deleted_at, limit_per_minute,
+                allowed_origins, client_limit_per_minute
          from api_key where hash = any($1)",
         hashes,
     )
@@ -148,6 +173,8 @@ pub async fn find_by_hashes(
             expires_at: row.expires_at,
             deleted_at: row.deleted_at,
             limit_per_minute: row.limit_per_minute,
+            allowed_origins: row.allowed_origins,
+            client_limit_per_minute: row.client_limit_per_minute,
         };
         (row.hash, state)
     });
@@ -158,7 +185,7 @@ pub async fn find_by_hashes(
 pub async fn find_many(connection: &mut PgConnection, ids: &[i64]) -> sqlx::Result<HashMap<i64, KeyState>> {
     let states = sqlx::query_as!(
         KeyState,
-        "select id, organisation_id, mask, scopes, active, expires_at, deleted_at, limit_per_minute
+        "select id, organisation_id, mask, scopes, active, expires_at, deleted_at, limit_per_minute, allowed_origins, client_limit_per_minute
          from api_key where id = any($1)",
         ids,
     )
@@ -176,8 +203,11 @@ pub async fn create(
 ) -> sqlx::Result<Option<i64>> {
     let hash = key.hash();
     sqlx::query_scalar!(
-        "insert into api_key (organisation_id, hash, kind, mask, description, scopes, expires_at, limit_per_minute)
-         values ($1, $2, $3, $4, $5, $6, $7, $8)
+        "insert into api_key (
+            organisation_id, hash, kind, mask, description, scopes, expires_at, limit_per_minute, allowed_origins,
+            client_limit_per_minute
+         )
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
          on conflict (hash) do nothing
          returning id",
         organisation_id,
@@ -188,6 +218,8 @@ pub async fn create(
         new.scopes,
         new.expires_at,
         new.limit_per_minute.map(i64::from),
+        new.allowed_origins,
+        new.client_limit_per_minute.map(i64::from),
     )
     .fetch_optional(db)
     .await
@@ -197,8 +229,8 @@ pub async fn create(
 pub async fn list(db: impl PgExecutor<'_>, organisation_id: Option<i64>) -> sqlx::Result<Vec<KeyRow>> {
     sqlx::query_as!(
         KeyRow,
-        "select k.id, organisation_id, name as organisation, kind, mask, description, scopes, limit_per_minute, active, last_used_at,
-                host(last_used_ip) as last_used_ip, k.created_at, expires_at, deleted_at
+        "select k.id, organisation_id, name as organisation, kind, mask, description, scopes, limit_per_minute, allowed_origins,
+                client_limit_per_minute, active, last_used_at, host(last_used_ip) as last_used_ip, k.created_at, expires_at, deleted_at
          from api_key k join organisation o on o.id = k.organisation_id
          where $1::int8 is null or organisation_id = $1 order by k.id",
         organisation_id,
@@ -211,8 +243,8 @@ pub async fn list(db: impl PgExecutor<'_>, organisation_id: Option<i64>) -> sqlx
 pub async fn find_row(db: impl PgExecutor<'_>, id: i64) -> sqlx::Result<Option<KeyRow>> {
     sqlx::query_as!(
         KeyRow,
-        "select k.id, organisation_id, name as organisation, kind, mask, description, scopes, limit_per_minute, active, last_used_at,
-                host(last_used_ip) as last_used_ip, k.created_at, expires_at, deleted_at
+        "select k.id, organisation_id, name as organisation, kind, mask, description, scopes, limit_per_minute, allowed_origins,
+                client_limit_per_minute, active, last_used_at, host(last_used_ip) as last_used_ip, k.created_at, expires_at, deleted_at
          from api_key k join organisation o on o.id = k.organisation_id
          where k.id = $1",
         id,
@@ -287,8 +319,12 @@ pub async fn rotate(
              where id = $1 and deleted_at is null and active and (expires_at is null or expires_at > now())
              for update
            ), successor as (
-             insert into api_key (organisation_id, hash, kind, mask, description, scopes, limit_per_minute, expires_at)
-             select organisation_id, $2, kind, $3, description, scopes, limit_per_minute, now() + (expires_at - created_at)
+             insert into api_key (
+               organisation_id, hash, kind, mask, description, scopes, limit_per_minute, allowed_origins,
+               client_limit_per_minute, expires_at
+             )
+             select organisation_id, $2, kind, $3, description, scopes, limit_per_minute, allowed_origins,
+               client_limit_per_minute, now() + (expires_at - created_at)
              from old
              returning id, expires_at
            ), ended as (

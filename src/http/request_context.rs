@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use axum::http::Extensions;
+use axum::http::{Extensions, HeaderValue};
 use tokio::time::Instant;
 
 use super::concurrency_limit::RequestPermit;
@@ -16,6 +16,8 @@ pub(crate) struct RequestContext {
     pub(crate) permit: OnceLock<RequestPermit>,
     /// Also set if the key was rejected for its state.
     pub(crate) api_key: OnceLock<Arc<KeyState>>,
+    /// The origin of the page that calls, if the key is publishable and allows it.
+    pub(crate) allowed_origin: OnceLock<HeaderValue>,
     pub(crate) rate_limit: OnceLock<Decision>,
     /// The body was not read to its end, so its connection cannot be used for another request.
     pub(crate) body_unread: OnceLock<()>,
@@ -27,6 +29,7 @@ impl Default for RequestContext {
             started: Instant::now(),
             permit: OnceLock::new(),
             api_key: OnceLock::new(),
+            allowed_origin: OnceLock::new(),
             rate_limit: OnceLock::new(),
             body_unread: OnceLock::new(),
         }

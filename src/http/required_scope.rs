@@ -10,15 +10,22 @@ pub(crate) struct RequiredScope {
     pub(crate) scope: Scope,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) parameter: Option<&'static str>,
+    /// Whether publishable keys may make the call: whatever it answers is public.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) publishable: bool,
 }
 
 impl RequiredScope {
     pub(crate) const fn always(scope: Scope) -> Self {
-        Self { scope, parameter: None }
+        Self { scope, parameter: None, publishable: false }
     }
 
     pub(crate) const fn with(parameter: &'static str, scope: Scope) -> Self {
-        Self { scope, parameter: Some(parameter) }
+        Self { scope, parameter: Some(parameter), publishable: false }
+    }
+
+    pub(crate) const fn or_publishable(self) -> Self {
+        Self { publishable: true, ..self }
     }
 }
 

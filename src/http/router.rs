@@ -11,7 +11,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::middleware::{
-    access_log, catch_panic, check_host, cors, hold_until_sent, request_timeout, security_headers,
+    access_log, catch_panic, check_host, cors, hold_until_sent, key_cors, request_timeout, security_headers,
 };
 use super::routes::{
     customer_create, customer_detail, customer_match, customer_unmatch, fallback, health, logout, magic_auth,
@@ -48,6 +48,7 @@ pub(crate) fn router(state: Arc<AppState>) -> Router {
                 .layer(from_fn_with_state(Arc::clone(&state), access_log))
                 .map_response(security_headers)
                 .layer(from_fn(check_host))
+                .layer(from_fn(key_cors))
                 .layer(cors(&state.cors))
                 .layer(from_fn_with_state(state.timeouts.request, request_timeout))
                 .layer(from_fn_with_state(Arc::clone(&state), hold_until_sent))

@@ -16,12 +16,15 @@ use crate::fair_budget::FairBudget;
 use crate::group_commit::GroupCommit;
 use crate::maintenance::Maintenance;
 use crate::metrics::Metrics;
+use crate::rate_limit::ClientWindows;
 
 pub(crate) struct AppState {
     pub(crate) pool: Arc<RequestPool>,
     pub(crate) readiness: Arc<Readiness>,
     pub(crate) keys: ApiKeyCache,
     pub(crate) group_commit: GroupCommit,
+    /// Calls of each client with each publishable key, by its id.
+    pub(crate) publishable_calls: ClientWindows<i64>,
     pub(crate) identity_attempts: IdentityAttempts,
     /// Whether the documentation's sample key is accepted.
     pub(crate) demo: bool,

@@ -48,6 +48,8 @@ fn settings_have_variables_and_one_shot_arguments_have_none() {
     assert_eq!(names(with), &settings - &named(["help"]).collect());
     let one_shot = [
         "all",
+        "allowed-origin",
+        "client-limit-per-minute",
         "company-name",
         "cu-ref-no",
         "days",
@@ -62,6 +64,7 @@ fn settings_have_variables_and_one_shot_arguments_have_none() {
         "never-expires",
         "overlap",
         "phone",
+        "publishable",
         "reason",
         "rejected",
         "scope",

@@ -9,10 +9,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{Method, header};
 use axum::middleware::{Next, from_fn_with_state};
-use axum::response::{IntoResponse, Response};
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::get;
+use customer_match::db::api_key::{self, NewKey};
+use customer_match::domain::{ApiKey, KeyKind};
 use customer_match::error::ApiError;
 use rstest::rstest;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -123,14 +127,9 @@ async fn works_as_printed(#[case] tool: &str, #[case] command: &[&str]) {
     );
 }
 
-#[tokio::test]
-async fn fetch_works_in_a_page_of_another_origin() {
-    if !is_there("chromium") {
-        return;
-    }
-    let (service, front, url) = serve().await;
+/// Until the page says this on its console.
+async fn open_in_a_browser(page: &str, expected: &str) {
     let profile = tempfile::tempdir().unwrap();
-    let page = format!("file://{}?server={url}&key={}", example("fetch.html").display(), service.key);
     let mut browser = Command::new("chromium")
         .args(["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--enable-logging=stderr"])
         .arg(format!("--user-data-dir={}", profile.path().display()))
@@ -143,10 +142,38 @@ async fn fetch_works_in_a_page_of_another_origin() {
         .unwrap();
     let mut lines = BufReader::new(browser.stderr.take().unwrap()).lines();
     let mut log = String::new();
-    while !log.contains("CONSOLE") {
+    while !log.contains(expected) {
         log += &lines.next_line().await.unwrap().unwrap_or_else(|| panic!("the browser ended: {log}"));
     }
-    assert!(log.contains("matched: {"), "{log}");
-    assert_eq!(front.calls.load(Ordering::Relaxed), 2);
     browser.kill().await.unwrap();
+}
+
+/// The page with its publishable key on an origin that the key allows, and on another one.
+#[tokio::test]
+async fn fetch_works_in_a_page_of_an_allowed_origin() {
+    if !is_there("chromium") {
+        return;
+    }
+    let (service, front, url) = serve().await;
+    let html = std::fs::read_to_string(example("fetch.html")).unwrap();
+    let pages = Router::new().route("/", get(async || Html(html)));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async { axum::serve(listener, pages).await });
+    let key = ApiKey::generate(KeyKind::Prod);
+    let new = NewKey {
+        scopes: &["customer.match".into()],
+        allowed_origins: &[format!("http://127.0.0.1:{port}")],
+        client_limit_per_minute: Some(60),
+        ..Default::default()
+    };
+    api_key::create(&service.pool, service.organisation, &key, &new).await.unwrap().unwrap();
+    let page = |host: &str| format!("http://{host}:{port}/?server={url}&key={}", key.expose());
+
+    open_in_a_browser(&page("localhost"), "no answer from").await;
+    assert_eq!(service.relations().await.len(), 0);
+    let calls = front.calls.load(Ordering::Relaxed);
+    open_in_a_browser(&page("127.0.0.1"), "matched: {").await;
+    assert_eq!(service.relations().await.len(), 1);
+    assert!(front.calls.load(Ordering::Relaxed) > calls);
 }

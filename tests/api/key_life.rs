@@ -86,7 +86,8 @@ async fn a_key_is_shown_masked() {
         shown,
         json!({
             "id": 2, "organisationId": 1, "organisation": "Acme", "kind": "prod", "mask": mask, "description": "web site",
-            "scopes": ["customer.read"], "limitPerMinute": 7, "state": "active", "lastUsedAt": null, "lastUsedIp": null,
+            "scopes": ["customer.read"], "limitPerMinute": 7, "publishable": false,
+            "allowedOrigins": [], "clientLimitPerMinute": null, "state": "active", "lastUsedAt": null, "lastUsedIp": null,
             "createdAt": shown["createdAt"], "expiresAt": created["expiresAt"], "deletedAt": null,
         })
     );

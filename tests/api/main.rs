@@ -40,6 +40,7 @@ mod pgbouncer;
 mod ping;
 mod pool;
 mod prerequisites;
+mod publishable_keys;
 mod quota_leases;
 mod races;
 mod rate_limit;

@@ -67,6 +67,11 @@ const ROWS: &[(i64, &str)] = &[
     ),
     (20261126000001, "update api_key set limit_per_minute = 5 where organisation_id = {n} and kind = 'dev'"),
     (20261126000001, "update api_key set last_used_at = now(), last_used_ip = '192.0.2.7' where organisation_id = {n}"),
+    (
+        20261126000001,
+        "insert into api_key (organisation_id, hash, kind, mask, scopes, allowed_origins, client_limit_per_minute)
+         values ({n}, sha256('page {n}'), 'prod', 'PROD…{n}', '{customer.match}', '{https://app.example}', 60)",
+    ),
     (20261126000005, "insert into server_instance values ({n}, now())"),
     (
         20261126000005,

@@ -1,7 +1,7 @@
 //! What a key may do: kind × scope × call, and what the answers show of it.
 
 use axum::body::Body;
-use axum::http::Method;
+use axum::http::{Method, Request, header};
 use customer_match::db::api_key::{self, NewKey};
 use customer_match::domain::{ApiKey, KeyKind, Scope};
 use rstest::rstest;
@@ -13,6 +13,7 @@ use crate::support::{
 };
 
 const KEYS: &str = include_str!("../../docs/keys.md");
+const ORIGIN: &str = "https://app.example";
 const SCOPE_MISSING: &str = "PUBLIC_API_KEY_SCOPE_NOT_ALLOWED";
 
 /// A way of calling an operation that takes a key.
@@ -23,6 +24,7 @@ struct Call {
     parameter: Option<&'static str>,
     /// `None`: any key may make the call.
     scope: Option<&'static str>,
+    publishable: bool,
 }
 
 /// All of the document.
@@ -35,12 +37,13 @@ fn calls() -> Vec<Call> {
             }
             let method: Method = method.to_uppercase().parse().unwrap();
             match operation["responses"]["403"]["x-required-scopes"].as_array() {
-                None => calls.push(Call { method, path, parameter: None, scope: None }),
+                None => calls.push(Call { method, path, parameter: None, scope: None, publishable: true }),
                 Some(required) => calls.extend(required.iter().map(|required| Call {
                     method: method.clone(),
                     path,
                     parameter: required["parameter"].as_str(),
                     scope: required["scope"].as_str(),
+                    publishable: required["publishable"] == true,
                 })),
             }
         }
@@ -49,34 +52,51 @@ fn calls() -> Vec<Call> {
 }
 
 impl Call {
-    fn is_open_to(&self, scopes: &[&str]) -> bool {
-        scopes.is_empty() || self.scope.is_none_or(|needed| scopes.contains(&needed))
+    fn is_open_to(&self, column: &Column) -> bool {
+        let Some(needed) = self.scope else { return true };
+        if column.publishable {
+            self.publishable
+        } else {
+            column.scopes.is_empty() || column.scopes.contains(&needed)
+        }
     }
 
     /// Valid but for what names customers.
-    async fn make(&self, service: &Service, key: &str) -> Answer {
+    async fn make(&self, service: &Service, key: &str, origin: Option<&'static str>) -> Answer {
         let value = |name| if name == "identityId" { "0123456789abcdefghijABCDEFGHIJKL" } else { CUSTOMER };
         let parameters: Vec<_> = self.parameter.into_iter().map(|name| (name, value(name))).collect();
-        let uri = uri(self.path, key, &parameters);
-        if self.method == Method::GET { service.get(&uri).await } else { service.post(&uri, json!({})).await }
+        let mut request = Request::builder().method(&self.method).uri(uri(self.path, key, &parameters));
+        if let Some(origin) = origin {
+            request = request.header(header::ORIGIN, origin);
+        }
+        let request = request.header(header::CONTENT_TYPE, "application/json").body(Body::from("{}"));
+        service.call(request.unwrap()).await
     }
 }
 
-/// The columns of the table: a key without scopes, and one with each.
-fn columns() -> Vec<Vec<&'static str>> {
-    std::iter::once(vec![]).chain(Scope::ALL.map(|scope| vec![scope.as_str()])).collect()
+/// A key, as the table has them side by side.
+struct Column {
+    name: String,
+    scopes: Vec<&'static str>,
+    publishable: bool,
+}
+
+/// A key without scopes, one with each, and one that is publishable.
+fn columns() -> Vec<Column> {
+    let column = |name: String, scopes, publishable| Column { name, scopes, publishable };
+    let each = Scope::ALL.map(|scope| column(format!("`{scope}`"), vec![scope.as_str()], false));
+    let publishable = column("publishable".into(), vec!["customer.match"], true);
+    std::iter::once(column("no scope".into(), vec![], false)).chain(each).chain([publishable]).collect()
 }
 
 /// As docs/keys.md has it.
 fn table() -> String {
-    let names = columns()
-        .into_iter()
-        .map(|scopes| scopes.first().map_or("no scope".into(), |name| format!("`{name}`")));
-    let header = format!("| call | {} |\n|---|{}\n", names.collect::<Vec<_>>().join(" | "), "---|".repeat(5));
+    let columns = columns();
+    let names: Vec<_> = columns.iter().map(|column| column.name.as_str()).collect();
+    let header = format!("| call | {} |\n|---|{}\n", names.join(" | "), "---|".repeat(names.len()));
     let rows = calls().into_iter().map(|call| {
         let parameter = call.parameter.map(|name| format!(" with `{name}`")).unwrap_or_default();
-        let cells =
-            columns().into_iter().map(|scopes| if call.is_open_to(&scopes) { " yes |" } else { " |" });
+        let cells = columns.iter().map(|column| if call.is_open_to(column) { " yes |" } else { " |" });
         format!("| `{} {}`{parameter} |{}\n", call.method, call.path, cells.collect::<String>())
     });
     header + &rows.collect::<String>()
@@ -92,23 +112,30 @@ fn the_documented_table_is_that_of_the_code() {
 async fn every_cell_of_the_table_holds() {
     let service = Service::start().await;
     for kind in KeyKind::ALL {
-        for scopes in columns() {
+        // A publishable key has a limit.
+        for column in columns().iter().filter(|column| !(column.publishable && kind == KeyKind::Root)) {
             let key = ApiKey::generate(kind);
-            let names: Vec<_> = scopes.iter().map(ToString::to_string).collect();
-            let new = NewKey { scopes: &names, ..Default::default() };
+            let scopes: Vec<_> = column.scopes.iter().map(ToString::to_string).collect();
+            let allowed_origins = column.publishable.then(|| ORIGIN.to_owned());
+            let new = NewKey {
+                scopes: &scopes,
+                allowed_origins: allowed_origins.as_slice(),
+                client_limit_per_minute: column.publishable.then_some(60),
+                ..Default::default()
+            };
             api_key::create(&service.pool, service.organisation, &key, &new).await.unwrap().unwrap();
             for call in calls() {
-                let answer = call.make(&service, key.expose()).await;
-                let cell = format!("{kind:?} {scopes:?} {} {} {:?}", call.method, call.path, call.parameter);
-                assert_eq!(answer.status != 403, call.is_open_to(&scopes), "{cell}: {:#}", answer.body);
+                let answer = call.make(&service, key.expose(), column.publishable.then_some(ORIGIN)).await;
+                let cell =
+                    format!("{kind:?} {} {} {} {:?}", column.name, call.method, call.path, call.parameter);
+                assert_eq!(answer.status != 403, call.is_open_to(column), "{cell}: {:#}", answer.body);
                 if answer.status == 403 {
                     answer.assert_error(403, SCOPE_MISSING);
-                    let named = answer.body["error"]["description"].as_str().unwrap();
-                    assert_eq!(
-                        named,
-                        format!("The key lacks the scope \"{}\".", call.scope.unwrap()),
-                        "{cell}"
-                    );
+                    let expected = match column.publishable {
+                        true => "A publishable key does not open this endpoint.".into(),
+                        false => format!("The key lacks the scope \"{}\".", call.scope.unwrap()),
+                    };
+                    assert_eq!(answer.body["error"]["description"], expected, "{cell}");
                 }
             }
         }
@@ -154,7 +181,10 @@ async fn the_document_says_which_scope_an_operation_needs() {
     let matching = &DOCUMENT["paths"][MATCH]["post"];
     assert_eq!(matching["security"].as_array().unwrap().len(), 2);
     assert!(matching["security"].as_array().unwrap().contains(&json!({ "bearer": ["customer.match"] })));
-    assert_eq!(matching["responses"]["403"]["x-required-scopes"], json!([{ "scope": "customer.match" }]));
+    assert_eq!(
+        matching["responses"]["403"]["x-required-scopes"],
+        json!([{ "scope": "customer.match", "publishable": true }])
+    );
 }
 
 async fn represented(service: &Service, key: &str, body: Value) -> Value {
@@ -229,7 +259,7 @@ async fn without_a_scope_that_reads_nothing_of_a_customer_is_answered() {
     for call in calls() {
         let uri = uri(call.path, &key, &[("cuRefNo", MANAGER), ("identityId", &"0".repeat(32))]);
         let request = if call.method == Method::GET {
-            axum::http::Request::get(uri).body(Body::empty()).unwrap()
+            Request::get(uri).body(Body::empty()).unwrap()
         } else {
             let request = json_request(&uri).header("prefer", "return=representation");
             request.body(Body::from(by_address.to_string())).unwrap()

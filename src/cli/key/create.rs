@@ -13,10 +13,12 @@ use crate::cli::output::Output;
 use crate::config::limit_per_minute;
 use crate::db;
 use crate::db::api_key::{self, NewKey};
-use crate::domain::{ApiKey, KeyKind, Scope};
+use crate::domain::{ApiKey, KeyKind, OriginPattern, Scope};
 
 /// The documented default.
 const DEFAULT_DAYS: u64 = 90;
+/// More than a person who fills in forms needs.
+const CLIENT_LIMIT: u32 = 60;
 
 /// Create a key and print it, alone on stdout. It cannot be printed again
 #[derive(Args)]
@@ -44,6 +46,16 @@ pub(in crate::cli) struct Create {
     /// server]
     #[arg(long, value_name = "N", value_parser = limit_per_minute())]
     limit_per_minute: Option<u32>,
+    /// Create a key that may stand in a web page: it can only match, from the allowed origins, and reads nothing
+    #[arg(long, requires = "allowed_origins")]
+    publishable: bool,
+    /// Origin of the web pages that may use a publishable key, such as https://app.example or https://*.example.com; repeat for
+    /// more
+    #[arg(long = "allowed-origin", value_name = "ORIGIN", value_delimiter = ',', requires = "publishable")]
+    allowed_origins: Vec<OriginPattern>,
+    /// Calls within any minute with a publishable key from one client IP address (IPv6: from one /64) [default: 60]
+    #[arg(long, value_name = "N", requires = "publishable", value_parser = limit_per_minute())]
+    client_limit_per_minute: Option<u32>,
     #[command(flatten)]
     database: DatabaseArgs,
     #[command(flatten)]
@@ -55,6 +67,21 @@ fn kind_parser() -> impl TypedValueParser<Value = KeyKind> {
 }
 
 impl Create {
+    fn scopes(&self) -> anyhow::Result<Vec<String>> {
+        if !self.publishable {
+            return Ok(self.scopes.clone());
+        }
+        if self.kind == KeyKind::Root {
+            return Err(usage_error("a publishable key has a limit: choose another kind than root"));
+        }
+        if self.scopes.iter().any(|scope| scope != Scope::Match.as_str()) {
+            return Err(usage_error(
+                "a publishable key has at most the scope customer.match: what stands in a page is public",
+            ));
+        }
+        Ok(vec![Scope::Match.to_string()])
+    }
+
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let key = ApiKey::generate(self.kind);
         let expires_at = match (self.never_expires, self.expires_in_days) {
@@ -71,11 +98,18 @@ impl Create {
                 "a key of the kind root has no limit: leave out --limit-per-minute, or choose another kind",
             ));
         }
+        let allowed_origins: Vec<_> =
+            self.allowed_origins.iter().map(|origin| origin.as_str().into()).collect();
+        let scopes = self.scopes()?;
         let new = NewKey {
             description: &self.description,
-            scopes: &self.scopes,
+            scopes: &scopes,
             expires_at,
             limit_per_minute: self.limit_per_minute,
+            allowed_origins: &allowed_origins,
+            client_limit_per_minute: self
+                .publishable
+                .then(|| self.client_limit_per_minute.unwrap_or(CLIENT_LIMIT)),
         };
         let id = with_pool(&self.database, async |pool| {
             match api_key::create(pool, self.organisation, &key, &new).await {

@@ -58,7 +58,7 @@ impl List {
                         key.id.to_string(),
                         key.organisation.clone(),
                         key.mask.clone(),
-                        key.kind.clone(),
+                        shown::kind(key),
                         key.status(now).as_str().into(),
                         shown::scopes(key),
                         shown::limit(key),

@@ -26,10 +26,12 @@ impl Show {
             let rows = [
                 ("id", key.id.to_string()),
                 ("organisation", format!("{} \"{}\"", key.organisation_id, key.organisation)),
-                ("kind", key.kind.clone()),
+                ("kind", shown::kind(&key)),
                 ("state", key.status(now).as_str().into()),
                 ("scopes", shown::scopes(&key)),
                 ("limit a minute", shown::limit(&key)),
+                ("allowed origins", shown::origins(&key)),
+                ("limit a client", shown::client_limit(&key)),
                 ("created", shown::time_or_never(Some(key.created_at))),
                 ("last used", shown::last_use(&key)),
                 ("expires", shown::time_or_never(key.expires_at)),

@@ -10,14 +10,29 @@ pub(super) fn to_json(key: &KeyRow, now: DateTime<Utc>) -> Value {
     json!({
         "id": key.id, "organisationId": key.organisation_id, "organisation": key.organisation, "kind": key.kind, "mask": key.mask,
         "description": key.description, "scopes": key.scopes, "limitPerMinute": key.limit_per_minute,
+        "publishable": !key.allowed_origins.is_empty(), "allowedOrigins": key.allowed_origins,
+        "clientLimitPerMinute": key.client_limit_per_minute,
         "state": key.status(now).as_str(), "lastUsedAt": key.last_used_at.map(Timestamp::from), "lastUsedIp": key.last_used_ip,
         "createdAt": Timestamp::from(key.created_at), "expiresAt": key.expires_at.map(Timestamp::from),
         "deletedAt": key.deleted_at.map(Timestamp::from),
     })
 }
 
+pub(super) fn kind(key: &KeyRow) -> String {
+    let publishable = if key.allowed_origins.is_empty() { "" } else { ", publishable" };
+    format!("{}{publishable}", key.kind)
+}
+
 pub(super) fn scopes(key: &KeyRow) -> String {
     if key.scopes.is_empty() { "all".into() } else { key.scopes.join(", ") }
+}
+
+pub(super) fn origins(key: &KeyRow) -> String {
+    if key.allowed_origins.is_empty() { "any".into() } else { key.allowed_origins.join(", ") }
+}
+
+pub(super) fn client_limit(key: &KeyRow) -> String {
+    key.client_limit_per_minute.map_or("none".into(), |limit| limit.to_string())
 }
 
 pub(super) fn last_use(key: &KeyRow) -> String {

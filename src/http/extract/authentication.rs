@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::FromRequestParts;
-use axum::http::header::AUTHORIZATION;
+use axum::http::header::{AUTHORIZATION, ORIGIN};
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue};
 use chrono::Utc;
 
 use crate::api_keys::{CachedKey, LookupError};
@@ -54,6 +55,10 @@ impl AuthenticatedCaller {
         required: &[RequiredScope],
     ) -> Result<Self, ApiError> {
         let key = authenticate(app, parts, key).await?;
+        if key.is_publishable() && !required.iter().any(|required| required.publishable) {
+            let description = "A publishable key does not open this endpoint.";
+            return Err(ApiError::scope_not_allowed(description));
+        }
         if !required.iter().any(|required| key.scopes.allow(required.scope)) {
             return Err(scope_missing(required));
         }
@@ -66,6 +71,11 @@ impl AuthenticatedCaller {
     /// Whether the key may also do this, beside what the endpoint needs.
     pub(crate) fn may(&self, scope: Scope) -> bool {
         self.key.scopes.allow(scope)
+    }
+
+    /// Whether the call can come from anyone who has seen a page.
+    pub(crate) fn has_publishable_key(&self) -> bool {
+        self.key.is_publishable()
     }
 
     /// Whose attempts at identity ids count together.
@@ -116,7 +126,7 @@ impl ErrorExamples for ValidApiKey {
 }
 
 /// The errors of [`authenticate`].
-const KEY_ERRORS: [ErrorCode; 8] = [
+const KEY_ERRORS: [ErrorCode; 9] = [
     ErrorCode::ApiKeyIsEmpty,
     ErrorCode::ApiKeyIsNotInValidFormat,
     ErrorCode::ApiKeySampleValue,
@@ -125,9 +135,10 @@ const KEY_ERRORS: [ErrorCode; 8] = [
     ErrorCode::ApiKeyIsNotActive,
     ErrorCode::ApiKeyHasBeenExpired,
     ErrorCode::ApiKeyTooManyRequest,
+    ErrorCode::ApiKeyOriginNotAllowed,
 ];
 
-/// Everything that is checked before the permission. Each step leaves its result in the request's context, for the
+/// Everything that is checked before the scope. Each step leaves its result in the request's context, for the
 /// middleware, also if a later step fails.
 pub(super) async fn authenticate(
     app: &AppState,
@@ -136,16 +147,23 @@ pub(super) async fn authenticate(
 ) -> Result<Arc<KeyState>, ApiError> {
     let context = RequestContext::of(&parts.extensions);
     let permit = app.concurrency_limit.acquire(None)?;
-    let (key, state) = find_key(app, key, client_ip(parts, &app.trusted_proxies)).await?;
+    let client_ip = client_ip(parts, &app.trusted_proxies);
+    let (key, state) = find_key(app, key, client_ip).await?;
     drop(permit);
     let _ = context.api_key.set(Arc::clone(&state));
+    if let Some(origin) = allowed_origin(&state, &parts.headers) {
+        let _ = context.allowed_origin.set(origin.clone());
+    }
     match state.status(Utc::now()) {
         KeyStatus::Revoked => return Err(ErrorCode::ApiKeyHasBeenDeleted.into()),
         KeyStatus::Inactive => return Err(ErrorCode::ApiKeyIsNotActive.into()),
         KeyStatus::Expired => return Err(ErrorCode::ApiKeyHasBeenExpired.into()),
         KeyStatus::Active => {}
     }
-    check_rate_limit(&key, &context)?;
+    check_rate_limit(app, &key, &state, client_ip, &context)?;
+    if state.is_publishable() && context.allowed_origin.get().is_none() {
+        return Err(ErrorCode::ApiKeyOriginNotAllowed.into());
+    }
     Ok(state)
 }
 
@@ -167,10 +185,35 @@ async fn find_key(
     app.keys.find(&key, || client_ip).await?.ok_or(ErrorCode::ApiKeyDoesNotExist.into())
 }
 
-fn check_rate_limit(key: &CachedKey, context: &RequestContext) -> Result<(), ApiError> {
-    let Some(decision) = key.admit(Instant::now()) else { return Ok(()) };
-    let _ = context.rate_limit.set(decision);
-    if decision.admitted { Ok(()) } else { Err(ApiError::too_many_requests(decision.reset)) }
+/// The origin that the request names, if pages of it may use the key.
+fn allowed_origin<'a>(key: &KeyState, headers: &'a HeaderMap) -> Option<&'a HeaderValue> {
+    let mut origins = headers.get_all(ORIGIN).iter();
+    let (Some(origin), None) = (origins.next(), origins.next()) else { return None };
+    origin.to_str().is_ok_and(|text| key.allows_origin(text)).then_some(origin)
+}
+
+/// The limit of the client first, if the key is publishable: one client must not use up that of the key. Then the client is told its
+/// own limit, not what all others have left.
+fn check_rate_limit(
+    app: &AppState,
+    key: &CachedKey,
+    state: &KeyState,
+    client_ip: Option<IpAddr>,
+    context: &RequestContext,
+) -> Result<(), ApiError> {
+    let now = Instant::now();
+    let client_limit = state.client_limit_per_minute();
+    let of_client = client_limit.map(|limit| app.publishable_calls.admit(state.id, client_ip, limit, now));
+    if let Some(decision) = of_client.filter(|decision| !decision.admitted) {
+        let _ = context.rate_limit.set(decision);
+        return Err(ApiError::too_many_requests_of_client(decision.reset));
+    }
+    let of_key = key.admit(now);
+    let rejection = of_key.filter(|decision| !decision.admitted);
+    if let Some(decision) = rejection.or(of_client).or(of_key) {
+        let _ = context.rate_limit.set(decision);
+    }
+    rejection.map_or(Ok(()), |decision| Err(ApiError::too_many_requests(decision.reset)))
 }
 
 impl From<LookupError> for ApiError {

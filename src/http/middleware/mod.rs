@@ -9,7 +9,7 @@ mod security_headers;
 mod unsent_answers;
 
 pub(crate) use access_log::access_log;
-pub(crate) use cors::cors;
+pub(crate) use cors::{cors, key_cors};
 pub(crate) use host::check_host;
 pub(crate) use request_timeout::request_timeout;
 pub(crate) use security_headers::security_headers;

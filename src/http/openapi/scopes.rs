@@ -30,7 +30,9 @@ pub(super) fn add_to(operation: &mut Operation) {
         let parameter = required["parameter"].as_str();
         parameter.map_or_else(|| format!("`{scope}`"), |parameter| format!("`{scope}` with `{parameter}`"))
     });
-    let sentence = format!("A key with scopes needs {}.", texts.collect::<Vec<_>>().join(", "));
+    let is_public = scopes.iter().any(|required| required["publishable"] == true);
+    let publishable = if is_public { " A publishable key may make this call." } else { "" };
+    let sentence = format!("A key with scopes needs {}.{publishable}", texts.collect::<Vec<_>>().join(", "));
     let description = operation.description.take().unwrap_or_default();
     operation.description = Some(format!("{description}\n\n{sentence}").trim_start().into());
     let allowed = |scope: &Scope| scopes.iter().any(|required| required["scope"] == scope.as_str());

@@ -1,11 +1,13 @@
 //! `POST /api/v1/customer/customer-match-customer` (contract §1).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, sleep_until};
 use utoipa::ToSchema;
 
 use super::success::Success;
@@ -18,6 +20,10 @@ use crate::http::headers::PREFERENCE_APPLIED;
 use crate::http::openapi::{self, ErrorExamples, ErrorResponses};
 use crate::http::required_scope::{RequiredScope, RequiresScope};
 use crate::http::state::AppState;
+
+/// A publishable key gets the same answer whether the customers exist or not, and no earlier than this after its input was read:
+/// an attempt that finds none takes other time.
+const PUBLIC_ANSWER_AFTER: Duration = Duration::from_millis(100);
 
 /// At least one of `customerCuRefNo` and `customerEmail` is required; when both are given, `customerCuRefNo` decides.
 // Unknown fields are ignored (documented promise: additive changes only).
@@ -52,7 +58,7 @@ impl RequestBody for MatchRequest {
 }
 
 impl RequiresScope for MatchRequest {
-    const SCOPES: &'static [RequiredScope] = &[RequiredScope::always(Scope::Match)];
+    const SCOPES: &'static [RequiredScope] = &[RequiredScope::always(Scope::Match).or_publishable()];
 }
 
 impl ErrorExamples for MatchRequest {
@@ -84,7 +90,7 @@ struct MatchResponse {
 /// The relation is symmetric: one for a pair, however often and in whichever direction it is posted; posted in both,
 /// both customers are managers. A relation that has ended becomes active again. `{"success":true}` is sent after the
 /// commit is durable, and the call may be sent again without harm. Without the scope `customer.read` the relation in the answer has
-/// only what the call sent, and its times.
+/// only what the call sent, and its times. To a publishable key the answer is `{"success":true}` whether the customers exist or not.
 #[utoipa::path(
     post,
     path = "/api/v1/customer/customer-match-customer",
@@ -108,16 +114,24 @@ pub(crate) async fn match_customers(
         NamedCustomer::CuRefNo(_) => "/customerCuRefNo",
         NamedCustomer::Email(_) => "/customerEmail",
     };
-    let representation = prefer.representation;
+    let is_public = caller.has_publishable_key();
+    let answer_from = Instant::now() + PUBLIC_ANSWER_AFTER;
+    let representation = prefer.representation && !is_public;
     let wanted = Match { representation, ..body };
     let sent = (representation && !caller.may(Scope::Read)).then(|| wanted.clone());
-    let mut matched =
-        app.group_commit.match_customers(caller.submitter, wanted).await.map_err(|error| match error {
-            WriteError::SameCustomer => {
-                ApiError::invalid(customer_field, "A customer cannot be matched with itself.")
-            }
-            error => error.into(),
-        })?;
+    let result = app.group_commit.match_customers(caller.submitter, wanted).await;
+    if is_public {
+        sleep_until(answer_from).await;
+        if let Err(WriteError::CustomerNotFound(_) | WriteError::SameCustomer) = result {
+            return Ok(Json(Success::TRUE).into_response());
+        }
+    }
+    let mut matched = result.map_err(|error| match error {
+        WriteError::SameCustomer => {
+            ApiError::invalid(customer_field, "A customer cannot be matched with itself.")
+        }
+        error => error.into(),
+    })?;
     app.metrics.match_committed(matched.change);
     if let (Some(relation), Some(sent)) = (&mut matched.relation, &sent) {
         relation.hide_unsent(sent);
