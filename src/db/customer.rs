@@ -11,6 +11,23 @@ pub const EMAIL_KEY: &str = "customer_email_key";
 /// The foreign key to the organisation, broken by a customer of one that does not exist.
 pub const ORGANISATION_FKEY: &str = "customer_organisation_id_fkey";
 
+/// The customer with this reference, unless it is deleted.
+pub async fn find(
+    db: impl PgExecutor<'_>,
+    organisation_id: i64,
+    cu_ref_no: &CuRefNo,
+) -> sqlx::Result<Option<Customer>> {
+    sqlx::query_as!(
+        Customer,
+        "select cu_ref_no, email, first_name, last_name, company_name, phone, company_registration_number, tax_identification_number
+         from customer where organisation_id = $1 and cu_ref_no = $2 and living",
+        organisation_id,
+        cu_ref_no.as_str(),
+    )
+    .fetch_optional(db)
+    .await
+}
+
 /// Adds a customer; the constraints above say why it may not be.
 pub async fn create(
     db: impl PgExecutor<'_>,

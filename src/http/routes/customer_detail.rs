@@ -10,30 +10,35 @@ use utoipa::ToSchema;
 
 use crate::db::customer;
 use crate::demo;
-use crate::domain::{CuRefNo, CuRefNoError, Email, IdentityId, ProfileText, Scope};
+use crate::domain::{CuRefNo, CuRefNoError, Customer, Email, IdentityId, ProfileText, Scope};
 use crate::error::{ApiError, ErrorCode, InvalidField};
 use crate::http::extract::{ApiQuery, ParseQuery, Prefer, QueryParameters};
 use crate::http::openapi::{self, ErrorExamples, ErrorResponses};
 use crate::http::required_scope::{RequiredScope, RequiresScope};
 use crate::http::state::AppState;
 
-pub(crate) struct DetailQuery {
-    identity: IdentityId,
-    cu_ref_no: Option<CuRefNo>,
+pub(crate) enum DetailQuery {
+    /// The customer that is logged in, or the one that it names.
+    AsCustomer(IdentityId, Option<CuRefNo>),
+    /// Any customer, for a back end.
+    Any(CuRefNo),
 }
 
 impl RequiresScope for DetailQuery {
-    const SCOPES: &'static [RequiredScope] = &[RequiredScope::always(Scope::Session)];
+    const SCOPES: &'static [RequiredScope] =
+        &[RequiredScope::with("identityId", Scope::Session), RequiredScope::with("cuRefNo", Scope::Read)];
 }
 
 impl ParseQuery for DetailQuery {
     fn parse(parameters: &mut QueryParameters<'_>) -> Result<Option<Self>, ApiError> {
-        let identity = parameters.identity()?;
-        if identity.is_none() && !parameters.is_invalid("identityId") {
-            return Err(ErrorCode::UserMustBeAuthorized.into());
+        match (parameters.identity()?, parameters.get("cuRefNo")) {
+            (Some(identity), cu_ref_no) => Ok(Some(Self::AsCustomer(identity, cu_ref_no))),
+            (None, Some(cu_ref_no)) => Ok(Some(Self::Any(cu_ref_no))),
+            (None, None) if ["identityId", "cuRefNo"].iter().any(|name| parameters.is_invalid(name)) => {
+                Ok(None)
+            }
+            (None, None) => Err(ErrorCode::UserMustBeAuthorized.into()),
         }
-        let cu_ref_no = parameters.get("cuRefNo");
-        Ok(identity.map(|identity| Self { identity, cu_ref_no }))
     }
 }
 
@@ -43,6 +48,7 @@ impl ErrorExamples for DetailQuery {
             InvalidField::in_query("cuRefNo", CuRefNoError).into(),
             ErrorCode::UserMustBeAuthorized.into(),
             ErrorCode::CustomerDetailNotPermitted.into(),
+            ApiError::customer_not_found(demo::CUSTOMER),
         ]
     }
 }
@@ -50,7 +56,7 @@ impl ErrorExamples for DetailQuery {
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct CustomerDetail {
-    /// Always true: without an identity there is no detail.
+    /// Whether the call had an `identityId`.
     logged_in: bool,
     #[schema(value_type = CuRefNo)]
     cu_ref_no: String,
@@ -68,14 +74,14 @@ pub(crate) struct CustomerDetail {
 
 /// The detail of the customer that is logged in, or of one that it manages.
 ///
-/// Any other customer is answered like one that does not exist.
+/// Any other customer is answered like one that does not exist. Without `identityId`, for a back end, any customer is shown.
 #[utoipa::path(
     get,
     path = "/api/v1/customer/detail",
     tag = openapi::CUSTOMER,
     params(
-        ("identityId" = inline(IdentityId), Query, example = json!(demo::IDENTITY), description = "The customer that is logged in."),
-        ("cuRefNo" = inline(Option<CuRefNo>), Query, example = json!(demo::CUSTOMER), description = "The customer to show; the one that is logged in if absent."),
+        ("identityId" = inline(Option<IdentityId>), Query, example = json!(demo::IDENTITY), description = "The customer that is logged in."),
+        ("cuRefNo" = inline(Option<CuRefNo>), Query, example = json!(demo::CUSTOMER), description = "The customer to show; the one that is logged in if absent. One of the two is required."),
         ("Prefer" = inline(Option<Prefer>), Header, nullable = false, example = "handling=strict",
          description = "`handling=strict`: unknown parameters are invalid (RFC 7240)."),
     ),
@@ -88,20 +94,36 @@ pub(crate) async fn get_customer_detail(
     State(app): State<Arc<AppState>>,
     ApiQuery { caller, query }: ApiQuery<DetailQuery>,
 ) -> Result<Json<CustomerDetail>, ApiError> {
-    let find = async |db: &mut PgConnection| {
-        customer::find_for_identity(db, caller.organisation_id, &query.identity, query.cu_ref_no.as_ref())
-            .await
-    };
-    let find = async { Ok(app.pool.with_connection(caller.organisation_id, find).await?) };
-    let customer = app.identity_attempts.find(caller.client(), &query.identity, find).await?;
-    let customer = customer.ok_or(ErrorCode::CustomerDetailNotPermitted)?;
-    Ok(Json(CustomerDetail {
-        logged_in: true,
-        cu_ref_no: customer.cu_ref_no,
-        email: customer.email,
-        phone: customer.phone,
-        first_name: customer.first_name,
-        last_name: customer.last_name,
-        company_name: customer.company_name,
-    }))
+    let organisation = caller.organisation_id;
+    match query {
+        DetailQuery::AsCustomer(identity, cu_ref_no) => {
+            let find = async |db: &mut PgConnection| {
+                customer::find_for_identity(db, organisation, &identity, cu_ref_no.as_ref()).await
+            };
+            let find = async { Ok(app.pool.with_connection(organisation, find).await?) };
+            let customer = app.identity_attempts.find(caller.client(), &identity, find).await?;
+            let customer = customer.ok_or(ErrorCode::CustomerDetailNotPermitted)?;
+            Ok(Json(CustomerDetail::new(true, customer)))
+        }
+        DetailQuery::Any(cu_ref_no) => {
+            let find = async |db: &mut PgConnection| customer::find(db, organisation, &cu_ref_no).await;
+            let customer = app.pool.with_connection(organisation, find).await?;
+            let customer = customer.ok_or_else(|| ApiError::customer_not_found(&cu_ref_no))?;
+            Ok(Json(CustomerDetail::new(false, customer)))
+        }
+    }
+}
+
+impl CustomerDetail {
+    fn new(logged_in: bool, customer: Customer) -> Self {
+        Self {
+            logged_in,
+            cu_ref_no: customer.cu_ref_no,
+            email: customer.email,
+            phone: customer.phone,
+            first_name: customer.first_name,
+            last_name: customer.last_name,
+            company_name: customer.company_name,
+        }
+    }
 }
