@@ -98,5 +98,6 @@ async fn write(
     )
     .execute(&mut *transaction)
     .await?;
+    super::customer_identity::end_all_of(transaction, organisation_id, cu_ref_no).await?;
     Ok(relations)
 }

@@ -3,7 +3,7 @@
 use serde_json::json;
 use sqlx::{PgConnection, PgExecutor};
 
-use crate::domain::{IdentityId, Registration};
+use crate::domain::{CuRefNo, IdentityId, Registration};
 
 /// Opens an identity of the customer with this e-mail address, which is registered if it does not exist; for the demo. Requests
 /// use the group commit.
@@ -32,6 +32,23 @@ pub async fn delete(
         hash.as_bytes(),
     )
     .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Ends every identity of a customer that is being deleted.
+pub(super) async fn end_all_of(
+    transaction: &mut PgConnection,
+    organisation_id: i64,
+    cu_ref_no: &CuRefNo,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "update customer_identity set revoked_at = greatest(created_at, statement_timestamp())
+         where organisation_id = $1 and cu_ref_no = $2 and revoked_at is null",
+        organisation_id,
+        cu_ref_no.as_str(),
+    )
+    .execute(transaction)
     .await?;
     Ok(())
 }

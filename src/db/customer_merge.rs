@@ -278,9 +278,9 @@ async fn delete_legacy(transaction: &mut PgConnection, wanted: Merge<'_>) -> sql
         format!("merged into {}", wanted.survivor),
         wanted.survivor.as_str(),
     )
-    .execute(transaction)
+    .execute(&mut *transaction)
     .await?;
-    Ok(())
+    super::customer_identity::end_all_of(transaction, wanted.organisation_id, wanted.legacy).await
 }
 
 /// Must run after the legacy customer is deleted, which frees its e-mail address.

@@ -3,7 +3,8 @@
 use customer_match::db::customer_identity;
 use serde_json::json;
 
-use crate::support::{Answer, DETAIL, LIST, LOGOUT, Service, uri};
+use crate::support::binary::{on, run};
+use crate::support::{Answer, CUSTOMER, DETAIL, LIST, LOGOUT, MANAGER, Service, uri};
 
 const NOT_LOGGED_IN: &str = "INTERNAL_USER_MUST_BE_AUTHORIZED";
 const TOO_MANY: &str = "PUBLIC_API_KEY_TOO_MANY_REQUEST";
@@ -107,6 +108,28 @@ async fn ended_identities_are_removed() {
     while identities(&service).await != 1 {}
     assert_eq!(detail(&service, &open).await.status, 200);
     detail(&service, &logged_out).await.assert_error(401, NOT_LOGGED_IN);
+}
+
+#[tokio::test]
+async fn the_identities_of_a_deleted_customer_end_with_it() {
+    let service = Service::start().await;
+    service.log_in("jan@barasek.com").await;
+    service.log_in("eva@example.com").await;
+    service.delete_customer(CUSTOMER).await;
+    let ended = "select count(*) from customer_identity where revoked_at is not null";
+    let ended: i64 = sqlx::query_scalar(ended).fetch_one(&service.pool).await.unwrap();
+    assert_eq!(ended, 1);
+}
+
+#[tokio::test]
+async fn the_identities_of_a_merged_customer_end_with_it() {
+    let service = Service::start().await;
+    service.log_in("jan@barasek.com").await;
+    let merge = ["customer", "merge", "--organisation", "1", "--yes", CUSTOMER, MANAGER];
+    run(on(&service.database, &merge));
+    let open = "select count(*) from customer_identity where revoked_at is null";
+    let open: i64 = sqlx::query_scalar(open).fetch_one(&service.pool).await.unwrap();
+    assert_eq!(open, 0);
 }
 
 #[tokio::test]
