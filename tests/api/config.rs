@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
+use clap::builder::Resettable;
 use clap::{Arg, CommandFactory};
 use customer_match::cli::Cli;
 use rstest::rstest;
@@ -160,8 +161,10 @@ fn a_range_that_is_named_is_accepted() {
     for option in options() {
         let parse = |value: &str| {
             let flag = format!("--{}={value}", option.get_long().unwrap());
-            let command =
-                clap::Command::new("test").no_binary_name(true).arg(option.clone().env(None::<&str>));
+            // Alone: the arguments that it goes with are not there.
+            let option = option.clone().env(None::<&str>).requires(Resettable::Reset);
+            let option = option.required_unless_present(Resettable::Reset);
+            let command = clap::Command::new("test").no_binary_name(true).arg(option);
             command.try_get_matches_from([flag]).map_err(|error| error.to_string())
         };
         for outside in ["-1", "0", "99999999999", "9999999999999999999"] {

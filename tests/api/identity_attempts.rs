@@ -93,7 +93,7 @@ async fn ended_identities_are_removed() {
     let open = service.log_in("jan@barasek.com").await;
     let logged_out = service.log_in("jan@barasek.com").await;
     service.post_to(LOGOUT, json!({ "identityId": logged_out })).await.assert_success();
-    let hour = "update customer_identity set revoked_at = revoked_at - interval '1 hour' where revoked_at is not null";
+    let hour = "update customer_identity set created_at = created_at - interval '2 hours', revoked_at = revoked_at - interval '1 hour' where revoked_at is not null";
     service.execute(hour).await;
     // More than one statement deletes.
     service
@@ -136,7 +136,7 @@ async fn the_identities_of_a_merged_customer_end_with_it() {
 async fn only_an_organisations_own_identities_are_removed_with_it() {
     let service = Service::start().await;
     service.log_in("jan@barasek.com").await;
-    service.execute("update customer_identity set revoked_at = now() - interval '1 hour'").await;
+    service.execute("update customer_identity set created_at = now() - interval '2 hours', revoked_at = now() - interval '1 hour'").await;
     let mut connection = service.pool.acquire().await.unwrap();
     customer_identity::delete_ended(&mut connection, 2).await.unwrap();
     assert_eq!(identities(&service).await, 1);

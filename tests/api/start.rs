@@ -84,22 +84,25 @@ async fn where_others_reach_the_server_the_sample_key_must_be_asked_for() {
 /// A visitor of a demo server may log the customer of the examples out.
 #[tokio::test]
 async fn the_sample_identity_is_logged_in_again_at_each_start() {
+    let detail = async |service: &Service| {
+        service.get(&format!("{DETAIL}?apiKey={SAMPLE}&identityId={IDENTITY}")).await.status
+    };
     let service = Service::start_in_demo_mode().await;
-    let detail =
-        async || service.get(&format!("{DETAIL}?apiKey={SAMPLE}&identityId={IDENTITY}")).await.status;
     demo::set_up(&service.pool).await.unwrap();
-    assert_eq!(detail().await, 200);
+    assert_eq!(detail(&service).await, 200);
     let log_out = json!({ "identityId": IDENTITY });
     service.post(&format!("{LOGOUT}?apiKey={SAMPLE}"), log_out).await.assert_success();
-    assert_eq!(detail().await, 401);
+    assert_eq!(detail(&service).await, 401);
+    let service = service.restarted_in_demo_mode();
     demo::set_up(&service.pool).await.unwrap();
-    assert_eq!(detail().await, 200);
+    assert_eq!(detail(&service).await, 200);
     service
         .execute("update customer_identity set created_at = '2020-01-01', expires_at = '2020-04-01'")
         .await;
-    assert_eq!(detail().await, 401);
+    assert_eq!(detail(&service).await, 401);
+    let service = service.restarted_in_demo_mode();
     demo::set_up(&service.pool).await.unwrap();
-    assert_eq!(detail().await, 200);
+    assert_eq!(detail(&service).await, 200);
 }
 
 /// As by `kill -9`, or by a service manager that is impatient.

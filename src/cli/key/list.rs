@@ -40,34 +40,32 @@ impl List {
         let now = Utc::now();
         let items: Vec<_> = keys.iter().map(|key| shown::to_json(key, now)).collect();
         self.output.print(&items, || {
-            table(
+            let rows = keys.iter().map(|key| {
                 [
-                    "ID",
-                    "ORGANISATION",
-                    "KEY",
-                    "KIND",
-                    "STATE",
-                    "SCOPES",
-                    "LIMIT",
-                    "LAST USED",
-                    "EXPIRES",
-                    "DESCRIPTION",
-                ],
-                keys.iter().map(|key| {
-                    [
-                        key.id.to_string(),
-                        key.organisation.clone(),
-                        key.mask.clone(),
-                        shown::kind(key),
-                        key.status(now).as_str().into(),
-                        shown::scopes(key),
-                        shown::limit(key),
-                        shown::last_use(key),
-                        shown::time_or_never(key.expires_at),
-                        key.description.clone(),
-                    ]
-                }),
-            )
+                    key.id.to_string(),
+                    key.mask.clone(),
+                    shown::kind(key),
+                    key.status(now).as_str().into(),
+                    shown::scopes(key),
+                    shown::limit(key),
+                    shown::last_use(key),
+                    shown::time_or_never(key.expires_at),
+                    key.description.clone(),
+                ]
+            });
+            if organisation.is_some() {
+                return table(HEADER, rows);
+            }
+            let organisations = keys.iter().map(|key| key.organisation.clone());
+            let rows = organisations.zip(rows).map(|(organisation, row)| after_first(row, organisation));
+            table(after_first(HEADER, "ORGANISATION"), rows)
         })
     }
+}
+
+const HEADER: [&str; 9] =
+    ["ID", "KEY", "KIND", "STATE", "SCOPES", "LIMIT", "LAST USED", "EXPIRES", "DESCRIPTION"];
+
+fn after_first<T>([a, b, c, d, e, f, g, h, i]: [T; 9], second: T) -> [T; 10] {
+    [a, second, b, c, d, e, f, g, h, i]
 }

@@ -100,6 +100,13 @@ impl Service {
         Self { organisation, key, ..Self::on(database) }
     }
 
+    /// The same in demo mode, in which a server has just been started.
+    pub fn restarted_in_demo_mode(self) -> Self {
+        let Self { database, organisation, key, .. } = self;
+        let options = database.options();
+        Self { organisation, key, ..Self::around(database, options, &[], true) }
+    }
+
     /// On a database that has an organisation and more already.
     pub fn on(database: TestDatabase) -> Self {
         let options = database.options();
