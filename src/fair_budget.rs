@@ -18,6 +18,8 @@ pub(crate) struct FairBudget<K: Copy + Eq + Hash> {
 
 struct State<K: Copy + Eq + Hash> {
     free: u64,
+    /// Calls in the users' queues, so that a release looks through the users only if one of them waits.
+    waiting: usize,
     /// Those that hold something or wait, so the capacity and the waiting requests bound its size.
     users: HashMap<K, User<K>>,
 }
@@ -36,7 +38,10 @@ pub(crate) struct Share<K: Copy + Eq + Hash> {
 
 impl<K: Copy + Eq + Hash> FairBudget<K> {
     pub(crate) fn new(capacity: u64) -> Arc<Self> {
-        Arc::new(Self { capacity, state: Mutex::new(State { free: capacity, users: HashMap::new() }) })
+        Arc::new(Self {
+            capacity,
+            state: Mutex::new(State { free: capacity, waiting: 0, users: HashMap::new() }),
+        })
     }
 
     pub(crate) fn capacity(&self) -> u64 {
@@ -114,29 +119,35 @@ impl<K: Copy + Eq + Hash> State<K> {
     fn wait(&mut self, user: K) -> oneshot::Receiver<Share<K>> {
         let (sender, receiver) = oneshot::channel();
         let waiting = &mut self.user(user).waiting;
+        let before = waiting.len();
         // Those that have left in the meantime: all wait equally long, so they are in front.
         while waiting.pop_front_if(|first| first.is_closed()).is_some() {}
+        let left = before - waiting.len();
         waiting.push_back(sender);
+        self.waiting = self.waiting - left + 1;
         receiver
     }
 
     /// Takes one for the first waiting call of the user that holds least.
     fn next_waiting(&mut self) -> Option<(K, oneshot::Sender<Share<K>>)> {
-        loop {
+        while self.waiting > 0 {
             let may_take = |user: &User<K>| !user.waiting.is_empty() && user.held < self.free;
             let candidates = self.users.iter().filter(|(_, user)| may_take(user));
             let key = *candidates.min_by_key(|(_, user)| user.held)?.0;
             let user = self.user(key);
-            match user.waiting.pop_front() {
-                Some(waiting) if !waiting.is_closed() => {
-                    user.held += 1;
-                    self.free -= 1;
-                    return Some((key, waiting));
-                }
-                _ if user.is_absent() => drop(self.users.remove(&key)),
-                _ => {}
+            // It has one: `may_take`.
+            let waiting = user.waiting.pop_front()?;
+            self.waiting -= 1;
+            if !waiting.is_closed() {
+                self.user(key).held += 1;
+                self.free -= 1;
+                return Some((key, waiting));
+            }
+            if self.user(key).is_absent() {
+                self.users.remove(&key);
             }
         }
+        None
     }
 
     fn user(&mut self, key: K) -> &mut User<K> {
