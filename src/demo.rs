@@ -18,8 +18,8 @@ pub(crate) const IDENTITY: &str = "0jSodqYxBs98PaIAcIbs5FyMEJTsJ6DA";
 pub(crate) const NOTICE: &str = "Customer prefers cardio training. Contact obtained via the website.";
 
 /// Creates the organisation, its key and its customers unless they exist, and logs the customer in anew: a visitor may have logged it
-/// out. An organisation of the same name without the
-/// sample key is not the demo's: that is an error, as the publicly known key must not open its data.
+/// out. An organisation of the same name without the sample key is not the demo's: that is an error, as the publicly known key must not
+/// open its data.
 pub async fn set_up(pool: &PgPool) -> anyhow::Result<()> {
     let key = ApiKey::parse(ApiKey::SAMPLE)?;
     let organisation_id = match api_key::find(pool, &key.hash()).await? {

@@ -232,7 +232,7 @@ async fn count(db: &mut PgConnection, organisation_id: i64, owner: &Owner) -> sq
 ///
 /// A short list is filtered whole. In a long one, a rare term leads through the index of trigrams to the customers and from
 /// them to their relations; for any other term the list is walked newest first, until the page is full or the bound reached.
-/// Walked it is too when the index takes longer than `index_timeout`: how much of it a term reads is not known beforehand.
+/// The list is also walked when the index takes longer than `index_timeout`: how much of it a term reads is not known beforehand.
 pub async fn search(
     db: &mut PgConnection,
     organisation_id: i64,
