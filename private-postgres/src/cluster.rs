@@ -117,6 +117,9 @@ impl Cluster {
         let log_start = log_start.map_err(Error::io("read", &self.log()))?;
         // Left by a killed postmaster; only Postgres can tell whether it may be removed.
         let pid_file = data.join("postmaster.pid");
+        for lock_file in [&pid_file, &self.sockets.join(".s.PGSQL.5432.lock")] {
+            remove_if_empty(lock_file)?;
+        }
         let stale = fs::read(&pid_file).ok();
 
         let mut running = self.spawn(log, log_start).map_err(Error::io("run", Path::new("/bin/sh")))?;
@@ -292,6 +295,15 @@ pub(super) fn connect_options(sockets: &Path) -> PgConnectOptions {
         .username(NAME)
         .database(NAME)
         .ssl_mode(PgSslMode::Disable)
+}
+
+/// Removes the lock file of a postmaster that was killed between creating and writing it: Postgres does not start while there is
+/// one. The lock of the log is held, so no process of the cluster is left.
+fn remove_if_empty(lock_file: &Path) -> Result<(), Error> {
+    if fs::metadata(lock_file).is_ok_and(|file| file.len() == 0) {
+        fs::remove_file(lock_file).map_err(Error::io("delete", lock_file))?;
+    }
+    Ok(())
 }
 
 /// Whether a line says why Postgres or initdb ended.

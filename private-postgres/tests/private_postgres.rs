@@ -553,6 +553,20 @@ async fn after_a_first_start_that_was_killed_the_next_one_works(#[case] moment: 
     postgres.stop().await.unwrap();
 }
 
+/// A postmaster creates a lock file empty and then writes it: a kill may come in between.
+#[rstest]
+#[case::of_the_cluster("postgres/data/postmaster.pid")]
+#[case::of_the_socket("postgres/.s.PGSQL.5432.lock")]
+#[tokio::test]
+async fn it_starts_with_an_empty_lock_file(#[case] lock_file: &str) {
+    let data_dir = TestDataDir::new();
+    PrivatePostgres::start(&data_dir.settings()).await.unwrap().stop().await.unwrap();
+    fs::write(data_dir.path().join(lock_file), "").unwrap();
+    let postgres = PrivatePostgres::start(&data_dir.settings()).await.unwrap();
+    leave_a_row(&postgres).await;
+    postgres.stop().await.unwrap();
+}
+
 // Owners and rights of the files
 
 /// The group rights are those that Kubernetes gives with `fsGroup`, and a copy by root belongs to root.
