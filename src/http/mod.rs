@@ -7,6 +7,7 @@
 
 mod client_ip;
 mod concurrency_limit;
+mod entity_tag;
 mod extract;
 mod headers;
 mod identity_attempts;

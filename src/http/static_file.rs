@@ -10,6 +10,8 @@ use axum::routing::{MethodRouter, get};
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
 use sha2::{Digest, Sha256};
 
+use super::entity_tag::{EntityTags, entity_tag};
+
 /// `no-cache`: a browser revalidates its copy each time, as another version of the server has other files.
 pub(crate) fn static_file<S: Clone + Send + Sync + 'static>(
     content_type: &'static str,
@@ -18,27 +20,14 @@ pub(crate) fn static_file<S: Clone + Send + Sync + 'static>(
     let content = content.into();
     let tag = Arc::new(OnceLock::new());
     get(async move |headers: HeaderMap| -> Response {
-        let tag = tag.get_or_init(|| etag(&content));
+        let tag = tag.get_or_init(|| entity_tag(BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(&content))));
         let caching = [(ETAG, tag.clone()), (CACHE_CONTROL, HeaderValue::from_static("no-cache"))];
-        if matches_if_none_match(&headers, tag) {
+        // A page is shown, whatever is wrong with this header.
+        let known = EntityTags::of(&headers, &IF_NONE_MATCH).ok().flatten();
+        if known.is_some_and(|known| known.match_weakly(tag)) {
             (StatusCode::NOT_MODIFIED, caching).into_response()
         } else {
             (caching, [(CONTENT_TYPE, content_type)], content).into_response()
         }
     })
-}
-
-fn etag(content: &[u8]) -> HeaderValue {
-    let tag = format!("\"{}\"", BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(content)));
-    #[expect(clippy::expect_used, reason = "base64 between quotation marks is a header value")]
-    HeaderValue::try_from(tag).expect("a header value")
-}
-
-/// RFC 9110, 13.1.2.
-fn matches_if_none_match(headers: &HeaderMap, tag: &HeaderValue) -> bool {
-    let lists = headers.get_all(IF_NONE_MATCH).iter().filter_map(|list| list.to_str().ok());
-    lists
-        .flat_map(|list| list.split(','))
-        .map(str::trim)
-        .any(|known| known == "*" || known.strip_prefix("W/").unwrap_or(known) == tag)
 }
