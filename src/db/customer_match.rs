@@ -1,7 +1,34 @@
-//! The table `customer_match`: locks for what operators do. The list is in [`super::matched_customer`], what requests write in
-//! [`super::write_batch`].
+//! The table `customer_match`: one relation by itself, and locks for what operators do. The list is in
+//! [`super::matched_customer`], what requests write in [`super::write_batch`].
 
 use sqlx::PgConnection;
+use sqlx::types::Json;
+
+use crate::domain::{CuRefNo, RelationState};
+
+/// The relation of two customers, active or ended, as `manager` sees it. `None`: they were never matched, or one of them does not
+/// exist or is deleted.
+pub async fn find(
+    db: &mut PgConnection,
+    organisation_id: i64,
+    manager: &CuRefNo,
+    customer: &CuRefNo,
+) -> sqlx::Result<Option<RelationState>> {
+    let relation = sqlx::query_scalar!(
+        r#"select relation_state(relation, $2) as "relation!: Json<RelationState>"
+           from customer_match as relation
+           where organisation_id = $1
+             and low_cu_ref_no = least($2, $3) collate "C" and high_cu_ref_no = greatest($2, $3) collate "C"
+             and exists (select from customer where organisation_id = $1 and cu_ref_no = $2 and living)
+             and exists (select from customer where organisation_id = $1 and cu_ref_no = $3 and living)"#,
+        organisation_id,
+        manager.as_str(),
+        customer.as_str(),
+    )
+    .fetch_optional(db)
+    .await?;
+    Ok(relation.map(|Json(relation)| relation))
+}
 
 /// Locks all relations of these customers, inactive ones too, in the order of their pairs, until the transaction ends: the
 /// step before their customers are locked, in the one lock order that the migration `write_batch` states.

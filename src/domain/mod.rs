@@ -57,7 +57,9 @@ pub use notice::Notice;
 pub use origin_pattern::{OriginPattern, is_origin};
 pub use page::{Cursor, CursorError, CursorKey, PageLimit, SignedCursor};
 pub use profile_text::ProfileText;
-pub use relation::{Change, Match, Matched, MatchedCustomer, NamedCustomer, Relation, Role, Unmatch};
+pub use relation::{
+    Change, Match, Matched, MatchedCustomer, NamedCustomer, Relation, RelationState, Role, Unmatch,
+};
 pub use scope::{Scope, Scopes};
 pub use search_term::SearchTerm;
 pub use secret_hash::SecretHash;

@@ -147,8 +147,36 @@ pub struct MatchedCustomer {
     pub updated_at: Timestamp,
 }
 
-/// What the listed customer is to the customer whose list it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+/// A relation by itself, active or ended. No member is of a customer's profile, so `version` tells any change of it.
+// The database names the fields as SQL does, clients see them as JSON does.
+#[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all(serialize = "camelCase"))]
+#[schema(rename_all = "camelCase")]
+pub struct RelationState {
+    #[schema(value_type = CuRefNo)]
+    pub manager_cu_ref_no: String,
+    #[schema(value_type = CuRefNo)]
+    pub customer_cu_ref_no: String,
+    /// What `customerCuRefNo` is to `managerCuRefNo`.
+    pub role: Role,
+    /// Null if there is none.
+    #[schema(required, value_type = Option<Notice>)]
+    pub notice: Option<String>,
+    pub active: bool,
+    pub created_at: Timestamp,
+    /// When it last became active.
+    pub matched_at: Timestamp,
+    pub updated_at: Timestamp,
+    /// Null while it is active.
+    #[schema(required)]
+    pub ended_at: Option<Timestamp>,
+    /// Grows with each change. The `ETag` is this number between quotation marks.
+    #[schema(minimum = 1)]
+    pub version: i64,
+}
+
+/// What the one customer is to the other: to the customer whose list it is in, or to the one that is named as the manager.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     Manager,

@@ -14,8 +14,8 @@ use super::middleware::{
     access_log, catch_panic, check_host, cors, hold_until_sent, key_cors, request_timeout, security_headers,
 };
 use super::routes::{
-    customer_create, customer_detail, customer_match, customer_unmatch, fallback, health, logout, magic_auth,
-    matched_customer_list, metrics, ping,
+    customer_create, customer_detail, customer_match, customer_relation, customer_unmatch, fallback, health,
+    logout, magic_auth, matched_customer_list, metrics, ping,
 };
 use super::state::AppState;
 use super::{openapi, pages};
@@ -26,6 +26,7 @@ fn endpoints() -> OpenApiRouter<Arc<AppState>> {
     OpenApiRouter::new()
         .routes(routes!(customer_match::match_customers))
         .routes(routes!(customer_unmatch::unmatch_customers))
+        .routes(routes!(customer_relation::get_relation))
         .routes(routes!(matched_customer_list::list_matched_customers))
         .routes(routes!(customer_detail::get_customer_detail))
         .routes(routes!(customer_create::create_customer))

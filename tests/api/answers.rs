@@ -138,7 +138,7 @@ async fn web_front_ends_of_any_origin_may_call() {
     assert_eq!(answer.headers[header::ACCESS_CONTROL_ALLOW_ORIGIN], "*");
     assert_eq!(
         answer.headers[header::ACCESS_CONTROL_EXPOSE_HEADERS],
-        "x-request-id,x-ratelimit-limit,x-ratelimit-remaining,x-ratelimit-reset,retry-after,link,preference-applied,sunset"
+        "x-request-id,x-ratelimit-limit,x-ratelimit-remaining,x-ratelimit-reset,retry-after,etag,link,preference-applied,sunset"
     );
     assert!(!answer.headers.contains_key(header::ACCESS_CONTROL_ALLOW_CREDENTIALS));
 }

@@ -13,6 +13,7 @@ mod customer_delete;
 mod customer_detail;
 mod customer_import;
 mod customer_merge;
+mod customer_relation;
 mod documentation;
 mod exactly_once;
 mod examples;

@@ -118,6 +118,9 @@ fn made_up_cursor(reference: &str) -> String {
     CursorKey::new(b"a key of the client").sign(1, &cursor)
 }
 
+/// Headers that name nothing.
+const NAMELESS_HEADERS: [&str; 2] = ["Prefer", "If-None-Match"];
+
 /// One operation of the document.
 struct Operation {
     method: Method,
@@ -133,7 +136,7 @@ fn operations() -> Vec<Operation> {
         for (method, operation) in item.as_object().unwrap() {
             let parameters = operation["parameters"].as_array().into_iter().flatten();
             let mut inputs: Vec<_> = parameters
-                .filter(|parameter| parameter["name"] != "Prefer")
+                .filter(|parameter| !NAMELESS_HEADERS.contains(&parameter["name"].as_str().unwrap()))
                 .inspect(|parameter| assert_eq!(parameter["in"], "query", "{method} {path}: {parameter}"))
                 .map(|parameter| parameter["name"].as_str().unwrap())
                 .collect();

@@ -105,6 +105,15 @@ impl<'a> QueryParameters<'a> {
         }
     }
 
+    /// As [`get`](Self::get) for one that must be there.
+    pub(crate) fn required<T: FromStr<Err: Display>>(&mut self, name: &'static str) -> Option<T> {
+        let value = self.get(name);
+        if value.is_none() && !self.is_invalid(name) {
+            self.reject(InvalidField::in_query(name, "is required"));
+        }
+        value
+    }
+
     /// The parameter `identityId`. A text that has not the format is an unknown identity, not invalid input.
     pub(crate) fn identity(&mut self) -> Result<Option<IdentityId>, ApiError> {
         let identity = self.text("identityId").map(|text| IdentityId::parse(&text)).transpose();

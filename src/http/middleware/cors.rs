@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use axum::extract::Request;
-use axum::http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, LINK, RETRY_AFTER, VARY};
+use axum::http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, ETAG, LINK, RETRY_AFTER, VARY};
 use axum::http::{HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::Response;
@@ -32,6 +32,7 @@ pub(crate) fn cors(config: &Cors) -> CorsLayer {
             RATE_LIMIT_REMAINING,
             RATE_LIMIT_RESET,
             RETRY_AFTER,
+            ETAG,
             LINK,
             PREFERENCE_APPLIED,
             SUNSET,

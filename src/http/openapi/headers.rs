@@ -25,7 +25,7 @@ fn common_headers() -> [CommonHeader; 7] {
     let help_link = json!("</errors/INTERNAL_VALIDATION_FAILED>; rel=\"help\"");
     [
         header("X-Request-Id", id, json!("019ab1f0-7c1e-7d52-8f0a-5a3f0c1b2d4e"), |_, _| true),
-        header("Link", help, help_link, |status, _| !status.starts_with('2')),
+        header("Link", help, help_link, |status, _| status.starts_with(['4', '5'])),
         header("X-RateLimit-Limit", limit, json!(500000), |_, takes_key| takes_key),
         header("X-RateLimit-Remaining", remaining, json!(499999), |_, takes_key| takes_key),
         header("X-RateLimit-Reset", reset, json!(1767225660), |_, takes_key| takes_key),

@@ -78,6 +78,6 @@ pub(crate) async fn unmatch_customers(
     Ok(Json(Success::TRUE))
 }
 
-fn relation_not_found(manager: impl Display, customer: impl Display) -> ApiError {
+pub(super) fn relation_not_found(manager: impl Display, customer: impl Display) -> ApiError {
     ApiError::not_found(format!("Relation of {manager} and {customer}"))
 }
