@@ -3,6 +3,7 @@
 //!
 //! This is the only place that knows both the API ([`crate::http`]) and what drives connections ([`crate::server`]).
 
+use std::path::Path;
 use std::sync::Arc;
 
 use axum::Router;
@@ -68,6 +69,13 @@ impl App {
         Self { state: Arc::new(state) }
     }
 
+    /// Metrics tell how full the disk of this directory is: that of the private Postgres.
+    #[must_use]
+    pub fn on_disk_of(self, data_dir: &Path) -> Self {
+        let _ = self.state.metrics.data_dir.set(data_dir.to_owned());
+        self
+    }
+
     /// The API and the pages.
     pub fn router(&self) -> Router {
         http::router(Arc::clone(&self.state))
@@ -105,6 +113,9 @@ impl App {
                 server::serve(listener, None, router, &config, ConnectionMetrics::default(), drained).await;
             })
         });
+        if let Some(certificate) = &certificate {
+            let _ = self.state.metrics.certificate.set(certificate.clone());
+        }
         let (router, connections) = (self.router(), self.connections());
         server::serve(listener, certificate, router, config, connections, self.state.shutdown.clone()).await;
         drained.cancel();

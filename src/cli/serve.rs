@@ -52,7 +52,10 @@ impl Serve {
                 let mut config = config.clone();
                 config.pool.max_connections = max_connections;
                 let config = &config;
-                let app = App::start(database.options.clone(), config, demo, shutdown.clone());
+                let mut app = App::start(database.options.clone(), config, demo, shutdown.clone());
+                if let Some(private) = &database.private {
+                    app = app.on_disk_of(private.data_dir());
+                }
                 app.serve(listener, certificate, admin_listener, config).await
             }
             Some(Err(error)) => Err(error),
@@ -89,11 +92,11 @@ async fn listen(address: &ListenAddress, flag: &str) -> anyhow::Result<TcpListen
 /// would end the process.
 fn certificate(tls: &Tls) -> anyhow::Result<Option<Certificate>> {
     let mut hang_up = signal(SignalKind::hangup())?;
-    let (current, certificate) = tls.server_config()?.map(watch::channel).unzip();
+    let (current, certificate) = tls.load()?.map(watch::channel).unzip();
     let tls = tls.clone();
     tokio::spawn(async move {
         while hang_up.recv().await.is_some() {
-            match (&current, tls.server_config()) {
+            match (&current, tls.load()) {
                 (Some(current), Ok(Some(renewed))) => {
                     current.send_replace(renewed);
                     tracing::info!("the TLS certificate was read again");

@@ -45,7 +45,7 @@ pub use pool::Pool;
 pub use rate_limits::{RateLimits, limit_per_minute};
 pub use start::Start;
 pub use timeouts::Timeouts;
-pub use tls::Tls;
+pub use tls::{LoadedCertificate, Tls};
 pub use trusted_proxies::TrustedProxies;
 
 use std::net::SocketAddr;
@@ -128,7 +128,7 @@ impl Config {
             format!("--listen and --admin-listen are both {listen}: operators need a separate listen address")
         })?;
         self.limits.check()?;
-        self.tls.server_config()?;
+        self.tls.load()?;
         self.timeouts.check()
     }
 }

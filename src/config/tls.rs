@@ -3,11 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use clap::Args;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::{Error, ServerConfig};
+use x509_cert::Certificate;
+use x509_cert::der::Decode;
 
 use super::{ConfigError, require};
 
@@ -24,6 +27,14 @@ pub struct Tls {
     key: Option<PathBuf>,
 }
 
+/// A certificate and its key as they were read.
+#[derive(Debug, Clone)]
+pub struct LoadedCertificate {
+    pub server_config: Arc<ServerConfig>,
+    /// When the certificate ends.
+    pub not_after: DateTime<Utc>,
+}
+
 impl Tls {
     pub fn is_on(&self) -> bool {
         self.certificate.is_some()
@@ -34,7 +45,7 @@ impl Tls {
     }
 
     /// Reads the files, at each call; `None` for plain HTTP.
-    pub fn server_config(&self) -> Result<Option<Arc<ServerConfig>>, ConfigError> {
+    pub fn load(&self) -> Result<Option<LoadedCertificate>, ConfigError> {
         let (Some(certificate), Some(key)) = (&self.certificate, &self.key) else {
             require(self.certificate.is_none() && self.key.is_none(), || {
                 "--tls-certificate and --tls-key need each other: give both or neither".into()
@@ -45,6 +56,12 @@ impl Tls {
             .and_then(Iterator::collect::<Result<Vec<_>, _>>)
             .and_then(|chain| if chain.is_empty() { Err(pem::Error::NoItemsFound) } else { Ok(chain) })
             .map_err(|error| unreadable("--tls-certificate", certificate, "certificate", &error))?;
+        let not_after = not_after(&chain).ok_or_else(|| {
+            ConfigError::new(format!(
+                "--tls-certificate: {} has a certificate that cannot be read",
+                certificate.display()
+            ))
+        })?;
         let private = PrivateKeyDer::from_pem_file(key)
             .map_err(|error| unreadable("--tls-key", key, "unencrypted private key", &error))?;
         let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -63,8 +80,15 @@ impl Tls {
                 )),
             })?;
         config.alpn_protocols = PROTOCOLS.map(Vec::from).into();
-        Ok(Some(Arc::new(config)))
+        Ok(Some(LoadedCertificate { server_config: Arc::new(config), not_after }))
     }
+}
+
+/// Of the server's certificate, which is the first of its chain.
+fn not_after(chain: &[CertificateDer<'_>]) -> Option<DateTime<Utc>> {
+    let certificate = Certificate::from_der(chain.first()?).ok()?;
+    let since_epoch = certificate.tbs_certificate.validity.not_after.to_unix_duration();
+    DateTime::from_timestamp(since_epoch.as_secs().try_into().ok()?, 0)
 }
 
 /// Quotes nothing of the file, which may contain a private key.

@@ -30,7 +30,7 @@ pub(crate) use error::{is_about_one_row, is_invalid_value, is_lock_timeout};
 pub use error::{is_transient, is_unavailable, violates};
 pub(crate) use pool::{Connections, bounded};
 pub use pool::{RequestPool, pool};
-pub use readiness::Readiness;
+pub use readiness::{DatabaseState, Readiness, ReplicationRole};
 pub(crate) use transaction::{allow_long_statements, dedicated};
 
 use sqlx::PgPool;

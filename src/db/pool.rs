@@ -53,6 +53,8 @@ const SESSION: Session = Session {
 
 /// In seconds, from an idle connection to [`ACQUIRE_TIMEOUT`].
 const ACQUIRE_BUCKETS: [f64; 8] = [0.0005, 0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 2.0];
+/// In seconds, from one short statement to [`USE_TIMEOUT`].
+const USE_BUCKETS: [f64; 10] = [0.0002, 0.0005, 0.001, 0.0025, 0.01, 0.05, 0.25, 1.0, 2.5, 5.5];
 
 /// Creates a pool for operators' commands. It opens connections when they are needed; none is open when this returns.
 pub fn pool(options: PgConnectOptions, max_connections: u32) -> PgPool {
@@ -71,6 +73,8 @@ pub struct RequestPool {
     permits: Arc<FairBudget<i64>>,
     /// Also of acquisitions that failed.
     pub(crate) acquire_duration: Histogram,
+    /// Also of uses that failed.
+    pub(crate) use_duration: Histogram,
 }
 
 impl RequestPool {
@@ -83,6 +87,7 @@ impl RequestPool {
             connections: Connections::new(options, SESSION),
             permits: FairBudget::new(max_connections.into()),
             acquire_duration: Histogram::new(ACQUIRE_BUCKETS),
+            use_duration: Histogram::new(USE_BUCKETS),
         }
     }
 
@@ -104,7 +109,10 @@ impl RequestPool {
         let acquired = timeout(ACQUIRE_TIMEOUT, acquire).await.unwrap_or(Err(sqlx::Error::PoolTimedOut));
         self.acquire_duration.observe(started.elapsed().as_secs_f64());
         let (_permit, connection) = acquired?;
-        self.connections.run(connection, USE_TIMEOUT, work).await
+        let acquired_at = Instant::now();
+        let result = self.connections.run(connection, USE_TIMEOUT, work).await;
+        self.use_duration.observe(acquired_at.elapsed().as_secs_f64());
+        result
     }
 
     /// If no further connection can be opened, as when Postgres has no more, one that is in use may come back soon.

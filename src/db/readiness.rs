@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use sqlx::PgConnection;
 use sqlx::postgres::PgConnectOptions;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
@@ -26,11 +27,24 @@ pub struct Readiness {
     connections: Connections,
     schema: Schema,
     /// The last check and when it began.
-    last: Mutex<Option<(Instant, IsCurrent)>>,
+    last: Mutex<Option<(Instant, Checked)>>,
 }
 
-/// Whether the schema is.
-type IsCurrent = Result<bool, Arc<sqlx::Error>>;
+type Checked = Result<DatabaseState, Arc<sqlx::Error>>;
+
+/// A database that answers.
+#[derive(Debug, Clone, Copy)]
+pub struct DatabaseState {
+    pub schema_is_current: bool,
+    pub role: ReplicationRole,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReplicationRole {
+    Primary,
+    /// It replays the changes of another server, and is read-only.
+    Standby,
+}
 
 impl Readiness {
     pub fn new(options: PgConnectOptions) -> Arc<Self> {
@@ -38,9 +52,14 @@ impl Readiness {
         Arc::new(Self { connections, schema: Schema::default(), last: Mutex::default() })
     }
 
-    /// Whether the schema is current. Makes at least one round trip, so an unavailable database is an error. One check at a time
-    /// serves all calls that came before it, because anyone may ask.
-    pub async fn is_schema_current(self: &Arc<Self>) -> IsCurrent {
+    /// Whether the schema is current; see [`state`](Self::state).
+    pub async fn is_schema_current(self: &Arc<Self>) -> Result<bool, Arc<sqlx::Error>> {
+        self.state().await.map(|state| state.schema_is_current)
+    }
+
+    /// Makes at least one round trip, so an unavailable database is an error. One check at a time serves all calls that came before
+    /// it, because anyone may ask.
+    pub async fn state(self: &Arc<Self>) -> Checked {
         let asked = Instant::now();
         let readiness = Arc::clone(self);
         // A task, so that a client that leaves does not cost a connection.
@@ -48,7 +67,7 @@ impl Readiness {
         check.await.unwrap_or_else(|_| Err(Arc::new(sqlx::Error::WorkerCrashed)))
     }
 
-    async fn check(&self, asked: Instant) -> IsCurrent {
+    async fn check(&self, asked: Instant) -> Checked {
         let mut last = self.last.lock().await;
         if let Some((_, result)) = last.as_ref().filter(|(began, _)| *began > asked) {
             return result.clone();
@@ -56,10 +75,18 @@ impl Readiness {
         let began = Instant::now();
         let check = async {
             let connection = self.connections.acquire().await?;
-            self.connections.run(connection, TIMEOUT, async |db| self.schema.is_current(db).await).await
+            self.connections.run(connection, TIMEOUT, async |db| self.read_state(db).await).await
         };
         let result = bounded(TIMEOUT, check).await.map_err(Arc::new);
         *last = Some((began, result.clone()));
         result
+    }
+
+    async fn read_state(&self, db: &mut PgConnection) -> sqlx::Result<DatabaseState> {
+        let schema_is_current = self.schema.is_current(db).await?;
+        let standby =
+            sqlx::query_scalar!(r#"select pg_is_in_recovery() as "standby!""#).fetch_one(db).await?;
+        let role = if standby { ReplicationRole::Standby } else { ReplicationRole::Primary };
+        Ok(DatabaseState { schema_is_current, role })
     }
 }

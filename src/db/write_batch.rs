@@ -1,6 +1,8 @@
 //! The function `write_batch`: pending writes of any organisations in one round trip and one commit, and the receipts that make
 //! a batch take effect once. What the arrays and letters mean stands in the migration.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use sqlx::PgConnection;
@@ -36,6 +38,14 @@ pub struct WriteBatch<'a> {
 pub struct TimeWindow {
     pub not_before: DateTime<Utc>,
     pub not_after: DateTime<Utc>,
+}
+
+/// The database's clock at the end of a batch's statement, before its commit.
+#[derive(Debug, Clone, Copy)]
+pub struct Executed {
+    pub at: DateTime<Utc>,
+    /// Since the statement began.
+    pub took: Duration,
 }
 
 /// What a batch did.
@@ -120,14 +130,14 @@ impl WriteAnswer {
     }
 }
 
-/// Attempts the batch as the writer's `number`th. The second value is the database's clock, read at the end.
+/// Attempts the batch as the writer's `number`th.
 pub async fn execute(
     connection: &mut PgConnection,
     writer_id: i64,
     number: i64,
     window: TimeWindow,
     batch: &WriteBatch<'_>,
-) -> sqlx::Result<(WriteAnswer, DateTime<Utc>)> {
+) -> sqlx::Result<(WriteAnswer, Executed)> {
     let by_email = batch.emails.iter().any(Option::is_some);
     let matches = !batch.managers.is_empty();
     let row = sqlx::query!(
@@ -135,7 +145,8 @@ pub async fn execute(
         select
             results, customers as "customers: Vec<Option<String>>",
             relations as "relations: Json<Vec<Option<Relation>>>", others as "others: Json<Vec<OtherAnswer>>",
-            failures as "failures: Vec<Option<String>>", database_time as "database_time!"
+            failures as "failures: Vec<Option<String>>", database_time as "database_time!",
+            statement_timestamp() as "began!"
         from write_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
         "#,
         writer_id,
@@ -161,7 +172,9 @@ pub async fn execute(
         others: row.others,
         failures: row.failures,
     };
-    Ok((answer, row.database_time))
+    // A clock that was set back meanwhile tells nothing.
+    let took = (row.database_time - row.began).to_std().unwrap_or_default();
+    Ok((answer, Executed { at: row.database_time, took }))
 }
 
 /// What the batch would do, without a receipt: for tables that are a copy (see [`super::dry_run`]). Matches only.

@@ -33,6 +33,14 @@ const CLOCK_AGE: Duration = Duration::from_secs(30);
 /// Between two attempts to fence a connection that is left.
 const FENCE_PAUSE: Duration = Duration::from_millis(100);
 
+/// What an attempt did, and where its time went.
+pub(super) struct Attempt {
+    pub(super) answer: WriteAnswer,
+    pub(super) statement: Duration,
+    /// The rest of the round trip.
+    pub(super) commit: Duration,
+}
+
 /// Why an attempt has no answer.
 pub(super) enum AttemptError {
     /// Nothing was written, for certain.
@@ -90,7 +98,7 @@ impl WriterConnection {
         &mut self,
         batch: &WriteBatch<'_>,
         deadline: Instant,
-    ) -> Result<WriteAnswer, AttemptError> {
+    ) -> Result<Attempt, AttemptError> {
         let open = bounded(CONNECT_TIMEOUT, self.open()).await.map_err(AttemptError::RolledBack)?;
         let (writer_id, number) = (open.writer_id, open.number + 1);
         let left = deadline.saturating_duration_since(open.read_at);
@@ -99,12 +107,14 @@ impl WriterConnection {
             not_before: open.clock,
             not_after: open.clock + TimeDelta::from_std(left).unwrap_or_default(),
         };
+        let sent = Instant::now();
         let attempt = write_batch::execute(&mut open.connection, writer_id, number, window, batch);
         match bounded(ATTEMPT_TIMEOUT, attempt).await {
-            Ok((answer, clock)) => {
+            Ok((answer, executed)) => {
                 open.number = number;
-                (open.clock, open.read_at) = (clock, Instant::now());
-                Ok(answer)
+                (open.clock, open.read_at) = (executed.at, Instant::now());
+                let commit = open.read_at.duration_since(sent).saturating_sub(executed.took);
+                Ok(Attempt { answer, statement: executed.took, commit })
             }
             Err(error) if is_rolled_back(&error) => {
                 if write_batch::is_fenced(&error) {

@@ -29,6 +29,7 @@ mod writer;
 
 pub use batch::preview;
 pub use counters::Counters;
+pub use queue::TenantWrites;
 
 use std::num::NonZero;
 use std::sync::Arc;
@@ -158,6 +159,11 @@ impl GroupCommit {
     /// Writes that wait for the end of a lock.
     pub fn blocked(&self) -> usize {
         self.queue.blocked()
+    }
+
+    /// The writes of each organisation that has any.
+    pub fn tenants(&self) -> Vec<TenantWrites> {
+        self.queue.tenants()
     }
 
     /// Makes two customers' relation exist, active (contract §1).

@@ -26,6 +26,8 @@ pub(super) struct PendingWrite {
     deadline: Instant,
     /// Attempts that met a lock.
     blocked: u32,
+    /// When it was submitted, until it is in a batch for the first time.
+    queued_at: Option<Instant>,
     pub(super) request: Request,
 }
 
@@ -57,7 +59,12 @@ pub(super) enum Unfinished {
 impl PendingWrite {
     pub(super) fn new(organisation_id: i64, now: Instant, timeouts: WriteTimeouts, request: Request) -> Self {
         let (attempt_until, deadline) = (now + timeouts.attempt, now + timeouts.effect);
-        Self { organisation_id, attempt_until, deadline, blocked: 0, request }
+        Self { organisation_id, attempt_until, deadline, blocked: 0, queued_at: Some(now), request }
+    }
+
+    /// How long it has waited for its first batch; `None` from the second on.
+    pub(super) fn end_wait(&mut self, now: Instant) -> Option<Duration> {
+        self.queued_at.take().map(|at| now.saturating_duration_since(at))
     }
 
     /// No attempt of this write takes effect after this moment.

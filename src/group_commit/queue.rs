@@ -34,6 +34,16 @@ const SMALL_BATCH: usize = 24;
 /// For so long after a write of an organisation met a lock, its batches are isolated: a lock is often met again.
 const ISOLATED_FOR: Duration = Duration::from_secs(1);
 
+/// The writes of an organisation at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TenantWrites {
+    pub organisation_id: i64,
+    /// Queued or in flight.
+    pub pending: usize,
+    /// Waiting for the end of a lock.
+    pub blocked: usize,
+}
+
 /// All pending writes.
 #[derive(Default)]
 pub(super) struct Queue {
@@ -129,6 +139,17 @@ impl Queue {
         self.lock().blocked
     }
 
+    /// Those of each organisation that has any.
+    pub(super) fn tenants(&self) -> Vec<TenantWrites> {
+        let state = self.lock();
+        let tenants = state.tenants.iter().map(|(id, tenant)| TenantWrites {
+            organisation_id: *id,
+            pending: tenant.queued.len() + tenant.in_flight,
+            blocked: tenant.blocked,
+        });
+        tenants.filter(|tenant| tenant.pending + tenant.blocked > 0).collect()
+    }
+
     /// The next batch, as soon as there is one. `None`: the queue is closed and empty. Writes that no request waits for are
     /// dropped; those without time for another attempt are answered.
     pub(super) async fn take(&self, closed: &CancellationToken) -> Option<Batch<'_>> {
@@ -171,7 +192,9 @@ impl Queue {
             self.pushed.notify_one();
         }
         let in_flight = writes.iter().map(|write| write.organisation_id).collect();
-        let mut batch = Batch { queue: self, in_flight, isolated, writes: Vec::with_capacity(writes.len()) };
+        let waits = writes.iter_mut().filter_map(|write| write.end_wait(now)).collect();
+        let writes_left = Vec::with_capacity(writes.len());
+        let mut batch = Batch { queue: self, in_flight, isolated, waits, writes: writes_left };
         for write in writes {
             if write.is_late(now) {
                 write.fail(WriteError::TimedOut);
@@ -223,6 +246,8 @@ pub(super) struct Batch<'a> {
     in_flight: Vec<i64>,
     /// Whether its organisations met a lock a moment ago: it is written one write at a time.
     pub(super) isolated: bool,
+    /// How long writes have waited that were taken for the first time, those without time for an attempt included.
+    pub(super) waits: Vec<Duration>,
     /// To be written.
     pub(super) writes: Vec<PendingWrite>,
 }
@@ -361,7 +386,9 @@ mod tests {
         more.into_iter().for_each(|write| assert!(queue.push(write).is_ok()));
         batch.finish(&queue, deferred, Vec::new());
         let expected = [148, 149, 300, 301].map(|i| format!("{i}@example.com"));
-        assert_eq!(emails(&take(&queue).unwrap()), expected);
+        let next = take(&queue).unwrap();
+        assert_eq!(emails(&next), expected);
+        assert_eq!(next.waits.len(), 2, "a write waits for its first batch only");
     }
 
     #[tokio::test(start_paused = true)]
@@ -373,6 +400,7 @@ mod tests {
         let blocked = batch.writes.extract_if(.., |write| write.organisation_id == 1).collect();
         batch.finish(&queue, Vec::new(), blocked);
         assert_eq!((queue.depth(), queue.blocked()), (0, 1));
+        assert_eq!(queue.tenants(), [TenantWrites { organisation_id: 1, pending: 0, blocked: 1 }]);
         assert!(take(&queue).is_none(), "it waits outside the queue");
 
         // Others of its organisation are isolated too, those of another organisation are not.
@@ -396,6 +424,7 @@ mod tests {
         calls.0.pop();
         let batch = queue.take_now(Instant::now() + Duration::from_secs(8)).unwrap();
         assert!(batch.writes.is_empty());
+        assert_eq!(batch.waits, [Duration::from_secs(8); 2]);
         assert!(matches!(calls.0.pop().unwrap().await, Ok(Err(WriteError::TimedOut))));
     }
 

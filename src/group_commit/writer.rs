@@ -64,6 +64,7 @@ impl Writer {
                 },
             };
             let Some(mut batch) = queue.take(&closed).await else { return };
+            batch.waits.iter().for_each(|wait| self.counters.queue_wait.observe(wait.as_secs_f64()));
             let (writes, repeated, isolated) = divide(std::mem::take(&mut batch.writes), batch.isolated);
             let mut writing = pin!(self.write(writes, isolated));
             let mut left = match timeout(SLOW_BATCH_AFTER, &mut writing).await {
@@ -89,10 +90,12 @@ impl Writer {
         loop {
             let batch = to_batch(&writes, isolated);
             let (error, lost) = match self.connection.attempt(&batch, deadline).await {
-                Ok(answer) => {
+                Ok(attempt) => {
                     self.pause = FIRST_PAUSE;
+                    self.counters.statement.observe(attempt.statement.as_secs_f64());
+                    self.counters.commit.observe(attempt.commit.as_secs_f64());
                     let guests = batch.guests;
-                    return self.reply(writes, answer, &guests);
+                    return self.reply(writes, attempt.answer, &guests);
                 }
                 Err(AttemptError::RolledBack(error)) => (error, None),
                 Err(AttemptError::Lost(lost, error)) => (error, Some(lost)),

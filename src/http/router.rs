@@ -7,6 +7,7 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::get;
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
+use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -20,6 +21,7 @@ use super::routes::{
 use super::state::AppState;
 use super::{openapi, pages};
 use crate::error::{ApiError, ErrorCode};
+use crate::metrics::Metrics;
 
 /// The endpoints of the API, each with its description.
 fn endpoints() -> OpenApiRouter<Arc<AppState>> {
@@ -40,7 +42,9 @@ fn endpoints() -> OpenApiRouter<Arc<AppState>> {
 
 /// The API and the pages. A request passes the layers from the top to the bottom.
 pub(crate) fn router(state: Arc<AppState>) -> Router {
-    Router::from(endpoints())
+    let (routes, document) = endpoints().split_for_parts();
+    expect_endpoints(&document, &state.metrics);
+    routes
         .merge(pages::routes(openapi_document()))
         .fallback(fallback::not_found)
         .method_not_allowed_fallback(fallback::method_not_allowed)
@@ -56,6 +60,16 @@ pub(crate) fn router(state: Arc<AppState>) -> Router {
                 .layer(CatchPanicLayer::custom(catch_panic::internal_error)),
         )
         .with_state(state)
+}
+
+fn expect_endpoints(document: &OpenApi, metrics: &Metrics) {
+    for (path, item) in &document.paths.paths {
+        for (method, operation) in [("GET", &item.get), ("POST", &item.post)] {
+            if operation.is_some() {
+                metrics.expect_endpoint(path, method);
+            }
+        }
+    }
 }
 
 /// What probes ask and Prometheus reads, on a listener of its own.

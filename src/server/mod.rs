@@ -83,7 +83,7 @@ pub async fn serve(
             }
         };
         // A renewed certificate applies to connections that begin after it.
-        let tls = certificate.as_ref().map(|certificate| Arc::clone(&certificate.borrow()));
+        let tls = certificate.as_ref().map(|certificate| Arc::clone(&certificate.borrow().server_config));
         let peer = Peer { ip, tls: tls.is_some() };
         let driver = driver.clone();
         connections.spawn(async move {

@@ -11,9 +11,10 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::either::Either;
 
 use super::connection::ConnectionDriver;
+use crate::config::LoadedCertificate;
 
 /// The current certificate with its key. A renewed one is sent here; open connections keep theirs.
-pub type Certificate = watch::Receiver<Arc<ServerConfig>>;
+pub type Certificate = watch::Receiver<LoadedCertificate>;
 
 /// Does the handshake if there is a certificate. `None` if the client fails it or is slower than the header timeout, or
 /// if the server stops meanwhile: no request was made yet, so nothing is lost.

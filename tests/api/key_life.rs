@@ -259,6 +259,17 @@ async fn the_days_left_are_measured() {
     );
     let days: Vec<f64> = samples.iter().map(|(_, days)| days.parse().unwrap()).collect();
     assert!((days[0] - 3.0).abs() < 0.01 && (days[1] - 100.0).abs() < 0.01, "{days:?}");
+    let soonest = service.samples(&["api_key_soonest_expiry_timestamp_seconds"]).await;
+    let (_, soonest) = soonest[0].rsplit_once(' ').unwrap();
+    let expires_at: i64 =
+        sqlx::query_scalar("select extract(epoch from expires_at)::int8 from api_key where id = 2")
+            .fetch_one(&service.pool)
+            .await
+            .unwrap();
+    assert!(
+        (soonest.parse::<f64>().unwrap() - expires_at as f64).abs() <= 1.0,
+        "{soonest} is not {expires_at}"
+    );
 }
 
 #[tokio::test]

@@ -34,6 +34,7 @@ mod matching;
 mod memory;
 mod metrics;
 mod migrations;
+mod on_call;
 mod openapi;
 mod outages;
 mod pages;

@@ -2,10 +2,13 @@
 
 use axum::body::Body;
 use axum::http::{Method, Request};
+use customer_match::db::migration;
+use customer_match::error::ErrorCode;
+use private_postgres::PrivatePostgres;
 use serde_json::json;
 
 use crate::support::binary::{Server, on};
-use crate::support::{CUSTOMER, MANAGER, MATCH, Service};
+use crate::support::{CUSTOMER, DOCUMENT, MANAGER, MATCH, Service, Standby};
 
 #[tokio::test]
 async fn requests_are_counted_and_nothing_that_a_client_made_up() {
@@ -21,23 +24,100 @@ async fn requests_are_counted_and_nothing_that_a_client_made_up() {
         service.call(request).await;
     }
     let names =
-        ["build_info", "http_requests", "http_errors", "matches", "http_request_duration_seconds_count"];
-    insta::assert_snapshot!(service.samples(&names).await.join("\n"), @r#"
-    customer_match_build_info{version="0.1.0"} 1
+        ["http_requests", "http_errors", "matches", "organisation_", "http_request_duration_seconds_count"];
+    let mut counted = service.samples(&names).await;
+    counted.retain(|sample| !sample.ends_with(" 0"));
+    insta::assert_snapshot!(counted.join("\n"), @r#"
     customer_match_http_errors_total{code="INTERNAL_METHOD_NOT_ALLOWED"} 1
     customer_match_http_errors_total{code="INTERNAL_RESOURCE_NOT_FOUND"} 2
     customer_match_http_errors_total{code="PUBLIC_API_KEY_IS_EMPTY"} 1
     customer_match_http_request_duration_seconds_count{route="(none)"} 2
     customer_match_http_request_duration_seconds_count{route="/api/v1/customer/customer-match-customer"} 3
     customer_match_http_request_duration_seconds_count{route="/livez"} 1
-    customer_match_http_requests_in_flight 0
     customer_match_http_requests_total{route="(none)",method="other",status="4xx"} 2
     customer_match_http_requests_total{route="/api/v1/customer/customer-match-customer",method="POST",status="2xx"} 2
     customer_match_http_requests_total{route="/api/v1/customer/customer-match-customer",method="POST",status="4xx"} 1
     customer_match_http_requests_total{route="/livez",method="other",status="4xx"} 1
     customer_match_matches_total{outcome="created"} 1
     customer_match_matches_total{outcome="unchanged"} 1
+    customer_match_organisation_matches_total{organisation="1"} 2
+    customer_match_organisation_requests_total{organisation="1"} 2
     "#);
+}
+
+/// The rate of a series that begins with its first event misses that event.
+#[tokio::test]
+async fn series_are_there_from_the_start() {
+    let service = Service::start().await;
+    let names =
+        ["http_requests_total", "http_errors", "matches_total", "connections_rejected", "organisation_"];
+    let samples = service.samples(&names).await;
+    assert!(samples.iter().all(|sample| sample.ends_with(" 0")), "{samples:#?}");
+    for code in ErrorCode::ALL {
+        let series = format!("customer_match_http_errors_total{{code=\"{}\"}} 0", code.entry().code);
+        assert!(samples.contains(&series), "{series}");
+    }
+    for (path, operations) in DOCUMENT["paths"].as_object().unwrap() {
+        for method in operations.as_object().unwrap().keys().map(|method| method.to_uppercase()) {
+            for status in ["2xx", "4xx", "5xx", "disconnected"] {
+                let labels = format!("route=\"{path}\",method=\"{method}\",status=\"{status}\"");
+                let series = format!("customer_match_http_requests_total{{{labels}}} 0");
+                assert!(samples.contains(&series), "{series}");
+            }
+        }
+    }
+    let with_label = |label: &str| samples.iter().filter(|sample| sample.contains(label)).count();
+    assert_eq!((with_label("{outcome="), with_label("{limit="), with_label("\"other\"")), (4, 2, 4));
+}
+
+#[tokio::test]
+async fn errors_are_counted_by_organisation() {
+    let service = Service::start().await;
+    let (_, other) = service.add_organisation("Other").await;
+    let reader = service.add_key(service.organisation, &["customer.read"]).await;
+    let body = json!({ "managerCuRefNo": MANAGER, "customerCuRefNo": CUSTOMER });
+    for key in [&service.key, &other, &other, &reader] {
+        service.post(&format!("{MATCH}?apiKey={key}"), body.clone()).await;
+    }
+    let samples = service.samples(&["organisation_errors", "organisation_matches"]).await;
+    insta::assert_snapshot!(samples.join("\n"), @r#"
+    customer_match_organisation_errors_total{organisation="1",code="PUBLIC_API_KEY_SCOPE_NOT_ALLOWED"} 1
+    customer_match_organisation_errors_total{organisation="2",code="INTERNAL_RESOURCE_NOT_FOUND"} 2
+    customer_match_organisation_matches_total{organisation="1"} 1
+    customer_match_organisation_matches_total{organisation="2"} 0
+    customer_match_organisation_matches_total{organisation="other"} 0
+    "#);
+}
+
+#[tokio::test]
+async fn the_database_is_up_or_not() {
+    let service = Service::start().await;
+    let names = ["database_"];
+    let role = "customer_match_database_replication_role";
+    let state = |primary, up| {
+        [
+            format!("{role}{{role=\"primary\"}} {primary}"),
+            format!("{role}{{role=\"standby\"}} 0"),
+            format!("customer_match_database_up {up}"),
+        ]
+    };
+    assert_eq!(service.samples(&names).await, state(1, 1));
+    service.lose_database().await;
+    assert_eq!(service.samples(&names).await, state(0, 0));
+}
+
+#[tokio::test]
+async fn a_standby_is_told_from_a_primary() {
+    let primary = PrivatePostgres::start_throw_away().await.unwrap();
+    migration::run(&primary.connect_options()).await.unwrap();
+    let standby = Standby::of(&primary.connect_options()).await;
+    let (service, proxy) = Service::start_elsewhere(primary.connect_options()).await;
+    proxy.lead_to(standby.connect_options());
+    let roles = service.samples(&["database_replication_role"]).await;
+    assert!(
+        roles[0].ends_with("{role=\"primary\"} 0") && roles[1].ends_with("{role=\"standby\"} 1"),
+        "{roles:?}"
+    );
 }
 
 #[tokio::test]
@@ -64,11 +144,17 @@ async fn batches_are_measured() {
     });
     answer.assert_success();
     assert_eq!(service.samples(&queue).await, state(0, 0));
-    let names = ["match_batch_size_sum", "match_batch_size_count", "match_batch_retries"];
+    let names = [
+        "match_batch_size_sum",
+        "match_batch_size_count",
+        "match_batch_retries",
+        "match_queue_wait_seconds_count",
+    ];
     insta::assert_snapshot!(service.samples(&names).await.join("\n"), @r"
     customer_match_match_batch_retries_total 0
     customer_match_match_batch_size_count 1
     customer_match_match_batch_size_sum 1.0
+    customer_match_match_queue_wait_seconds_count 1
     ");
 }
 

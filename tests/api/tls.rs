@@ -12,7 +12,7 @@ use customer_match::server;
 use http_body_util::BodyExt;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rcgen::{CertifiedKey, generate_simple_self_signed};
+use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 use rstest::rstest;
 use rustix::process::Signal;
 use serde_json::json;
@@ -38,7 +38,7 @@ struct Files {
 impl Files {
     fn create() -> Self {
         let directory = TempDir::new().unwrap();
-        let certificate = renew(directory.path());
+        let certificate = renew(directory.path(), NOT_AFTER[0]);
         Self { directory, certificate }
     }
 
@@ -52,10 +52,15 @@ impl Files {
     }
 }
 
+/// When certificates end: in 2049, which certificates write with two digits of the year, and after that.
+const NOT_AFTER: [i64; 2] = [2_500_000_000, 4_000_000_000];
+
 /// Replaces the certificate.
-fn renew(directory: &Path) -> CertificateDer<'static> {
-    let names = ["localhost", "127.0.0.1"].map(String::from);
-    let CertifiedKey { cert, signing_key } = generate_simple_self_signed(names).unwrap();
+fn renew(directory: &Path, not_after: i64) -> CertificateDer<'static> {
+    let mut params = CertificateParams::new(["localhost", "127.0.0.1"].map(String::from)).unwrap();
+    params.not_after = date_time_ymd(1970, 1, 1) + Duration::from_secs(not_after.unsigned_abs());
+    let signing_key = KeyPair::generate().unwrap();
+    let cert = params.self_signed(&signing_key).unwrap();
     std::fs::write(directory.join("cert.pem"), cert.pem()).unwrap();
     std::fs::write(directory.join("key.pem"), signing_key.serialize_pem()).unwrap();
     cert.der().clone()
@@ -119,7 +124,7 @@ impl Listening {
         let service = Service::start_configured(&flags).await;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (_, certificate) = watch::channel(config.tls.server_config().unwrap().unwrap());
+        let (_, certificate) = watch::channel(config.tls.load().unwrap().unwrap());
         let (router, draining) = (service.router.clone(), service.draining.clone());
         let connections = service.connections.clone();
         tokio::spawn(async move {
@@ -225,16 +230,18 @@ async fn a_renewed_certificate_needs_no_restart() {
     let files = Files::create();
     let tls = files.flags();
     let tls = tls.each_ref().map(String::as_str);
-    let server =
-        Server::start(on(&service.database, &[&["serve", "--listen", "127.0.0.1:0"], &tls[..]].concat()));
+    let serve = ["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
+    let mut server = Server::start(on(&service.database, &[&serve[..], &tls[..]].concat()));
+    let metrics = format!("http://{}/metrics", server.admin_address());
     let address = server.url.strip_prefix("https://").unwrap();
     run(command(&[&["healthcheck", "--listen", address], &tls[..]].concat()));
+    assert_eq!(not_after(&metrics).await, NOT_AFTER[0]);
     let old = connect(&files.certificate, "h2", address).await.unwrap();
 
     // An unusable certificate changes nothing.
     std::fs::write(files.path("key.pem"), "").unwrap();
     server.signal(Signal::HUP);
-    let renewed = renew(files.directory.path());
+    let renewed = renew(files.directory.path(), NOT_AFTER[1]);
     server.signal(Signal::HUP);
     let signalled = Instant::now();
     let mut connected = connect(&renewed, "h2", address).await;
@@ -244,5 +251,13 @@ async fn a_renewed_certificate_needs_no_restart() {
     for connection in [connected.unwrap(), old] {
         assert_eq!(send(connection, get("https://localhost/livez")).await.0, 200);
     }
+    assert_eq!(not_after(&metrics).await, NOT_AFTER[1]);
     server.stop();
+}
+
+async fn not_after(metrics: &str) -> i64 {
+    let text = reqwest::get(metrics).await.unwrap().text().await.unwrap();
+    let name = "customer_match_tls_certificate_not_after_timestamp_seconds ";
+    let sample = text.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+    sample.parse::<f64>().unwrap() as i64
 }

@@ -22,7 +22,7 @@ use crate::http::client_ip::client_ip;
 use crate::http::headers::REQUEST_ID;
 use crate::http::request_context::RequestContext;
 use crate::http::state::AppState;
-use crate::metrics::Metrics;
+use crate::metrics::{FinishedRequest, Metrics};
 
 const REQUEST_ID_MAX_BYTES: usize = 64;
 /// Identity ids have as many letters and digits in a row.
@@ -95,8 +95,15 @@ impl AccessLogGuard {
     fn record(&self, message: &str, status: Option<StatusCode>, error: Option<ErrorCode>) {
         let route = self.route.as_ref().map_or("(none)", MatchedPath::as_str);
         let duration = self.started.elapsed();
-        self.metrics.request_finished(route, self.method, status, error, duration);
         let key = self.context.api_key.get();
+        self.metrics.request_finished(&FinishedRequest {
+            route,
+            method: self.method,
+            status,
+            error,
+            organisation_id: key.map(|key| key.organisation_id),
+            duration,
+        });
         info!(
             parent: None,
             id = self.id(),

@@ -132,7 +132,7 @@ pub(crate) async fn match_customers(
         }
         error => error.into(),
     })?;
-    app.metrics.match_committed(matched.change);
+    app.metrics.match_committed(caller.organisation_id, matched.change);
     if let (Some(relation), Some(sent)) = (&mut matched.relation, &sent) {
         relation.hide_unsent(sent);
     }

@@ -12,9 +12,9 @@ use crate::error::ApiError;
 use crate::http::openapi::{self, ErrorExamples, ErrorResponses};
 use crate::http::state::AppState;
 
-/// Longer than a check of the database, shorter than the prober's own timeout (`healthcheck`: 3 s), so that the answer says what is
-/// wrong.
-const DATABASE_TIMEOUT: Duration = Duration::from_millis(2500);
+/// Longer than a check of the database, shorter than the prober's own timeout (`healthcheck`: 3 s; a scrape of Prometheus: 10 s), so
+/// that the answer says what is wrong.
+pub(super) const DATABASE_TIMEOUT: Duration = Duration::from_millis(2500);
 
 /// The process answers.
 #[utoipa::path(

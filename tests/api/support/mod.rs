@@ -292,6 +292,16 @@ impl Service {
 
     /// The samples of these metrics, in their order.
     pub async fn samples(&self, names: &[&str]) -> Vec<String> {
+        let text = self.metrics().await;
+        let wanted =
+            |line: &&str| names.iter().any(|name| line.starts_with(&format!("customer_match_{name}")));
+        let mut samples: Vec<_> = text.lines().filter(wanted).map(str::to_owned).collect();
+        samples.sort();
+        samples
+    }
+
+    /// What Prometheus reads.
+    pub async fn metrics(&self) -> String {
         let request = Request::get("/metrics").body(Body::empty()).unwrap();
         let response = self.admin.clone().oneshot(request).await.unwrap();
         assert_eq!(
@@ -301,11 +311,7 @@ impl Service {
         let text = response.into_body().collect().await.unwrap().to_bytes();
         let text = String::from_utf8(text.to_vec()).unwrap();
         assert!(text.ends_with("# EOF\n"), "{text}");
-        let wanted =
-            |line: &&str| names.iter().any(|name| line.starts_with(&format!("customer_match_{name}")));
-        let mut samples: Vec<_> = text.lines().filter(wanted).map(str::to_owned).collect();
-        samples.sort();
-        samples
+        text
     }
 
     /// How many rows of the organisation a table has.

@@ -61,6 +61,10 @@ impl Standby {
         Self { server, _folder: folder, options }
     }
 
+    pub fn connect_options(&self) -> PgConnectOptions {
+        self.options.clone()
+    }
+
     /// Makes it a server of its own, which waits for nobody.
     pub async fn promote(&self) -> PgConnectOptions {
         let mut direct = PgConnection::connect_with(&self.options).await.unwrap();
