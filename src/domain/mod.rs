@@ -55,7 +55,7 @@ pub use host_ip::HostIp;
 pub use identity_id::IdentityId;
 pub use notice::Notice;
 pub use origin_pattern::{OriginPattern, is_origin};
-pub use page::{Cursor, CursorError, CursorKey, PageLimit, SignedCursor};
+pub use page::{Cursor, CursorError, CursorKey, PageLimit, SeekPosition, SignedCursor};
 pub use profile_text::ProfileText;
 pub use relation::{
     Change, Match, Matched, MatchedCustomer, NamedCustomer, Relation, RelationState, Role, Unmatch,

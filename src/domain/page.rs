@@ -41,8 +41,17 @@ impl FromStr for PageLimit {
     }
 }
 
-/// The sort key of the last item of a page, in a list of matched customers with the newest first. Unlike an offset it stays
-/// correct when relations are added.
+/// The sort key of the last item of a page. Unlike an offset it stays correct when items are added.
+pub trait SeekPosition: Sized {
+    /// Which list it is of: the cursor of one is none of another.
+    const LIST: u8;
+
+    fn to_bytes(&self) -> Vec<u8>;
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self>;
+}
+
+/// In a list of matched customers, with the newest first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cursor {
     /// To the microsecond.
@@ -64,18 +73,45 @@ impl FromStr for SignedCursor {
 
     fn from_str(text: &str) -> Result<Self, CursorError> {
         let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).map_err(|_| CursorError)?;
-        let length = CursorKey::SIGNED_BYTES + CursorKey::CODE_BYTES;
-        if bytes.len() == length { Ok(Self(bytes)) } else { Err(CursorError) }
+        if bytes.len() > CursorKey::CODE_BYTES { Ok(Self(bytes)) } else { Err(CursorError) }
     }
 }
 
-/// Signs cursors: the time, the reference, and a code that authenticates both for one organisation (HMAC-SHA-256, its first
-/// 128 bits). So a client cannot make up a place in a list, or try references.
+impl SeekPosition for Cursor {
+    const LIST: u8 = 0;
+
+    fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = self.matched_at.timestamp_micros().to_be_bytes().to_vec();
+        bytes.extend_from_slice(self.cu_ref_no.as_str().as_bytes());
+        bytes
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (microseconds, cu_ref_no) = bytes.split_first_chunk()?;
+        let matched_at = DateTime::from_timestamp_micros(i64::from_be_bytes(*microseconds))?;
+        Some(Self { matched_at, cu_ref_no: CuRefNo::from_bytes(cu_ref_no)? })
+    }
+}
+
+/// In the list of customers.
+impl SeekPosition for CuRefNo {
+    const LIST: u8 = 1;
+
+    fn to_bytes(&self) -> Vec<u8> {
+        self.as_str().into()
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        Self::parse(std::str::from_utf8(bytes).ok()?).ok()
+    }
+}
+
+/// Signs cursors: the position, and a code that authenticates it for one list of one organisation (HMAC-SHA-256, its first 128
+/// bits). So a client cannot make up a place in a list, or try references.
 pub struct CursorKey(Hmac<Sha256>);
 
 impl CursorKey {
     const CODE_BYTES: usize = 16;
-    const SIGNED_BYTES: usize = size_of::<i64>() + CuRefNo::LENGTH;
 
     pub fn new(secret: &[u8]) -> Self {
         #[expect(clippy::expect_used, reason = "HMAC takes keys of any length")]
@@ -83,28 +119,32 @@ impl CursorKey {
     }
 
     /// The text that a client gets.
-    pub fn sign(&self, organisation_id: i64, cursor: &Cursor) -> String {
-        let mut bytes = cursor.matched_at.timestamp_micros().to_be_bytes().to_vec();
-        bytes.extend_from_slice(cursor.cu_ref_no.as_str().as_bytes());
-        let code = self.code(organisation_id, &bytes).finalize().into_bytes();
+    pub fn sign<P: SeekPosition>(&self, organisation_id: i64, position: &P) -> String {
+        let mut bytes = position.to_bytes();
+        let code = self.code::<P>(organisation_id, &bytes).finalize().into_bytes();
         bytes.extend_from_slice(&code[..Self::CODE_BYTES]);
         BASE64_URL_SAFE_NO_PAD.encode(bytes)
     }
 
-    pub fn verify(&self, organisation_id: i64, cursor: &SignedCursor) -> Result<Cursor, CursorError> {
+    pub fn verify<P: SeekPosition>(
+        &self,
+        organisation_id: i64,
+        cursor: &SignedCursor,
+    ) -> Result<P, CursorError> {
         let verify = || {
-            let (signed, code) = cursor.0.split_at_checked(Self::SIGNED_BYTES)?;
-            self.code(organisation_id, signed).verify_truncated_left(code).ok()?;
-            let (microseconds, cu_ref_no) = signed.split_first_chunk()?;
-            let matched_at = DateTime::from_timestamp_micros(i64::from_be_bytes(*microseconds))?;
-            let cu_ref_no = CuRefNo::parse(std::str::from_utf8(cu_ref_no).ok()?).ok()?;
-            Some(Cursor { matched_at, cu_ref_no })
+            let (signed, code) = cursor.0.split_at_checked(cursor.0.len().checked_sub(Self::CODE_BYTES)?)?;
+            self.code::<P>(organisation_id, signed).verify_truncated_left(code).ok()?;
+            P::from_bytes(signed)
         };
         verify().ok_or(CursorError)
     }
 
-    fn code(&self, organisation_id: i64, signed: &[u8]) -> Hmac<Sha256> {
-        self.0.clone().chain_update(organisation_id.to_be_bytes()).chain_update(signed)
+    fn code<P: SeekPosition>(&self, organisation_id: i64, signed: &[u8]) -> Hmac<Sha256> {
+        self.0
+            .clone()
+            .chain_update(organisation_id.to_be_bytes())
+            .chain_update([P::LIST])
+            .chain_update(signed)
     }
 }
 
@@ -182,9 +222,16 @@ mod tests {
     }
 
     #[test]
-    fn is_of_one_key_and_one_organisation() {
+    fn is_of_one_key_one_organisation_and_one_list() {
         let text = key().sign(1, &cursor(5));
         assert_eq!(verify(2, &text), Err(CursorError));
-        assert_eq!(CursorKey::new(&[8; 32]).verify(1, &text.parse().unwrap()), Err(CursorError));
+        assert_eq!(CursorKey::new(&[8; 32]).verify::<Cursor>(1, &text.parse().unwrap()), Err(CursorError));
+        assert_eq!(key().verify::<CuRefNo>(1, &text.parse().unwrap()), Err(CursorError));
+        let reference = key().sign(1, &CuRefNo::parse(REFERENCE).unwrap());
+        assert_eq!(
+            key().verify(1, &reference.parse().unwrap()),
+            CuRefNo::parse(REFERENCE).map_err(|_| CursorError)
+        );
+        assert_eq!(verify(1, &reference), Err(CursorError));
     }
 }

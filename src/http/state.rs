@@ -10,7 +10,7 @@ use super::concurrency_limit::ConcurrencyLimit;
 use super::identity_attempts::IdentityAttempts;
 use crate::api_keys::ApiKeyCache;
 use crate::config::{AccessLog, Cors, Timeouts, TrustedProxies};
-use crate::db::{Readiness, RequestPool};
+use crate::db::{Readiness, RequestPool, cursor_key};
 use crate::domain::CursorKey;
 use crate::fair_budget::FairBudget;
 use crate::group_commit::GroupCommit;
@@ -31,7 +31,7 @@ pub(crate) struct AppState {
     pub(crate) trusted_proxies: TrustedProxies,
     pub(crate) access_log: AccessLog,
     pub(crate) cors: Cors,
-    /// Read with the first list.
+    /// See [`AppState::cursor_key`].
     pub(crate) cursor_key: OnceCell<CursorKey>,
     pub(crate) concurrency_limit: ConcurrencyLimit,
     /// Bytes of bodies that are being received, by client.
@@ -43,4 +43,12 @@ pub(crate) struct AppState {
     pub(crate) timeouts: Timeouts,
     /// Cancelled when the server is told to stop; `/readyz` is 503 from then on.
     pub(crate) shutdown: CancellationToken,
+}
+
+impl AppState {
+    /// Signs the cursors of lists. Read with the first of them, on a connection of that organisation.
+    pub(crate) async fn cursor_key(&self, organisation_id: i64) -> sqlx::Result<&CursorKey> {
+        let read = || self.pool.with_connection(organisation_id, cursor_key::find);
+        self.cursor_key.get_or_try_init(read).await
+    }
 }

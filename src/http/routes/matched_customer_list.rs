@@ -8,7 +8,6 @@ use serde::Serialize;
 use sqlx::PgConnection;
 use utoipa::ToSchema;
 
-use crate::db::cursor_key;
 use crate::db::matched_customer::{self, Owner};
 use crate::demo;
 use crate::domain::{
@@ -110,8 +109,7 @@ pub(crate) async fn list_matched_customers(
     ApiQuery { caller, query }: ApiQuery<ListQuery>,
 ) -> Result<Json<MatchedCustomerList>, ApiError> {
     let (organisation, owner) = (caller.organisation_id, &query.owner);
-    let key =
-        app.cursor_key.get_or_try_init(|| app.pool.with_connection(organisation, cursor_key::find)).await?;
+    let key = app.cursor_key(organisation).await?;
     let cursor = query.cursor.as_ref().map(|cursor| key.verify(organisation, cursor)).transpose();
     let cursor = cursor.map_err(|rule| ApiError::from(InvalidField::in_query("cursor", rule)))?;
     let after = cursor.as_ref();
