@@ -145,6 +145,8 @@ create table customer (
   real_ip                     inet constraint customer_real_ip_is_host
                               check (masklen(real_ip) = case family(real_ip) when 4 then 32 else 128 end),
   created_at                  timestamptz not null default now(),
+  -- When its profile last changed: what keeps another system in step compares it.
+  updated_at                  timestamptz not null default now(),
   -- Hidden everywhere from this moment on; the row stays because relations reference it.
   deleted_at                  timestamptz,
   -- In the words of the operator who deleted it.
@@ -180,7 +182,8 @@ create table customer (
   ),
   -- In their order, and finite: clients get them as dates.
   constraint customer_times check (
-    isfinite(created_at) and isfinite(deleted_at) and created_at <= coalesce(deleted_at, created_at)
+    isfinite(created_at) and isfinite(updated_at) and isfinite(deleted_at)
+    and created_at <= updated_at and created_at <= coalesce(deleted_at, created_at)
   )
 );
 
@@ -192,3 +195,31 @@ create unique index customer_email_key on customer (organisation_id, email) wher
 
 -- Led by the organisation: a search costs nothing for the customers of others.
 create index customer_search on customer using gin (organisation_id, search gin_trgm_ops) where deleted_at is null;
+
+-- Whether the index finds the customers of the term quickly. Reading it costs as much as the rarest trigram of the term is
+-- frequent, so each trigram is first looked for in a sample of the organisation's customers: references are random, the lowest
+-- ones are as good as any. Up to 4 of 128 means nearly always less than a tenth of all. False if the term is too short for
+-- trigrams.
+create function is_rare_term(organisation int8, term text) returns boolean
+language plpgsql stable parallel safe as $$
+begin
+  return (
+    with sample as materialized (
+      select search from customer where organisation_id = organisation and deleted_at is null
+      order by cu_ref_no
+      limit 128
+    ),
+    -- Letters and digits as pg_trgm sees them, by the database's locale.
+    trigram as materialized (
+      select distinct substr(word, start, 3) as trigram
+      from regexp_split_to_table(search_fold(term) collate "default", '[^[:alnum:]]+') as word,
+           generate_series(1, char_length(word) - 2) as start
+      limit 32
+    )
+    select coalesce(min(hits) <= 4, false) from (
+      select count(search) as hits
+      from trigram left join sample on search like '%' || trigram || '%'
+      group by trigram
+    ) as counted
+  );
+end $$;

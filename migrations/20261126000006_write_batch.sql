@@ -344,7 +344,8 @@ begin
       phone = coalesce(phone, v_wanted.phone),
       company_registration_number = coalesce(company_registration_number, v_wanted.company_registration_number),
       tax_identification_number = coalesce(tax_identification_number, v_wanted.tax_identification_number),
-      real_ip = coalesce(real_ip, v_wanted.real_ip)
+      real_ip = coalesce(real_ip, v_wanted.real_ip),
+      updated_at = greatest(next_microsecond(updated_at), clock_timestamp())
     where organisation_id = organisation and cu_ref_no = v_customer.cu_ref_no and deleted_at is null
     returning * into v_customer;
     if not found then
@@ -362,7 +363,9 @@ begin
     'company_name', v_customer.company_name,
     'phone', v_customer.phone,
     'company_registration_number', v_customer.company_registration_number,
-    'tax_identification_number', v_customer.tax_identification_number
+    'tax_identification_number', v_customer.tax_identification_number,
+    'created_at', v_customer.created_at,
+    'updated_at', v_customer.updated_at
   );
 end $$;
 

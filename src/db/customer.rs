@@ -19,7 +19,9 @@ pub async fn find(
 ) -> sqlx::Result<Option<Customer>> {
     sqlx::query_as!(
         Customer,
-        "select cu_ref_no, email, first_name, last_name, company_name, phone, company_registration_number, tax_identification_number
+        "select
+             cu_ref_no, email, first_name, last_name, company_name, phone, company_registration_number, tax_identification_number,
+             created_at, updated_at
          from customer where organisation_id = $1 and cu_ref_no = $2 and living",
         organisation_id,
         cu_ref_no.as_str(),
@@ -58,6 +60,12 @@ pub async fn create(
     Ok(())
 }
 
+/// A customer as another one, or itself, sees it.
+pub struct SeenCustomer {
+    pub customer: Customer,
+    pub is_own: bool,
+}
+
 /// The detail of the customer whose identity this is, or of another one as far as that customer may see it: those that it
 /// manages in an active relation. The outer `None`: there is no such identity, or it has expired or been revoked.
 pub async fn find_for_identity(
@@ -65,7 +73,7 @@ pub async fn find_for_identity(
     organisation_id: i64,
     identity: &IdentityId,
     cu_ref_no: Option<&CuRefNo>,
-) -> sqlx::Result<Option<Option<Customer>>> {
+) -> sqlx::Result<Option<Option<SeenCustomer>>> {
     let hash = identity.hash();
     let row = sqlx::query!(
         r#"
@@ -73,7 +81,9 @@ pub async fn find_for_identity(
             detail.cu_ref_no as "cu_ref_no?", detail.email as "email?", detail.first_name as "first_name?",
             detail.last_name as "last_name?", detail.company_name as "company_name?", detail.phone as "phone?",
             detail.company_registration_number as "company_registration_number?",
-            detail.tax_identification_number as "tax_identification_number?"
+            detail.tax_identification_number as "tax_identification_number?",
+            detail.created_at as "created_at?", detail.updated_at as "updated_at?",
+            detail.cu_ref_no = viewer.cu_ref_no as is_own
         from customer_identity
         join customer as viewer on viewer.organisation_id = $1 and viewer.cu_ref_no = customer_identity.cu_ref_no
             and viewer.living
@@ -98,7 +108,7 @@ pub async fn find_for_identity(
     .fetch_optional(db)
     .await?;
     Ok(row.map(|row| {
-        Some(Customer {
+        let customer = Customer {
             cu_ref_no: row.cu_ref_no?,
             email: row.email,
             first_name: row.first_name,
@@ -107,6 +117,9 @@ pub async fn find_for_identity(
             phone: row.phone,
             company_registration_number: row.company_registration_number,
             tax_identification_number: row.tax_identification_number,
-        })
+            created_at: row.created_at?.into(),
+            updated_at: row.updated_at?.into(),
+        };
+        Some(SeenCustomer { customer, is_own: row.is_own? })
     }))
 }

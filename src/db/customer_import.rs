@@ -102,7 +102,8 @@ pub async fn fill(db: impl PgExecutor<'_>, organisation_id: i64, records: &[&Rec
              first_name = coalesce(customer.first_name, record.first_name),
              last_name = coalesce(customer.last_name, record.last_name),
              company_name = coalesce(customer.company_name, record.company_name),
-             phone = coalesce(customer.phone, record.phone)
+             phone = coalesce(customer.phone, record.phone),
+             updated_at = greatest(next_microsecond(customer.updated_at), statement_timestamp())
          from unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[])
              as record (cu_ref_no, email, first_name, last_name, company_name, phone)
          join locked on locked.cu_ref_no = record.cu_ref_no

@@ -319,7 +319,8 @@ async fn fill_survivor(
                  phone = coalesce(phone, $7),
                  company_registration_number = coalesce(company_registration_number, $8),
                  tax_identification_number = coalesce(tax_identification_number, $9),
-                 real_ip = coalesce(real_ip, $10::text::inet)
+                 real_ip = coalesce(real_ip, $10::text::inet),
+                 updated_at = greatest(next_microsecond(updated_at), statement_timestamp())
              where organisation_id = $1 and cu_ref_no = $2",
             organisation_id,
             survivor.cu_ref_no,

@@ -34,7 +34,7 @@ pub struct Finding {
 const SET_UP: &str = "
     set temp_buffers = '64MB';
     create temporary view real_customer as
-        select organisation_id, cu_ref_no, email, first_name, last_name, company_name, phone, created_at, deleted_at
+        select organisation_id, cu_ref_no, email, first_name, last_name, company_name, phone, created_at, updated_at, deleted_at
         from customer;
     create temporary view real_customer_match as
         select organisation_id, low_cu_ref_no, high_cu_ref_no, low_is_manager, high_is_manager, notice,
@@ -80,7 +80,7 @@ const FIND_STORED: &str = "
 
 const COPY_CUSTOMERS: &str = "
     insert into customer (
-        organisation_id, cu_ref_no, email, first_name, last_name, company_name, phone, created_at, deleted_at
+        organisation_id, cu_ref_no, email, first_name, last_name, company_name, phone, created_at, updated_at, deleted_at
     )
     select found.*
     from unnest($2::text[]) as named (cu_ref_no)

@@ -21,7 +21,7 @@ pub const MAX_ITEM_COUNT: i64 = 10_000;
 /// A list of up to this many relations is filtered whole, and what is found is counted.
 const MAX_SHORT_LIST: i64 = 500;
 /// A term that more customers of the organisation match is not worth the way through the index of trigrams.
-const MAX_CANDIDATES: i64 = 5_000;
+pub(super) const MAX_CANDIDATES: i64 = 5_000;
 /// How many relations of a long list one call examines at most for a frequent or short term.
 pub const MAX_EXAMINED: i64 = 5_000;
 
@@ -31,7 +31,7 @@ pub const MAX_PAGE_BYTES: i64 = 1_000_000;
 
 /// Of all statements of a filter together. They are bounded by rows, which take so long only while the database is overloaded;
 /// then nothing gets better by more of them.
-const SEARCH_TIMEOUT: Duration = Duration::from_secs(2);
+pub(super) const SEARCH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Whose list it is.
 pub enum Owner {
@@ -77,11 +77,8 @@ impl Row {
         Some(Cursor { matched_at: self.matched_at?, cu_ref_no })
     }
 
-    /// About as many as it takes in JSON, where some characters are escaped.
     fn json_bytes(&self) -> i64 {
-        let texts = [&self.email, &self.first_name, &self.last_name, &self.company_name, &self.notice];
-        let bytes = texts.into_iter().flatten().flat_map(|text| text.bytes());
-        bytes.map(|byte| if byte < b' ' || b"\"\\".contains(&byte) { 6 } else { 1 }).sum()
+        json_bytes([&self.email, &self.first_name, &self.last_name, &self.company_name, &self.notice])
     }
 
     fn into_item(self) -> Option<MatchedCustomer> {
@@ -101,6 +98,12 @@ impl Row {
             updated_at: self.updated_at?.into(),
         })
     }
+}
+
+/// About as many as the texts take in JSON, where some characters are escaped.
+pub(super) fn json_bytes<'a>(texts: impl IntoIterator<Item = &'a Option<String>>) -> i64 {
+    let bytes = texts.into_iter().flatten().flat_map(|text| text.bytes());
+    bytes.map(|byte| if byte < b' ' || b"\"\\".contains(&byte) { 6 } else { 1 }).sum()
 }
 
 impl Page {
@@ -172,7 +175,7 @@ pub async fn page(
             c.last_name as "last_name?", c.company_name as "company_name?",
             case when coalesce(sum(octet_length(notice)) over two_before, 0) < $7 then nullif(notice, '') end as notice,
             is_manager as "is_manager?", is_managed as "is_managed?",
-            matched_at as "matched_at?", updated_at as "updated_at?"
+            matched_at as "matched_at?", page.updated_at as "updated_at?"
         from owner
         left join page on true
         left join customer c on c.organisation_id = $1 and c.cu_ref_no = other
@@ -364,10 +367,6 @@ async fn filter_short_list(
 }
 
 /// Without a count when the term is too short for trigrams or too many customers match it.
-///
-/// Reading the index costs as much as the rarest trigram of the term is frequent. So each trigram is first looked for in a
-/// sample of the organisation's customers: references are random, the lowest ones are as good as any. Up to 4 of 128 means
-/// nearly always less than a tenth of all.
 async fn look_up_in_index(
     db: &mut PgConnection,
     organisation_id: i64,
@@ -379,33 +378,15 @@ async fn look_up_in_index(
     sqlx::query_as!(
         Row,
         r#"
-        with sample as materialized (
-            select search from customer where organisation_id = $1 and deleted_at is null
-            order by cu_ref_no
-            limit 128
-        ),
-        -- Letters and digits as pg_trgm sees them, by the database's locale.
-        trigram as materialized (
-            select distinct substr(word, start, 3) as trigram
-            from regexp_split_to_table(search_fold($7) collate "default", '[^[:alnum:]]+') as word,
-                 generate_series(1, char_length(word) - 2) as start
-            limit 32
-        ),
-        rarest as materialized (
-            select min(hits) as hits from (
-                select count(search) as hits
-                from trigram left join sample on search like '%' || trigram || '%'
-                group by trigram
-            ) as counted
-        ),
+        with term as materialized (select is_rare_term($1, $7) as is_rare),
         candidate as materialized (
             select cu_ref_no from customer
             where organisation_id = $1 and deleted_at is null and search like (select search_pattern($7))
-              and (select hits from rarest) <= 4
+              and (select is_rare from term)
             limit $6::int8 + 1
         ),
         usable as materialized (
-            select coalesce((select hits from rarest) <= 4, false) and count(*) <= $6 as usable from candidate
+            select (select is_rare from term) and count(*) <= $6 as usable from candidate
         ),
         found as materialized (
             select candidate.cu_ref_no as other, m.*
@@ -435,7 +416,7 @@ async fn look_up_in_index(
             c.last_name as "last_name?", c.company_name as "company_name?",
             case when coalesce(sum(octet_length(notice)) over two_before, 0) < $8 then nullif(notice, '') end as notice,
             is_manager as "is_manager?", is_managed as "is_managed?",
-            matched_at as "matched_at?", updated_at as "updated_at?"
+            matched_at as "matched_at?", page.updated_at as "updated_at?"
         from usable
         left join page on true
         left join customer c on c.organisation_id = $1 and c.cu_ref_no = other

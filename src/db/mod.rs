@@ -11,6 +11,7 @@ pub mod customer;
 pub mod customer_delete;
 pub mod customer_identity;
 pub mod customer_import;
+pub mod customer_list;
 pub mod customer_match;
 pub mod customer_merge;
 pub mod dry_run;

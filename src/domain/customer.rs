@@ -1,8 +1,9 @@
 //! What an organisation knows of a customer (contract §2).
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
-use super::{CuRefNo, Email, HostIp, ProfileText};
+use super::{CuRefNo, Email, HostIp, ProfileText, Timestamp};
 
 /// What a client may say of a customer besides its reference and e-mail address.
 #[derive(Debug, Default, Clone, Serialize)]
@@ -21,17 +22,31 @@ pub struct Profile {
 }
 
 /// A customer as its organisation sees it.
-#[derive(Debug, Clone, Deserialize)]
+// The database names the fields as SQL does, clients see them as JSON does.
+#[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all(serialize = "camelCase"))]
+#[schema(rename_all = "camelCase")]
 pub struct Customer {
+    #[schema(value_type = CuRefNo)]
     pub cu_ref_no: String,
-    /// The normal form; `None` for customers known by reference only.
+    /// Null if the customer is known by its reference only.
+    #[schema(required, value_type = Option<Email>)]
     pub email: Option<String>,
+    #[schema(required, value_type = Option<ProfileText>)]
     pub first_name: Option<String>,
+    #[schema(required, value_type = Option<ProfileText>)]
     pub last_name: Option<String>,
+    #[schema(required, value_type = Option<ProfileText>)]
     pub company_name: Option<String>,
+    #[schema(required, value_type = Option<ProfileText>)]
     pub phone: Option<String>,
+    #[schema(required, value_type = Option<ProfileText>)]
     pub company_registration_number: Option<String>,
+    #[schema(required, value_type = Option<ProfileText>)]
     pub tax_identification_number: Option<String>,
+    pub created_at: Timestamp,
+    /// When the profile last changed.
+    pub updated_at: Timestamp,
 }
 
 /// A customer to register, unless the organisation has one with this e-mail address.

@@ -15,8 +15,8 @@ use super::middleware::{
     access_log, catch_panic, check_host, cors, hold_until_sent, key_cors, request_timeout, security_headers,
 };
 use super::routes::{
-    customer_create, customer_detail, customer_match, customer_relation, customer_unmatch, fallback, health,
-    logout, magic_auth, matched_customer_list, metrics, ping,
+    customer_create, customer_detail, customer_list, customer_match, customer_relation, customer_unmatch,
+    fallback, health, logout, magic_auth, matched_customer_list, metrics, ping,
 };
 use super::state::AppState;
 use super::{openapi, pages};
@@ -31,6 +31,7 @@ fn endpoints() -> OpenApiRouter<Arc<AppState>> {
         .routes(routes!(customer_relation::get_relation))
         .routes(routes!(matched_customer_list::list_matched_customers))
         .routes(routes!(customer_detail::get_customer_detail))
+        .routes(routes!(customer_list::list_customers))
         .routes(routes!(customer_create::create_customer))
         .routes(routes!(magic_auth::create_identity))
         .routes(routes!(logout::revoke_identity))

@@ -19,7 +19,7 @@ async fn written_tomorrow() -> (Service, String) {
     let identity = service.log_in("jan@barasek.com").await;
     service
         .execute(
-            "update customer set created_at = created_at + '1 day';
+            "update customer set created_at = created_at + '1 day', updated_at = updated_at + '1 day';
              update customer_match set
                  created_at = created_at + '1 day', matched_at = matched_at + '1 day', updated_at = updated_at + '1 day';
              update customer_identity set created_at = created_at + '1 day'",
@@ -32,7 +32,7 @@ async fn written_tomorrow() -> (Service, String) {
 async fn assert_all_later(service: &Service) {
     let earlier: i64 = sqlx::query_scalar(
         "select (select count(*) from customer_match where updated_at < now() + '23 h')
-              + (select count(*) from customer where deleted_at < created_at)",
+              + (select count(*) from customer where deleted_at < created_at or updated_at < now() + '23 h')",
     )
     .fetch_one(&service.pool)
     .await

@@ -12,6 +12,7 @@ mod customer_create;
 mod customer_delete;
 mod customer_detail;
 mod customer_import;
+mod customer_list;
 mod customer_merge;
 mod customer_relation;
 mod documentation;

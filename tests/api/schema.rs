@@ -80,6 +80,8 @@ const ILLEGAL: &[(&str, &str)] = &[
     ("update customer set deleted_at = created_at - interval '1 us' where cu_ref_no = {d}", "customer_times"),
     ("update customer set deleted_at = 'infinity' where cu_ref_no = {d}", "customer_times"),
     ("update customer set created_at = '-infinity'", "customer_times"),
+    ("update customer set updated_at = created_at - interval '1 us'", "customer_times"),
+    ("update customer set updated_at = 'infinity'", "customer_times"),
     ("update customer_identity set expires_at = created_at - interval '1 us'", "customer_identity_times"),
     ("update customer_identity set revoked_at = created_at - interval '1 us'", "customer_identity_times"),
     ("update customer_identity set expires_at = 'infinity'", "customer_identity_times"),

@@ -178,9 +178,9 @@ async fn a_rare_term_is_exact_in_a_long_list() {
     assert_eq!(pages.concat(), service.list_of_manager("last_name = 'Rareman'").await);
 }
 
-/// As when the sample of customers takes a frequent term for a rare one.
-#[tokio::test]
-async fn a_list_is_walked_when_the_index_takes_too_long() {
+/// A long list and an index that takes longer than the filter timeout, as when the sample of customers takes a frequent term for a
+/// rare one.
+pub async fn with_a_slow_index() -> Service {
     let service = Service::start_configured(&["--filter-timeout", "10ms"]).await;
     service.add_a_long_list().await;
     let slow = "
@@ -190,6 +190,12 @@ async fn a_list_is_walked_when_the_index_takes_too_long() {
             from pg_sleep(case current_setting('statement_timeout') when '10ms' then 1 else 0 end)
         $$";
     service.execute(slow).await;
+    service
+}
+
+#[tokio::test]
+async fn a_list_is_walked_when_the_index_takes_too_long() {
+    let service = with_a_slow_index().await;
     let parameters = [("cuRefNo", MANAGER), ("query", "rareman"), ("limit", "500")];
     let first = service.get_from(LIST, &parameters).await;
     assert_eq!((first.status, &first.body["itemCountExact"]), (200, &json!(false)));

@@ -8,9 +8,9 @@ use serde::Serialize;
 use sqlx::PgConnection;
 use utoipa::ToSchema;
 
-use crate::db::customer;
+use crate::db::customer::{self, SeenCustomer};
 use crate::demo;
-use crate::domain::{CuRefNo, CuRefNoError, Customer, Email, IdentityId, ProfileText, Scope};
+use crate::domain::{CuRefNo, CuRefNoError, Customer, Email, IdentityId, ProfileText, Scope, Timestamp};
 use crate::error::{ApiError, ErrorCode, InvalidField};
 use crate::http::extract::{ApiQuery, ParseQuery, Prefer, QueryParameters};
 use crate::http::openapi::{self, ErrorExamples, ErrorResponses};
@@ -70,11 +70,30 @@ pub(crate) struct CustomerDetail {
     last_name: Option<String>,
     #[schema(required, value_type = Option<ProfileText>)]
     company_name: Option<String>,
+    #[serde(flatten)]
+    #[schema(value_type = RestOfProfile)]
+    rest: Option<RestOfProfile>,
+}
+
+/// Absent if the customer that is logged in sees another one.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct RestOfProfile {
+    #[schema(value_type = Option<ProfileText>)]
+    company_registration_number: Option<String>,
+    #[schema(value_type = Option<ProfileText>)]
+    tax_identification_number: Option<String>,
+    #[schema(value_type = Option<Timestamp>, nullable = false)]
+    created_at: Timestamp,
+    /// When the profile last changed.
+    #[schema(value_type = Option<Timestamp>, nullable = false)]
+    updated_at: Timestamp,
 }
 
 /// The detail of the customer that is logged in, or of one that it manages.
 ///
 /// Any other customer is answered like one that does not exist. Without `identityId`, for a back end, any customer is shown.
+/// Of one that it manages the customer that is logged in sees no numbers of the company and no times.
 #[utoipa::path(
     get,
     path = "/api/v1/customer/detail",
@@ -102,20 +121,26 @@ pub(crate) async fn get_customer_detail(
             };
             let find = async { Ok(app.pool.with_connection(organisation, find).await?) };
             let customer = app.identity_attempts.find(caller.client(), &identity, find).await?;
-            let customer = customer.ok_or(ErrorCode::CustomerDetailNotPermitted)?;
-            Ok(Json(CustomerDetail::new(true, customer)))
+            let SeenCustomer { customer, is_own } = customer.ok_or(ErrorCode::CustomerDetailNotPermitted)?;
+            Ok(Json(CustomerDetail::new(true, customer, is_own)))
         }
         DetailQuery::Any(cu_ref_no) => {
             let find = async |db: &mut PgConnection| customer::find(db, organisation, &cu_ref_no).await;
             let customer = app.pool.with_connection(organisation, find).await?;
             let customer = customer.ok_or_else(|| ApiError::customer_not_found(&cu_ref_no))?;
-            Ok(Json(CustomerDetail::new(false, customer)))
+            Ok(Json(CustomerDetail::new(false, customer, true)))
         }
     }
 }
 
 impl CustomerDetail {
-    fn new(logged_in: bool, customer: Customer) -> Self {
+    fn new(logged_in: bool, customer: Customer, shows_all: bool) -> Self {
+        let rest = RestOfProfile {
+            company_registration_number: customer.company_registration_number,
+            tax_identification_number: customer.tax_identification_number,
+            created_at: customer.created_at,
+            updated_at: customer.updated_at,
+        };
         Self {
             logged_in,
             cu_ref_no: customer.cu_ref_no,
@@ -124,6 +149,7 @@ impl CustomerDetail {
             first_name: customer.first_name,
             last_name: customer.last_name,
             company_name: customer.company_name,
+            rest: shows_all.then_some(rest),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod customer_create;
 pub(crate) mod customer_detail;
+pub(crate) mod customer_list;
 pub(crate) mod customer_match;
 pub(crate) mod customer_relation;
 pub(crate) mod customer_unmatch;
