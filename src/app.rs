@@ -57,6 +57,7 @@ impl App {
             demo,
             trusted_proxies: config.trusted_proxies.clone(),
             access_log: config.access_log,
+            server_timing: config.server_timing,
             cors: config.cors.clone(),
             cursor_key: OnceCell::new(),
             concurrency_limit: ConcurrencyLimit::new(config.limits.requests),

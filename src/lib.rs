@@ -23,4 +23,5 @@ pub mod maintenance;
 pub mod metrics;
 mod rate_limit;
 pub mod server;
+mod server_timing;
 mod telemetry;

@@ -12,6 +12,7 @@
 //! | [`TrustedProxies`] | `--trusted-proxy` (`CUSTOMER_MATCH_TRUSTED_PROXIES`) |
 //! | [`Log`], for every subcommand | `--log-format`, `--log-level` (also `RUST_LOG`) |
 //! | [`AccessLog`] | `--no-log-client-ip` |
+//! | [`ServerTiming`] | `--server-timing` |
 //! | [`Cors`] | `--cors-origin` (`CUSTOMER_MATCH_CORS_ORIGINS`) |
 //! | [`Admin`] | `--admin-listen` |
 //! | [`Limits`] | `--max-connections`, `--max-connections-per-client-ip`, `--max-concurrent-requests` |
@@ -29,6 +30,7 @@ mod listen;
 mod log;
 mod pool;
 mod rate_limits;
+mod server_timing;
 mod start;
 mod timeouts;
 mod tls;
@@ -43,6 +45,7 @@ pub use listen::{Listen, ListenAddress};
 pub use log::{Log, LogFormat};
 pub use pool::Pool;
 pub use rate_limits::{RateLimits, limit_per_minute};
+pub use server_timing::ServerTiming;
 pub use start::Start;
 pub use timeouts::Timeouts;
 pub use tls::{LoadedCertificate, Tls};
@@ -71,6 +74,8 @@ pub struct Config {
     pub trusted_proxies: TrustedProxies,
     #[command(flatten)]
     pub access_log: AccessLog,
+    #[command(flatten)]
+    pub server_timing: ServerTiming,
     #[command(flatten)]
     pub cors: Cors,
     #[command(flatten)]

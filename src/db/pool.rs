@@ -19,6 +19,7 @@ use tokio::time::timeout;
 
 use super::connect::{self, Session};
 use crate::fair_budget::FairBudget;
+use crate::server_timing::Steps;
 
 /// Longer than any statement of a request takes on a healthy database, shorter than the request timeout.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -107,11 +108,11 @@ impl RequestPool {
             Ok((permit, self.acquire().await?))
         };
         let acquired = timeout(ACQUIRE_TIMEOUT, acquire).await.unwrap_or(Err(sqlx::Error::PoolTimedOut));
-        self.acquire_duration.observe(started.elapsed().as_secs_f64());
+        measure(&self.acquire_duration, "pool", started);
         let (_permit, connection) = acquired?;
-        let acquired_at = Instant::now();
+        let started = Instant::now();
         let result = self.connections.run(connection, USE_TIMEOUT, work).await;
-        self.use_duration.observe(acquired_at.elapsed().as_secs_f64());
+        measure(&self.use_duration, "read", started);
         result
     }
 
@@ -245,6 +246,14 @@ impl NotInUse {
         let since = Instant::now();
         self.idle.retain(|idle| since.saturating_duration_since(idle.since) < IDLE_TIMEOUT);
         self.idle.push(Idle { connection, since });
+    }
+}
+
+fn measure(histogram: &Histogram, step: &'static str, started: Instant) {
+    let took = started.elapsed();
+    histogram.observe(took.as_secs_f64());
+    if let Some(steps) = Steps::of_request() {
+        steps.record(step, took);
     }
 }
 

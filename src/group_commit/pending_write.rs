@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::{WriteError, WriteTimeouts};
 use crate::db::write_batch::OtherAnswer;
 use crate::domain::{CuRefNo, Match, Matched, Registered, Registration, SecretHash, Unmatch};
+use crate::server_timing::Steps;
 
 /// Where the result goes.
 pub(super) type Reply<T> = oneshot::Sender<Result<T, WriteError>>;
@@ -28,6 +29,7 @@ pub(super) struct PendingWrite {
     blocked: u32,
     /// When it was submitted, until it is in a batch for the first time.
     queued_at: Option<Instant>,
+    steps: Option<Steps>,
     pub(super) request: Request,
 }
 
@@ -59,12 +61,22 @@ pub(super) enum Unfinished {
 impl PendingWrite {
     pub(super) fn new(organisation_id: i64, now: Instant, timeouts: WriteTimeouts, request: Request) -> Self {
         let (attempt_until, deadline) = (now + timeouts.attempt, now + timeouts.effect);
-        Self { organisation_id, attempt_until, deadline, blocked: 0, queued_at: Some(now), request }
+        let steps = Steps::of_request();
+        Self { organisation_id, attempt_until, deadline, blocked: 0, queued_at: Some(now), steps, request }
     }
 
     /// How long it has waited for its first batch; `None` from the second on.
     pub(super) fn end_wait(&mut self, now: Instant) -> Option<Duration> {
-        self.queued_at.take().map(|at| now.saturating_duration_since(at))
+        let waited = now.saturating_duration_since(self.queued_at.take()?);
+        self.record("queue", waited);
+        Some(waited)
+    }
+
+    /// Adds to a step of its request.
+    pub(super) fn record(&self, step: &'static str, took: Duration) {
+        if let Some(steps) = &self.steps {
+            steps.record(step, took);
+        }
     }
 
     /// No attempt of this write takes effect after this moment.

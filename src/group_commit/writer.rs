@@ -94,6 +94,10 @@ impl Writer {
                     self.pause = FIRST_PAUSE;
                     self.counters.statement.observe(attempt.statement.as_secs_f64());
                     self.counters.commit.observe(attempt.commit.as_secs_f64());
+                    for write in &writes {
+                        write.record("statement", attempt.statement);
+                        write.record("commit", attempt.commit);
+                    }
                     let guests = batch.guests;
                     return self.reply(writes, attempt.answer, &guests);
                 }

@@ -13,6 +13,7 @@ use utoipa_axum::routes;
 
 use super::middleware::{
     access_log, catch_panic, check_host, cors, hold_until_sent, key_cors, request_timeout, security_headers,
+    server_timing,
 };
 use super::routes::{
     customer_create, customer_detail, customer_list, customer_match, customer_relation, customer_unmatch,
@@ -56,6 +57,7 @@ pub(crate) fn router(state: Arc<AppState>) -> Router {
                 .layer(from_fn(check_host))
                 .layer(from_fn(key_cors))
                 .layer(cors(&state.cors))
+                .option_layer(state.server_timing.enabled.then(|| from_fn(server_timing)))
                 .layer(from_fn_with_state(state.timeouts.request, request_timeout))
                 .layer(from_fn_with_state(Arc::clone(&state), hold_until_sent))
                 .layer(CatchPanicLayer::custom(catch_panic::internal_error)),

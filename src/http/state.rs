@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::concurrency_limit::ConcurrencyLimit;
 use super::identity_attempts::IdentityAttempts;
 use crate::api_keys::ApiKeyCache;
-use crate::config::{AccessLog, Cors, Timeouts, TrustedProxies};
+use crate::config::{AccessLog, Cors, ServerTiming, Timeouts, TrustedProxies};
 use crate::db::{Readiness, RequestPool, cursor_key};
 use crate::domain::CursorKey;
 use crate::fair_budget::FairBudget;
@@ -30,6 +30,7 @@ pub(crate) struct AppState {
     pub(crate) demo: bool,
     pub(crate) trusted_proxies: TrustedProxies,
     pub(crate) access_log: AccessLog,
+    pub(crate) server_timing: ServerTiming,
     pub(crate) cors: Cors,
     /// See [`AppState::cursor_key`].
     pub(crate) cursor_key: OnceCell<CursorKey>,

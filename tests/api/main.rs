@@ -52,6 +52,7 @@ mod representation;
 mod schema;
 mod scopes;
 mod search;
+mod server_timing;
 mod shutdown;
 mod start;
 mod support;
