@@ -30,13 +30,13 @@ use crate::support::binary::{Server, command, on, run, run_refused};
 use crate::support::{CUSTOMER, MANAGER, MATCH, Service, json_request};
 
 /// A self-signed certificate for this machine and its key, in files.
-struct Files {
+pub struct Files {
     directory: TempDir,
-    certificate: CertificateDer<'static>,
+    pub certificate: CertificateDer<'static>,
 }
 
 impl Files {
-    fn create() -> Self {
+    pub fn create() -> Self {
         let directory = TempDir::new().unwrap();
         let certificate = renew(directory.path(), NOT_AFTER[0]);
         Self { directory, certificate }
@@ -47,7 +47,7 @@ impl Files {
     }
 
     /// The flags of `customer-match serve` for them.
-    fn flags(&self) -> [String; 4] {
+    pub fn flags(&self) -> [String; 4] {
         ["--tls-certificate".into(), self.path("cert.pem"), "--tls-key".into(), self.path("key.pem")]
     }
 }
@@ -67,7 +67,7 @@ fn renew(directory: &Path, not_after: i64) -> CertificateDer<'static> {
 }
 
 /// A connection of a client that speaks this version and trusts this certificate only.
-async fn connect(
+pub async fn connect(
     certificate: &CertificateDer<'static>,
     protocol: &str,
     address: &str,
@@ -85,7 +85,7 @@ async fn connect(
 }
 
 /// Sends one request, in the version that was agreed upon.
-async fn send(stream: TlsStream<TcpStream>, mut request: Request<Body>) -> (u16, Version, String) {
+pub async fn send(stream: TlsStream<TcpStream>, mut request: Request<Body>) -> (u16, Version, String) {
     let host = request.uri().authority().unwrap().as_str().parse().unwrap();
     request.headers_mut().insert(header::HOST, host);
     let version_2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
