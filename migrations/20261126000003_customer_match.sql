@@ -11,6 +11,10 @@ create table customer_match (
   -- 1 for a row just inserted: how a statement tells an insert from an update without xmax, which not every engine that
   -- speaks Postgres has.
   version         int8 not null default 1 constraint customer_match_version_is_positive check (version >= 1),
+  -- The transaction of the last change, set by every insert and update: the order of the feed of changes. All that will ever
+  -- be committed has a number of at least pg_snapshot_xmin(pg_current_snapshot()), so a reader that takes what is below it, in
+  -- order, misses nothing that is committed later. Numbers of a sequence, and times, are not in the order of commits.
+  changed_in      xid8 not null default pg_current_xact_id(),
   -- Which side acts as manager: one of them, or both once it was posted in both directions.
   low_is_manager  boolean not null,
   high_is_manager boolean not null,
@@ -53,6 +57,10 @@ create index customer_match_low on customer_match
   (organisation_id, low_cu_ref_no, matched_at desc, high_cu_ref_no desc) where active is not null;
 create index customer_match_high on customer_match
   (organisation_id, high_cu_ref_no, matched_at desc, low_cu_ref_no desc) where active is not null;
+
+-- The feed of changes. With the pair, so that a page is one index read, whatever one transaction has changed: an index without
+-- it is half as large, but what an import, a merge or a deletion changes in one transaction would be sorted for each page.
+create index customer_match_changes on customer_match (organisation_id, changed_in, low_cu_ref_no, high_cu_ref_no);
 
 -- A customer belongs to one organisation, so its reference decides organisation_id. Without these, Postgres takes the two
 -- for independent, expects next to no relations of a customer in a small organisation, and looks up single pairs by

@@ -122,7 +122,8 @@ begin
       -- a reactivation makes the two equal.
       updated_at = greatest(next_microsecond(customer_match.updated_at), excluded.updated_at),
       deactivated_at = null,
-      version = customer_match.version + 1
+      version = customer_match.version + 1,
+      changed_in = excluded.changed_in
     where customer_match.deactivated_at is not null
        or (excluded.low_is_manager and not customer_match.low_is_manager)
        or (excluded.high_is_manager and not customer_match.high_is_manager)
@@ -285,7 +286,8 @@ begin
     update customer_match set
       deactivated_at = greatest(next_microsecond(updated_at), v_at),
       updated_at = greatest(next_microsecond(updated_at), v_at),
-      version = version + 1
+      version = version + 1,
+      changed_in = pg_current_xact_id()
     where organisation_id = organisation and low_cu_ref_no = v_low and high_cu_ref_no = v_high;
     return 'e';
   end if;

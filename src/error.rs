@@ -131,6 +131,12 @@ registry! {
         meaning: "The customer who is logged in may see its own detail and those of the customers it manages. The customer that was asked for is none of them, or does not exist."
         remedy: "Check cuRefNo. To see another customer's detail, match the two first, with the one who is logged in as the manager."
     }
+    ChangesStartAgain "PUBLIC_CHANGES_START_AGAIN" CONFLICT {
+        message: "The changes must be read from the start."
+        description: "Please start again without a cursor."
+        meaning: "The cursor is of another database than the server has now: the database was restored from a backup, a standby has taken its place, or it has moved. What was shown after that backup may be lost, and changes have other places now."
+        remedy: "Call without a cursor. That reads all relations, each in its last state, and goes on with what changes. A relation that you have and that is not among them does not exist any more."
+    }
     UserMustBeAuthorized "INTERNAL_USER_MUST_BE_AUTHORIZED" UNAUTHORIZED {
         message: "User must be authorized"
         description: "User is not logged in."

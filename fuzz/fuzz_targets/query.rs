@@ -1,4 +1,4 @@
-//! The query string, behind a good key: of a list and of a detail.
+//! The query string, behind a good key: of a list, of the changes and of a detail.
 #![no_main]
 
 use std::sync::LazyLock;
@@ -13,7 +13,11 @@ use serde_json::Value;
 static SERVER: LazyLock<Server> = LazyLock::new(Server::start);
 
 fuzz_target!(init: LazyLock::force(&SERVER), |query: &str| -> Corpus {
-    for path in ["/api/v1/customer/matched-customer-list", "/api/v1/customer/detail"] {
+    for path in [
+        "/api/v1/customer/matched-customer-list",
+        "/api/v1/customer/match-changes",
+        "/api/v1/customer/detail",
+    ] {
         let uri = format!("{path}?apiKey={}&{query}", ApiKey::SAMPLE);
         let Ok(request) = Request::get(uri).body(Body::empty()) else { return Corpus::Reject };
         let answer = SERVER.call(request);

@@ -72,7 +72,8 @@ async fn write(
                update customer_match set
                    deactivated_at = greatest(next_microsecond(updated_at), statement_timestamp()),
                    updated_at = greatest(next_microsecond(updated_at), statement_timestamp()),
-                   version = version + 1
+                   version = version + 1,
+                   changed_in = pg_current_xact_id()
                where organisation_id = $1 and (low_cu_ref_no = $2 or high_cu_ref_no = $2) and active is not null
                returning version
            )

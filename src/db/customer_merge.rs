@@ -23,7 +23,7 @@ pub struct Merged {
     pub relations: i64,
     /// Customers that had a relation with both: their two relations became one.
     pub joined: Vec<String>,
-    /// Whether the two had a relation with each other, which was deleted.
+    /// Whether the two had a relation with each other, which has ended.
     pub self_relation: bool,
     /// The survivor's empty fields that the legacy customer had a value for.
     pub filled: Vec<&'static str>,
@@ -147,14 +147,20 @@ async fn lock(
     Ok((take(wanted.legacy)?, take(wanted.survivor)?))
 }
 
-/// The customers that both have a relation with. Two notices that are too long for one are an error here, because the error of
+/// The customers that both have a relation with, unless they were merged into others. Two notices that are too long for one are an error here, because the error of
 /// the table's constraint would not name the customer.
 async fn joined(transaction: &mut PgConnection, wanted: Merge<'_>) -> Result<Vec<String>, MergeError> {
     let pairs = sqlx::query!(
         r#"
         with legacy as (
             select case when low_cu_ref_no = $2 then high_cu_ref_no else low_cu_ref_no end as other, notice
-            from customer_match where organisation_id = $1 and (low_cu_ref_no = $2 or high_cu_ref_no = $2)
+            from customer_match
+            where organisation_id = $1 and (low_cu_ref_no = $2 or high_cu_ref_no = $2)
+              and not exists (
+                  select from customer
+                  where organisation_id = $1 and cu_ref_no in (low_cu_ref_no, high_cu_ref_no)
+                    and merged_into_cu_ref_no is not null
+              )
         ),
         survivor as (
             select case when low_cu_ref_no = $3 then high_cu_ref_no else low_cu_ref_no end as other, notice
@@ -190,20 +196,44 @@ struct Moved {
     self_relation: bool,
 }
 
-/// Deletes the legacy customer's relations and inserts them as the survivor's. `delete … returning` returns the row's last
-/// version, which a select before might not.
+/// Ends the legacy customer's relations, which stay as rows, and writes the survivor's. The notice moves; only the relation of the
+/// two with each other keeps its own. A relation with a customer that was merged itself is left out: it was moved then.
+///
+/// The select locks again what is locked already, for the sake of a relation that was made before both customers were locked: so
+/// it reads the row's last version.
 async fn move_relations(transaction: &mut PgConnection, wanted: Merge<'_>) -> sqlx::Result<Moved> {
     sqlx::query_as!(
         Moved,
         r#"
-        with legacy as (
-            delete from customer_match
-            where organisation_id = $1 and (low_cu_ref_no = $2 or high_cu_ref_no = $2)
-            returning
+        with legacy as materialized (
+            select
                 case when low_cu_ref_no = $2 then high_cu_ref_no else low_cu_ref_no end as other,
                 case when low_cu_ref_no = $2 then low_is_manager else high_is_manager end as is_manager,
                 case when low_cu_ref_no = $2 then high_is_manager else low_is_manager end as other_is_manager,
                 notice, created_at, matched_at, updated_at, deactivated_at, version
+            from customer_match
+            where organisation_id = $1 and (low_cu_ref_no = $2 or high_cu_ref_no = $2)
+              and not exists (
+                  select from customer
+                  where organisation_id = $1 and cu_ref_no in (low_cu_ref_no, high_cu_ref_no)
+                    and merged_into_cu_ref_no is not null
+              )
+            order by low_cu_ref_no, high_cu_ref_no
+            for no key update of customer_match
+        ),
+        ended as (
+            update customer_match set
+                notice = case when other = $3 then customer_match.notice end,
+                updated_at = greatest(next_microsecond(customer_match.updated_at), statement_timestamp()),
+                deactivated_at = coalesce(
+                    customer_match.deactivated_at,
+                    greatest(next_microsecond(customer_match.updated_at), statement_timestamp())
+                ),
+                version = customer_match.version + 1,
+                changed_in = pg_current_xact_id()
+            from legacy
+            where organisation_id = $1 and low_cu_ref_no = least($2, other) and high_cu_ref_no = greatest($2, other)
+              and (customer_match.deactivated_at is null or other <> $3 and customer_match.notice <> '')
         ),
         moved as (
             insert into customer_match (
@@ -244,7 +274,8 @@ async fn move_relations(transaction: &mut PgConnection, wanted: Merge<'_>) -> sq
                     when customer_match.deactivated_at is null or excluded.deactivated_at is null then null
                     else greatest(customer_match.deactivated_at, excluded.deactivated_at)
                 end,
-                version = greatest(customer_match.version, excluded.version) + 1
+                version = greatest(customer_match.version, excluded.version) + 1,
+                changed_in = excluded.changed_in
             returning version
         )
         select

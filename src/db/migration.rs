@@ -9,6 +9,7 @@ use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection};
 
+use super::change_origin;
 use super::connect::{self, Session};
 
 /// The advisory lock of the migrating process; the number is arbitrary.
@@ -72,7 +73,20 @@ async fn apply_on(connection: &mut PgConnection, migrator: &Migrator) -> Result<
     {
         drop_invalid_indexes(connection, &migration.sql).await?;
     }
-    migrator.run(connection).await
+    migrator.run(&mut *connection).await?;
+    renumber_changes(connection).await?;
+    Ok(())
+}
+
+/// Not a migration, since it belongs to each restore of a dump and not to the schema.
+async fn renumber_changes(connection: &mut PgConnection) -> sqlx::Result<()> {
+    let exists: bool = sqlx::query_scalar("select to_regclass('change_origin') is not null")
+        .fetch_one(&mut *connection)
+        .await?;
+    if exists && change_origin::renumber_if_foreign(connection).await? {
+        tracing::info!("the changes of relations are numbered in this database");
+    }
+    Ok(())
 }
 
 /// Drops the invalid index that an interrupted `create index concurrently` of this migration left behind. With `if not exists` the

@@ -5,6 +5,7 @@
 
 pub mod api_key;
 pub mod api_key_quota_lease;
+pub mod change_origin;
 pub(crate) mod connect;
 pub mod cursor_key;
 pub mod customer;
@@ -23,6 +24,7 @@ pub mod organisation;
 mod pool;
 pub(crate) mod prerequisites;
 mod readiness;
+pub mod relation_change;
 pub mod retry;
 mod transaction;
 pub mod write_batch;

@@ -32,6 +32,7 @@ macro_rules! text_value {
 use text_value;
 
 mod api_key;
+mod change_cursor;
 mod cu_ref_no;
 mod customer;
 mod email;
@@ -48,6 +49,7 @@ mod secret_hash;
 mod timestamp;
 
 pub use api_key::{ApiKey, EXPIRY_WARNING, KeyKind, KeyStatus};
+pub use change_cursor::{ChangeCursor, ChangeHistory};
 pub use cu_ref_no::{CuRefNo, CuRefNoError};
 pub use customer::{Customer, Profile, Registered, Registration};
 pub use email::Email;

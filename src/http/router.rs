@@ -17,7 +17,7 @@ use super::middleware::{
 };
 use super::routes::{
     customer_create, customer_detail, customer_list, customer_match, customer_relation, customer_unmatch,
-    fallback, health, logout, magic_auth, matched_customer_list, metrics, ping,
+    fallback, health, logout, magic_auth, match_changes, matched_customer_list, metrics, ping,
 };
 use super::state::AppState;
 use super::{openapi, pages};
@@ -31,6 +31,7 @@ fn endpoints() -> OpenApiRouter<Arc<AppState>> {
         .routes(routes!(customer_unmatch::unmatch_customers))
         .routes(routes!(customer_relation::get_relation))
         .routes(routes!(matched_customer_list::list_matched_customers))
+        .routes(routes!(match_changes::list_match_changes))
         .routes(routes!(customer_detail::get_customer_detail))
         .routes(routes!(customer_list::list_customers))
         .routes(routes!(customer_create::create_customer))

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use crate::support::binary::{on, run, run_json, run_refused};
-use crate::support::{CUSTOMER, DETAIL, MANAGER, Service};
+use crate::support::{CUSTOMER, DETAIL, MANAGER, Service, one_way};
 
 const LEGACY: &str = "legacyCustomer01";
 const FINAL: &str = "survivingCust001";
@@ -44,6 +44,17 @@ fn merge_them_now(service: &Service, legacy: &str, survivor: &str) -> Value {
 
 async fn text(service: &Service, sql: &str) -> String {
     sqlx::query_scalar(sql).fetch_one(&service.pool).await.unwrap()
+}
+
+/// A relation of the legacy customer, which stays as it ended.
+fn ended(manager: &str, customer: &str) -> String {
+    format!("{} (inactive)", one_way(manager, customer))
+}
+
+/// Of both sides in the order of their pairs.
+fn sorted<const N: usize>(mut relations: [String; N]) -> [String; N] {
+    relations.sort_by_key(|relation| relation.replace("<>", ">").replace('<', ">"));
+    relations
 }
 
 /// Whoever has the lower reference of each pair, and whoever manages whom.
@@ -85,9 +96,11 @@ async fn pairs_that_become_the_same_are_joined(
         (true, false) => ">",
         _ => "<",
     };
-    assert_eq!(service.relations().await, [format!("{low}{sign}{high} of final\n\nof legacy")]);
+    let (manager, customer) = pair(legacy_manages, legacy);
+    let joined = format!("{low}{sign}{high} of final\n\nof legacy");
+    assert_eq!(service.relations().await, sorted([joined, ended(manager, customer)]));
     let (created, matched): (DateTime<Utc>, DateTime<Utc>) =
-        sqlx::query_as("select created_at, matched_at from customer_match")
+        sqlx::query_as("select created_at, matched_at from customer_match where deactivated_at is null")
             .fetch_one(&service.pool)
             .await
             .unwrap();
@@ -107,7 +120,7 @@ async fn a_notice_is_not_doubled(#[case] of_legacy: &str, #[case] of_final: &str
     relate(&service, LEGACY, OTHER, of_legacy).await;
     relate(&service, FINAL, OTHER, of_final).await;
     merge_now(&service);
-    assert_eq!(service.relations().await, [format!("{OTHER}<{FINAL} {joined}")]);
+    assert_eq!(service.relations().await, [ended(LEGACY, OTHER), format!("{OTHER}<{FINAL} {joined}")]);
 }
 
 #[rstest]
@@ -127,12 +140,14 @@ async fn a_joined_relation_is_active_if_either_was(#[case] inactive: &str, #[cas
     let active_since = "select coalesce(min(matched_at) filter (where deactivated_at is null), max(matched_at))::text from customer_match";
     let expected = text(&service, active_since).await;
     merge_now(&service);
-    assert_eq!(service.relations().await, [format!("{OTHER}<{FINAL} {FINAL}\n\n{LEGACY}{state}")]);
-    assert_eq!(text(&service, "select matched_at::text from customer_match").await, expected);
+    let joined = format!("{OTHER}<{FINAL} {FINAL}\n\n{LEGACY}{state}");
+    assert_eq!(service.relations().await, [ended(LEGACY, OTHER), joined]);
+    let of_final = format!("select matched_at::text from customer_match where high_cu_ref_no = '{FINAL}'");
+    assert_eq!(text(&service, &of_final).await, expected);
 }
 
 #[tokio::test]
-async fn everything_moves_and_the_relation_with_itself_goes() {
+async fn everything_moves_and_the_relation_with_itself_ends() {
     let service = Service::start().await;
     service.add_customer(LEGACY, Some("legacy@example.com")).await;
     service.add_customer(FINAL, None).await;
@@ -157,7 +172,7 @@ async fn everything_moves_and_the_relation_with_itself_goes() {
     Customer legacyCustomer01 would be merged into survivingCust001:
       3 relation(s) move, 1 of them into an existing one
         merged into the relation with otherCustomer001
-      their relation with each other is removed
+      their relation with each other ends
       filled in: email, phone
     ");
     assert_eq!(service.relations().await, before);
@@ -167,15 +182,19 @@ async fn everything_moves_and_the_relation_with_itself_goes() {
         merge_now(&service),
         json!({
             "dryRun": false, "legacy": LEGACY, "final": FINAL, "relations": 3, "joined": [OTHER],
-            "selfRelationRemoved": true, "filled": ["email", "phone"],
+            "selfRelationEnded": true, "filled": ["email", "phone"],
         })
     );
     assert_eq!(
         service.relations().await,
         [
             "1cGIHvFoQDGLAbcA>5CmsaVNgAQqRqoen untouched",
+            "1cGIHvFoQDGLAbcA<legacyCustomer01 (inactive)",
             "1cGIHvFoQDGLAbcA<survivingCust001 m",
+            "5CmsaVNgAQqRqoen>legacyCustomer01 (inactive)",
             "5CmsaVNgAQqRqoen>survivingCust001 c (inactive)",
+            "legacyCustomer01>otherCustomer001 (inactive)",
+            "legacyCustomer01<survivingCust001 self (inactive)",
             "otherCustomer001<survivingCust001 o",
         ]
     );
@@ -189,7 +208,7 @@ async fn everything_moves_and_the_relation_with_itself_goes() {
     // From now on the address is the survivor's and the reference nobody's.
     let by_address = json!({ "managerCuRefNo": OTHER, "customerEmail": "legacy@example.com" });
     service.post_match(by_address).await.assert_success();
-    assert_eq!(service.relations().await[3], "otherCustomer001<>survivingCust001 o");
+    assert_eq!(service.relations().await[7], "otherCustomer001<>survivingCust001 o");
     let by_reference = json!({ "managerCuRefNo": OTHER, "customerCuRefNo": LEGACY });
     service.post_match(by_reference).await.assert_error(404, "INTERNAL_RESOURCE_NOT_FOUND");
 }
@@ -337,7 +356,9 @@ async fn matches_that_race_with_a_merge_are_not_lost() {
             other => panic!("{other}"),
         }
     }
-    assert_eq!(relations.len(), acknowledged, "nothing is left at the legacy customer");
+    let left = relations.iter().filter(|relation| relation.contains(LEGACY));
+    assert!(left.clone().all(|relation| relation.ends_with(" (inactive)")), "{relations:?}");
+    assert_eq!((left.count(), relations.len()), (acknowledged, 2 * acknowledged));
 }
 
 async fn merge_in_process(
@@ -366,7 +387,8 @@ async fn of_two_merges_crosswise_one_wins_and_the_other_says_so() {
             other => panic!("{other:?}"),
         }
     }
-    assert_eq!(service.relations().await.len(), 20);
+    let relations = service.relations().await;
+    assert_eq!(relations.iter().filter(|relation| !relation.ends_with("(inactive)")).count(), 20);
 }
 
 /// Each needs what another holds, and nobody deadlocks.
@@ -392,6 +414,7 @@ async fn merges_of_related_customers_do_not_fail_each_other() {
         assert_eq!(merged.unwrap().relations, 3);
     }
     let relations = service.relations().await;
-    assert_eq!(relations.len(), 6);
-    assert!(relations.iter().all(|relation| !relation.contains("legacy")), "{relations:?}");
+    let active = relations.iter().filter(|relation| !relation.ends_with("(inactive)"));
+    assert_eq!(active.clone().count(), 6);
+    assert!(active.clone().all(|relation| !relation.contains("legacy")), "{relations:?}");
 }

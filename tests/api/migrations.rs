@@ -83,6 +83,10 @@ const ROWS: &[(i64, &str)] = &[
         "insert into write_receipt (writer_id, batch_number, results, customers, relations, others, failures)
          values ({n}, 1, 'f', '{customer00000000}', '[]', '[]', '{no reason}')",
     ),
+    (
+        20261126000008,
+        "insert into change_origin (system_identifier) select system_identifier from pg_control_system() on conflict do nothing",
+    ),
 ];
 
 /// All rows, and all functions: what servers of the last version work with. `before` remembers them.

@@ -39,6 +39,8 @@ def keeps_joint_rules(case):
         return is_ip(body.get("customerRealIp"))
     if path.endswith("/matched-customer-list"):
         return bool(query.get("identityId")) != bool(query.get("cuRefNo")) and is_cursor(query.get("cursor"))
+    if path.endswith("/match-changes"):
+        return is_cursor(query.get("cursor"))
     return True
 
 

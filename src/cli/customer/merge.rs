@@ -59,7 +59,7 @@ impl Merge {
         let value = json!({
             "dryRun": self.dry_run, "legacy": self.legacy, "final": self.survivor,
             "relations": merged.relations, "joined": merged.joined,
-            "selfRelationRemoved": merged.self_relation, "filled": merged.filled,
+            "selfRelationEnded": merged.self_relation, "filled": merged.filled,
         });
         self.output.print(&value, || self.describe(&merged, self.dry_run))
     }
@@ -79,7 +79,7 @@ impl Merge {
             let _ = write!(text, "\n    merged into the relation with {other}");
         }
         if merged.self_relation {
-            text += "\n  their relation with each other is removed";
+            text += "\n  their relation with each other ends";
         }
         if !merged.filled.is_empty() {
             let _ = write!(text, "\n  filled in: {}", merged.filled.join(", "));

@@ -6,7 +6,8 @@ use utoipa::{PartialSchema, ToSchema};
 
 use crate::demo;
 use crate::domain::{
-    CuRefNo, Cursor, Email, HostIp, IdentityId, Notice, PageLimit, ProfileText, SearchTerm, Timestamp,
+    ChangeCursor, CuRefNo, Cursor, Email, HostIp, IdentityId, Notice, PageLimit, ProfileText, SearchTerm,
+    Timestamp,
 };
 
 /// Postgres cannot hold the character NUL in a text.
@@ -65,6 +66,9 @@ schemas! {
     Cursor: ObjectBuilder::new()
         .schema_type(Type::String)
         .description(Some("The `nextCursor` of the page before; opaque, and signed by the server."));
+    ChangeCursor: ObjectBuilder::new()
+        .schema_type(Type::String)
+        .description(Some("How far a reader of the changes has come: the `nextCursor` of an answer; opaque, and signed by the server. It is never too old."));
     Timestamp: text("2025-01-10T16:19:41.675Z")
         .description(Some("ISO 8601, UTC, with milliseconds."))
         .format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)));

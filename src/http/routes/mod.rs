@@ -10,6 +10,7 @@ pub(crate) mod fallback;
 pub(crate) mod health;
 pub(crate) mod logout;
 pub(crate) mod magic_auth;
+pub(crate) mod match_changes;
 pub(crate) mod matched_customer_list;
 pub(crate) mod metrics;
 pub(crate) mod ping;

@@ -41,6 +41,7 @@ pub const DETAIL: &str = "/api/v1/customer/detail";
 pub const CREATE: &str = "/api/v1/customer/create";
 pub const CUSTOMER_LIST: &str = "/api/v1/customer/list";
 pub const MAGIC_AUTH: &str = "/api/v1/customer/magic-auth";
+pub const CHANGES: &str = "/api/v1/customer/match-changes";
 pub const LOGOUT: &str = "/api/v1/customer/logout";
 /// The customers of the documented example.
 pub const MANAGER: &str = "1cGIHvFoQDGLAbcA";

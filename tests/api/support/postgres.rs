@@ -18,6 +18,14 @@ static NUMBER: AtomicU32 = AtomicU32::new(0);
 /// Migrated once, on the throw-away server only.
 const TEMPLATE: &str = "customer_match_template";
 
+/// Every test fails whose statements change a relation and set no change number. Statements of tests leave the version as it is.
+const GUARD: &str = "
+    create function changed_in_is_set() returns trigger language plpgsql as
+      $$ begin raise 'a relation is changed without a change number'; end $$;
+    create trigger changed_in_is_set before update on customer_match for each row
+      when (new.version > old.version and new.changed_in <> pg_current_xact_id())
+      execute function changed_in_is_set()";
+
 struct Server {
     options: PgConnectOptions,
     throw_away: bool,
@@ -34,6 +42,7 @@ impl Server {
         std::mem::forget(postgres);
         execute(&options, &format!("create database {TEMPLATE}")).await;
         migration::run(&options.clone().database(TEMPLATE)).await.unwrap();
+        execute(&options.clone().database(TEMPLATE), GUARD).await;
         Self { options, throw_away: true }
     }
 }

@@ -1,0 +1,114 @@
+//! `GET /api/v1/customer/match-changes` (contract §2).
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
+use sqlx::PgConnection;
+use utoipa::ToSchema;
+
+use crate::db::relation_change::{self, ChangePage, ChangesRead};
+use crate::domain::{ChangeCursor, CursorError, PageLimit, RelationState, Scope, SignedCursor};
+use crate::error::{ApiError, ErrorCode, InvalidField};
+use crate::http::extract::{ApiQuery, ParseQuery, Prefer, QueryParameters};
+use crate::http::openapi::{self, ErrorExamples, ErrorResponses};
+use crate::http::required_scope::{RequiredScope, RequiresScope};
+use crate::http::state::AppState;
+
+pub(crate) struct ChangesQuery {
+    cursor: Option<SignedCursor>,
+    limit: PageLimit,
+}
+
+impl RequiresScope for ChangesQuery {
+    const SCOPES: &'static [RequiredScope] = &[RequiredScope::always(Scope::Read)];
+}
+
+impl ParseQuery for ChangesQuery {
+    fn parse(parameters: &mut QueryParameters<'_>) -> Result<Option<Self>, ApiError> {
+        let cursor = parameters.get("cursor");
+        let limit = parameters.get("limit").unwrap_or_default();
+        Ok(Some(Self { cursor, limit }))
+    }
+}
+
+impl ErrorExamples for ChangesQuery {
+    fn error_examples() -> Vec<ApiError> {
+        vec![invalid_cursor(CursorError).into(), ErrorCode::ChangesStartAgain.into()]
+    }
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct MatchChanges {
+    /// In the order of the changes; each relation once, in its last state, ended ones too.
+    items: Vec<RelationState>,
+    /// After the last item: what the next call passes as `cursor`.
+    #[schema(value_type = ChangeCursor)]
+    next_cursor: String,
+    /// Whether another page is there at once.
+    more: bool,
+}
+
+fn invalid_cursor(rule: CursorError) -> InvalidField {
+    InvalidField::in_query("cursor", rule)
+}
+
+/// What changed: every relation of the organisation, in the order in which it last changed.
+///
+/// Without a cursor it begins with all relations, and passes over into what changes from then on without a gap. Save the items and
+/// `nextCursor` together, and call again with it. A relation that changes again comes again. In each item the manager stands first;
+/// if both are, the lower reference.
+#[utoipa::path(
+    get,
+    path = "/api/v1/customer/match-changes",
+    tag = openapi::CUSTOMER,
+    params(
+        ("cursor" = inline(Option<ChangeCursor>), Query, description = "The `nextCursor` of the answer before; absent at the start."),
+        ("limit" = inline(Option<PageLimit>), Query, description = "The most items of a page."),
+        ("Prefer" = inline(Option<Prefer>), Header, nullable = false, example = "handling=strict",
+         description = "`handling=strict`: unknown parameters are invalid (RFC 7240)."),
+    ),
+    responses(
+        (status = OK, body = MatchChanges, description = "One page, which may be empty."),
+        ErrorResponses<ApiQuery<ChangesQuery>>,
+    ),
+)]
+pub(crate) async fn list_match_changes(
+    State(app): State<Arc<AppState>>,
+    ApiQuery { caller, query }: ApiQuery<ChangesQuery>,
+) -> Result<Json<MatchChanges>, ApiError> {
+    let organisation = caller.organisation_id;
+    let key = app.cursor_key(organisation).await?;
+    let cursor = query.cursor.as_ref().map(|cursor| key.verify(organisation, cursor)).transpose();
+    let cursor = cursor.map_err(|rule| ApiError::from(invalid_cursor(rule)))?;
+    let page = read(&app, organisation, cursor.as_ref(), query.limit).await?;
+    Ok(Json(MatchChanges {
+        next_cursor: key.sign(organisation, &page.next_cursor),
+        items: page.items,
+        more: page.more,
+    }))
+}
+
+async fn read(
+    app: &AppState,
+    organisation: i64,
+    after: Option<&ChangeCursor>,
+    limit: PageLimit,
+) -> Result<ChangePage, ApiError> {
+    let limit = usize::from(limit.get());
+    let read = async |db: &mut PgConnection| relation_change::read(db, organisation, after, limit).await;
+    let (_, found) = app.pool.with_connection(organisation, read).await?;
+    match found {
+        ChangesRead::Page(page) => Ok(page),
+        ChangesRead::ForeignCursor => Err(ErrorCode::ChangesStartAgain.into()),
+        ChangesRead::NotNumbered => {
+            tracing::warn!(
+                "the feed of changes is not served: the database is a standby, or was restored from a dump and the change \
+                 numbers of its relations were drawn elsewhere; `customer-match migrate` gives them new ones"
+            );
+            Err(ApiError::unavailable("The changes of a restored database are being put in order."))
+        }
+    }
+}
