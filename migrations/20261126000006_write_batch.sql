@@ -302,8 +302,24 @@ begin
   return case when v_known then 'e' else 'x' end;
 end $$;
 
+-- What a key with the scope customer.read sees of a customer.
+create function customer_profile(given customer) returns jsonb
+  language sql stable
+  return jsonb_build_object(
+    'cu_ref_no', given.cu_ref_no,
+    'email', given.email,
+    'first_name', given.first_name,
+    'last_name', given.last_name,
+    'company_name', given.company_name,
+    'phone', given.phone,
+    'company_registration_number', given.company_registration_number,
+    'tax_identification_number', given.tax_identification_number,
+    'created_at', given.created_at,
+    'updated_at', given.updated_at
+  );
+
 -- Registers a customer, or finds the one with this e-mail address and fills in what it lacks; nothing is overwritten. Returns
--- the profile and whether it was created.
+-- the profile, the client's IP address that is stored, and whether the customer was created.
 create function customer_register(organisation int8, wanted jsonb) returns jsonb
 language plpgsql as $$
 declare
@@ -356,19 +372,61 @@ begin
     end if;
   end if;
 
-  return jsonb_build_object(
-    'created', v_created,
-    'cu_ref_no', v_customer.cu_ref_no,
-    'email', v_customer.email,
-    'first_name', v_customer.first_name,
-    'last_name', v_customer.last_name,
-    'company_name', v_customer.company_name,
-    'phone', v_customer.phone,
-    'company_registration_number', v_customer.company_registration_number,
-    'tax_identification_number', v_customer.tax_identification_number,
-    'created_at', v_customer.created_at,
-    'updated_at', v_customer.updated_at
-  );
+  return customer_profile(v_customer)
+    || jsonb_build_object('created', v_created, 'real_ip', host(v_customer.real_ip));
+end $$;
+
+-- Changes the profile of a customer, which `wanted` names by `cu_ref_no` or, without it, by `email`. A member of its `changes`
+-- replaces the column of its name, null clears it. Returns `{"updated": profile}`, `{"email_taken": reference}` if another
+-- customer has the new e-mail address, or `"not_found"`.
+create function customer_update(organisation int8, wanted jsonb) returns jsonb
+language plpgsql as $$
+declare
+  v_before customer;
+  v_after customer;
+  v_owner text;
+begin
+  if wanted ->> 'cu_ref_no' is not null then
+    select * into v_before from customer
+    where organisation_id = organisation and cu_ref_no = wanted ->> 'cu_ref_no' and deleted_at is null
+    for no key update nowait;
+  else
+    select * into v_before from customer
+    where organisation_id = organisation and email = wanted ->> 'email' and deleted_at is null
+    for no key update nowait;
+  end if;
+  if not found then
+    return '"not_found"';
+  end if;
+
+  v_after := jsonb_populate_record(v_before, wanted -> 'changes');
+  if v_after is distinct from v_before then
+    begin
+      update customer set
+        email = v_after.email,
+        first_name = v_after.first_name,
+        last_name = v_after.last_name,
+        company_name = v_after.company_name,
+        phone = v_after.phone,
+        company_registration_number = v_after.company_registration_number,
+        tax_identification_number = v_after.tax_identification_number,
+        real_ip = v_after.real_ip,
+        updated_at = greatest(next_microsecond(updated_at), clock_timestamp())
+      where organisation_id = organisation and cu_ref_no = v_before.cu_ref_no
+      returning * into v_after;
+    exception
+      -- Of the e-mail address. While its owner is not committed this waits, for as long as the lock timeout.
+      when unique_violation then
+        select cu_ref_no into v_owner from customer
+        where organisation_id = organisation and email = v_after.email and deleted_at is null;
+        if not found then
+          -- Its owner has given it up since: the next attempt takes it.
+          raise lock_not_available;
+        end if;
+        return jsonb_build_object('email_taken', v_owner);
+    end;
+  end if;
+  return jsonb_build_object('updated', customer_profile(v_after));
 end $$;
 
 -- Logs in the customer with this e-mail address for three months (contract §2); registers it first if there is none.
@@ -423,6 +481,8 @@ begin
           v_answer := to_jsonb(customer_match_end(v_organisation, v_write ->> 'manager', v_write ->> 'customer'));
         when 'register' then
           v_answer := customer_register(v_organisation, v_write);
+        when 'update' then
+          v_answer := customer_update(v_organisation, v_write);
         when 'open_identity' then
           perform customer_identity_open(v_organisation, v_write);
           v_answer := 'true';

@@ -16,6 +16,7 @@ use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
 use crate::db;
+use crate::domain::CuRefNo;
 use crate::group_commit::WriteError;
 
 /// `Retry-After` of a 503. The same for every cause, as the server does not know how long one lasts.
@@ -137,6 +138,12 @@ registry! {
         meaning: "The cursor is of another database than the server has now: the database was restored from a backup, a standby has taken its place, or it has moved. What was shown after that backup may be lost, and changes have other places now."
         remedy: "Call without a cursor. That reads all relations, each in its last state, and goes on with what changes. A relation that you have and that is not among them does not exist any more."
     }
+    CustomerEmailTaken "PUBLIC_CUSTOMER_EMAIL_TAKEN" CONFLICT {
+        message: "Another customer has this e-mail address."
+        description: ""
+        meaning: "A customer was to get an e-mail address that another customer of the organisation has. Nothing was changed. To a key with the scope customer.read error.cuRefNo names the other customer."
+        remedy: "Use another e-mail address, or change that of the other customer first. If the two are one person, the operator of the server joins them with customer-match customer merge."
+    }
     UserMustBeAuthorized "INTERNAL_USER_MUST_BE_AUTHORIZED" UNAUTHORIZED {
         message: "User must be authorized"
         description: "User is not logged in."
@@ -202,6 +209,8 @@ pub struct ApiError {
     /// Of a validation error; the first of them is repeated in the error itself.
     invalid_fields: Vec<InvalidField>,
     retry_after: Option<Duration>,
+    /// The customer that is in the way.
+    cu_ref_no: Option<CuRefNo>,
 }
 
 impl ApiError {
@@ -243,6 +252,13 @@ impl ApiError {
 
     pub(crate) fn customer_not_found(cu_ref_no: impl Display) -> Self {
         Self::not_found(format!("Customer {cu_ref_no}"))
+    }
+
+    /// Another customer has the e-mail address; who it is, if the client may know.
+    pub(crate) fn email_taken(owner: Option<CuRefNo>) -> Self {
+        let error = Self::from(ErrorCode::CustomerEmailTaken);
+        let description = owner.as_ref().map(|owner| format!("It is customer {owner}."));
+        Self { cu_ref_no: owner, ..error.described(description.unwrap_or_default()) }
     }
 
     /// The description names the scope that is missing.
@@ -297,6 +313,7 @@ impl ApiError {
                 description: &self.description,
                 field,
                 errors: &self.invalid_fields,
+                cu_ref_no: self.cu_ref_no.as_ref().map(CuRefNo::as_str),
             },
         }
     }
@@ -317,7 +334,14 @@ impl From<ErrorCode> for ApiError {
     fn from(code: ErrorCode) -> Self {
         let Entry { status, description, .. } = code.entry();
         let retry_after = (code == ErrorCode::ServiceUnavailable).then_some(RETRY_LATER);
-        Self { code, status, description: description.into(), invalid_fields: Vec::new(), retry_after }
+        Self {
+            code,
+            status,
+            description: description.into(),
+            invalid_fields: Vec::new(),
+            retry_after,
+            cu_ref_no: None,
+        }
     }
 }
 
@@ -351,6 +375,10 @@ impl From<WriteError> for ApiError {
     fn from(error: WriteError) -> Self {
         match &error {
             WriteError::CustomerNotFound(cu_ref_no) => Self::customer_not_found(cu_ref_no),
+            WriteError::EmailNotFound(email) => {
+                Self::not_found(format!("Customer with the e-mail address {email}"))
+            }
+            WriteError::EmailTaken(_) => Self::email_taken(None),
             WriteError::RelationNotFound => Self::not_found("Relation"),
             WriteError::SameCustomer => {
                 Self::invalid("/customerCuRefNo", "A customer cannot be matched with itself.")
@@ -426,6 +454,7 @@ pub(crate) struct Envelope<'a> {
 }
 
 #[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
 #[schema(as = ErrorDetail)]
 struct Detail<'a> {
     /// What clients decide by: codes never change their meaning. New ones may be added; for those decide by the status.
@@ -444,6 +473,10 @@ struct Detail<'a> {
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     #[schema(required = false, value_type = Vec<InvalidField>)]
     errors: &'a [InvalidField],
+    /// The customer that is in the way, where that is the error and the key has the scope `customer.read`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, value_type = Option<CuRefNo>)]
+    cu_ref_no: Option<&'a str>,
 }
 
 impl IntoResponse for ApiError {

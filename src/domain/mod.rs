@@ -51,7 +51,7 @@ mod timestamp;
 pub use api_key::{ApiKey, EXPIRY_WARNING, KeyKind, KeyStatus};
 pub use change_cursor::{ChangeCursor, ChangeHistory};
 pub use cu_ref_no::{CuRefNo, CuRefNoError};
-pub use customer::{Customer, Profile, Registered, Registration};
+pub use customer::{Customer, Profile, ProfileChanges, ProfileUpdate, Registered, Registration, Updated};
 pub use email::Email;
 pub use host_ip::HostIp;
 pub use identity_id::IdentityId;

@@ -44,7 +44,9 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use self::pending_write::{PendingWrite, Reply, Request};
 use self::queue::Queue;
 use self::writer::Writer;
-use crate::domain::{CuRefNo, Match, Matched, Registered, Registration, SecretHash, Unmatch};
+use crate::domain::{
+    CuRefNo, Customer, Email, Match, Matched, ProfileUpdate, Registered, Registration, SecretHash, Unmatch,
+};
 
 /// A write has its result after this time (contract §1), or before the end of its request.
 const ANSWER_WITHIN: Duration = Duration::from_millis(9250);
@@ -68,6 +70,12 @@ pub enum WriteError {
     /// The organisation has no such customer, or it is deleted.
     #[error("customer {0} does not exist")]
     CustomerNotFound(CuRefNo),
+    /// The organisation has no customer with this e-mail address.
+    #[error("no customer has the e-mail address {0}")]
+    EmailNotFound(Email),
+    /// The e-mail address is that of this customer.
+    #[error("customer {0} has the e-mail address")]
+    EmailTaken(CuRefNo),
     #[error("a customer cannot be matched with itself")]
     SameCustomer,
     /// The two were never matched.
@@ -183,6 +191,15 @@ impl GroupCommit {
         registration: Registration,
     ) -> Result<Registered, WriteError> {
         self.submit(submitter, |reply| Request::Register(registration, reply)).await
+    }
+
+    /// Changes the profile of a customer (contract §2).
+    pub async fn update_customer(
+        &self,
+        submitter: Submitter,
+        update: ProfileUpdate,
+    ) -> Result<Customer, WriteError> {
+        self.submit(submitter, |reply| Request::Update(update, reply)).await
     }
 
     /// Opens a session for the customer, who is registered first if need be (contract §2).

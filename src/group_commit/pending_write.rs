@@ -8,7 +8,10 @@ use tokio::time::Instant;
 
 use super::{WriteError, WriteTimeouts};
 use crate::db::write_batch::OtherAnswer;
-use crate::domain::{CuRefNo, Match, Matched, Registered, Registration, SecretHash, Unmatch};
+use crate::domain::{
+    CuRefNo, Customer, Match, Matched, NamedCustomer, ProfileUpdate, Registered, Registration, SecretHash,
+    Unmatch, Updated,
+};
 use crate::server_timing::Steps;
 
 /// Where the result goes.
@@ -38,6 +41,7 @@ pub(super) enum Request {
     Match(Match, Reply<Matched>),
     Unmatch(Unmatch, Reply<()>),
     Register(Registration, Reply<Registered>),
+    Update(ProfileUpdate, Reply<Customer>),
     /// Registers the customer if need be, and opens a session with this hash.
     OpenIdentity(Registration, SecretHash, Reply<()>),
     EndIdentity(SecretHash, Reply<bool>),
@@ -102,6 +106,7 @@ impl PendingWrite {
             Request::Match(_, reply) => reply.is_closed(),
             Request::Unmatch(_, reply) | Request::OpenIdentity(_, _, reply) => reply.is_closed(),
             Request::Register(_, reply) => reply.is_closed(),
+            Request::Update(_, reply) => reply.is_closed(),
             Request::EndIdentity(_, reply) => reply.is_closed(),
         }
     }
@@ -112,6 +117,7 @@ impl PendingWrite {
             Request::Match(_, reply) => reply.send(Err(error)).is_ok(),
             Request::Unmatch(_, reply) | Request::OpenIdentity(_, _, reply) => reply.send(Err(error)).is_ok(),
             Request::Register(_, reply) => reply.send(Err(error)).is_ok(),
+            Request::Update(_, reply) => reply.send(Err(error)).is_ok(),
             Request::EndIdentity(_, reply) => reply.send(Err(error)).is_ok(),
         };
     }
@@ -128,6 +134,10 @@ impl PendingWrite {
                 value["operation"] = json!("register");
                 value
             }
+            Request::Update(update, _) => json!({
+                "operation": "update", "cu_ref_no": update.customer.cu_ref_no(), "email": update.customer.email(),
+                "changes": update.changes,
+            }),
             Request::OpenIdentity(registration, hash, _) => {
                 let mut value = json!(registration);
                 value["operation"] = json!("open_identity");
@@ -176,6 +186,17 @@ impl PendingWrite {
             Request::Register(_, reply) => {
                 let registered = serde_json::from_value(done);
                 let _ = reply.send(registered.map_err(|error| WriteError::Rejected(error.to_string())));
+            }
+            Request::Update(update, reply) => {
+                let _ = reply.send(match serde_json::from_value(done) {
+                    Ok(Updated::Updated(customer)) => Ok(customer),
+                    Ok(Updated::EmailTaken(owner)) => Err(WriteError::EmailTaken(owner)),
+                    Ok(Updated::NotFound) => Err(match update.customer {
+                        NamedCustomer::CuRefNo(cu_ref_no) => WriteError::CustomerNotFound(cu_ref_no),
+                        NamedCustomer::Email(email) => WriteError::EmailNotFound(email),
+                    }),
+                    Err(error) => Err(WriteError::Rejected(error.to_string())),
+                });
             }
             Request::OpenIdentity(_, _, reply) => {
                 let _ = reply.send(Ok(()));

@@ -17,7 +17,8 @@ use super::middleware::{
 };
 use super::routes::{
     customer_create, customer_detail, customer_list, customer_match, customer_relation, customer_unmatch,
-    fallback, health, logout, magic_auth, match_changes, matched_customer_list, metrics, ping,
+    customer_update, fallback, health, logout, magic_auth, match_changes, matched_customer_list, metrics,
+    ping,
 };
 use super::state::AppState;
 use super::{openapi, pages};
@@ -35,6 +36,7 @@ fn endpoints() -> OpenApiRouter<Arc<AppState>> {
         .routes(routes!(customer_detail::get_customer_detail))
         .routes(routes!(customer_list::list_customers))
         .routes(routes!(customer_create::create_customer))
+        .routes(routes!(customer_update::update_profile))
         .routes(routes!(magic_auth::create_identity))
         .routes(routes!(logout::revoke_identity))
         .routes(routes!(ping::ping))

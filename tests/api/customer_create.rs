@@ -3,7 +3,7 @@
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::support::{CREATE, CUSTOMER, Service};
+use crate::support::{CREATE, CUSTOMER, Service, uri};
 
 #[tokio::test]
 async fn a_new_address_is_a_new_customer() {
@@ -15,19 +15,23 @@ async fn a_new_address_is_a_new_customer() {
     });
     let mut answer = service.post_to(CREATE, body).await;
     let cu_ref_no = answer.body["cuRefNo"].take();
+    let created_at = answer.body["createdAt"].take();
+    assert_eq!(answer.body["updatedAt"].take(), created_at);
     insta::assert_json_snapshot!(answer.snapshot(), @r#"
     {
       "body": {
         "companyName": "Knihy s.r.o.",
         "companyRegistrationNumber": "12345678",
         "created": true,
+        "createdAt": null,
         "cuRefNo": null,
         "email": "eva@xn--bcher-kva.de",
         "firstName": "Eva",
         "lastName": "Nová",
         "phone": "+420 777 123 456",
         "success": true,
-        "taxIdentificationNumber": "CZ12345678"
+        "taxIdentificationNumber": "CZ12345678",
+        "updatedAt": null
       },
       "status": 200
     }
@@ -60,6 +64,7 @@ async fn an_ip_is_taken_as_proxies_write_it(#[case] written: &str, #[case] store
 #[tokio::test]
 async fn a_known_address_is_the_customer_that_has_it() {
     let service = Service::start().await;
+    service.execute("update customer set created_at = '2025-01-01', updated_at = '2025-01-10'").await;
     let answer = service.post_to(CREATE, json!({ "email": "JAN@barasek.com" })).await;
     insta::assert_json_snapshot!(answer.snapshot(), @r#"
     {
@@ -67,13 +72,15 @@ async fn a_known_address_is_the_customer_that_has_it() {
         "companyName": null,
         "companyRegistrationNumber": null,
         "created": false,
+        "createdAt": "2025-01-01T00:00:00.000Z",
         "cuRefNo": "5CmsaVNgAQqRqoen",
         "email": "jan@barasek.com",
         "firstName": null,
         "lastName": null,
         "phone": null,
         "success": true,
-        "taxIdentificationNumber": null
+        "taxIdentificationNumber": null,
+        "updatedAt": "2025-01-10T00:00:00.000Z"
       },
       "status": 200
     }
@@ -103,6 +110,39 @@ async fn empty_fields_are_filled_and_none_is_overwritten() {
     let blank =
         json!({ "email": email, "firstName": "", "lastName": " ", "phone": "", "customerRealIp": "" });
     assert_eq!(post(blank).await, [json!("Jan"), json!("Barášek"), Value::Null]);
+}
+
+/// What was sent and is stored, whatever of it was stored before.
+#[rstest]
+#[case::nothing_sent(json!({}), None)]
+#[case::the_same(json!({ "firstName": " Jan ", "phone": "777", "customerRealIp": "[2001:DB8::7]:443" }), None)]
+#[case::new(json!({ "lastName": "Barášek", "companyName": "Fit" }), None)]
+#[case::blank(json!({ "firstName": "", "phone": null, "customerRealIp": " " }), None)]
+#[case::one(json!({ "firstName": "Jan", "phone": "778", "lastName": "B" }), Some(json!(["phone"])))]
+#[case::all(
+    json!({
+        "firstName": "Petr", "phone": "1", "companyRegistrationNumber": "1", "taxIdentificationNumber": "cz1",
+        "customerRealIp": "192.0.2.7",
+    }),
+    Some(json!([
+        "firstName", "phone", "companyRegistrationNumber", "taxIdentificationNumber", "customerRealIp"
+    ]))
+)]
+#[tokio::test]
+async fn what_was_not_taken_is_named(#[case] body: Value, #[case] ignored: Option<Value>) {
+    let service = Service::start().await;
+    let stored = json!({
+        "email": "jan@barasek.com", "firstName": "Jan", "phone": "777", "companyRegistrationNumber": "12345678",
+        "taxIdentificationNumber": "CZ1", "customerRealIp": "2001:db8::7",
+    });
+    assert_eq!(service.post_to(CREATE, stored).await.body.get("ignored"), None);
+    let mut again = body;
+    again["email"] = json!("jan@barasek.com");
+    let answer = service.post_to(CREATE, again.clone()).await;
+    assert_eq!((answer.status, answer.body.get("ignored")), (200, ignored.as_ref()));
+    let may_write = service.add_key(service.organisation, &["customer.write"]).await;
+    let answer = service.post(&uri(CREATE, &may_write, &[]), again).await;
+    assert_eq!((answer.status, answer.body.get("ignored")), (200, None));
 }
 
 #[tokio::test]

@@ -3,7 +3,9 @@
 use axum::http::Request;
 use chrono::{DateTime, TimeDelta, Utc};
 use customer_match::db::customer_delete;
-use customer_match::domain::{CuRefNo, Match, NamedCustomer, Notice, ProfileText, Unmatch};
+use customer_match::domain::{
+    CuRefNo, Match, NamedCustomer, Notice, ProfileChanges, ProfileText, ProfileUpdate, Unmatch,
+};
 use customer_match::group_commit::{GroupCommit, Submitter};
 use futures_util::future::join;
 use rstest::rstest;
@@ -11,7 +13,7 @@ use serde_json::json;
 use sqlx::PgPool;
 
 use crate::support::{
-    CREATE, CUSTOMER, DETAIL, HELD, MAGIC_AUTH, MATCH, Mode, Proxy, Service, UNMATCH, json_request,
+    CREATE, CUSTOMER, DETAIL, HELD, MAGIC_AUTH, MATCH, Mode, Proxy, Service, UNMATCH, UPDATE, json_request,
 };
 
 /// A service whose way to the database loses and delays what it carries, with the customer that [`Mode::Hold`] looks for.
@@ -115,6 +117,49 @@ async fn an_attempt_that_arrives_after_a_503_changes_nothing(#[values("59m", "3s
     proxy.release().await;
     proxy.set(Mode::Pass);
     assert!(service.relations().await.contains(&format!("{CUSTOMER}<{HELD} new")));
+}
+
+fn phone_update(phone: &str) -> ProfileUpdate {
+    let phone = ProfileText::parse(phone).unwrap();
+    ProfileUpdate {
+        customer: NamedCustomer::CuRefNo(CuRefNo::parse(HELD).unwrap()),
+        changes: ProfileChanges { phone: Some(Some(phone)), ..ProfileChanges::default() },
+    }
+}
+
+async fn phone(pool: &PgPool) -> Option<String> {
+    let phone = sqlx::query_scalar("select phone from customer where cu_ref_no = $1").bind(HELD);
+    phone.fetch_one(pool).await.unwrap()
+}
+
+#[tokio::test]
+async fn an_update_that_arrives_late_changes_nothing() {
+    let (service, proxy) = service_behind_a_proxy().await;
+    proxy.set(HOLD);
+    let updated = service.post_to(UPDATE, json!({ "cuRefNo": HELD, "phone": "late" })).await;
+    assert_eq!((updated.status, &updated.body["phone"]), (200, &json!("late")), "the second attempt");
+    let newer = service.post_to(UPDATE, json!({ "cuRefNo": HELD, "phone": "new" })).await;
+    assert_eq!(newer.status, 200);
+    proxy.release().await;
+    assert_eq!(phone(&service.pool).await.as_deref(), Some("new"));
+}
+
+/// Observed and replaced by others, an update is not done again, and its client is told what it did.
+#[tokio::test]
+async fn an_update_whose_answer_was_lost_is_not_made_again() {
+    let (service, proxy) = service_behind_a_proxy().await;
+    let other = another_server(&service);
+    let direct = PgPool::connect_lazy_with(service.database.options());
+    proxy.set(Mode::CutAnswer { then_refuse: true });
+    let (updated, ()) = join(service.post_to(UPDATE, json!({ "cuRefNo": HELD, "phone": "once" })), async {
+        while phone(&direct).await.as_deref() != Some("once") {}
+        let newer = phone_update("new");
+        other.update_customer(Submitter::new(service.organisation), newer).await.unwrap();
+        proxy.set(Mode::Pass);
+    })
+    .await;
+    assert_eq!((updated.status, &updated.body["phone"]), (200, &json!("once")));
+    assert_eq!(phone(&direct).await.as_deref(), Some("new"));
 }
 
 /// Observed and undone by others, a write is not done again, and its client is told what it did.

@@ -7,7 +7,7 @@ use rstest::rstest;
 use serde_json::json;
 use sqlx::{Connection, PgConnection};
 
-use crate::support::{CREATE, CUSTOMER, MAGIC_AUTH, MANAGER, MATCH, Service, UNMATCH, json_request};
+use crate::support::{CREATE, CUSTOMER, MAGIC_AUTH, MANAGER, MATCH, Service, UNMATCH, UPDATE, json_request};
 
 /// A transaction of an operator that has done this and does not end.
 async fn forgotten(service: &Service, sql: &str) -> PgConnection {
@@ -48,6 +48,8 @@ async fn only_writes_that_need_the_lock_wait(#[case] sql: &str) {
         (UNMATCH, pair(CUSTOMER, MANAGER, "")),
         (CREATE, json!({ "email": "jan@barasek.com", "firstName": "Jan" })),
         (CREATE, json!({ "email": "new@example.com" })),
+        (UPDATE, json!({ "cuRefNo": CUSTOMER, "phone": "777" })),
+        (UPDATE, json!({ "email": "jan@barasek.com", "lastName": "Barášek" })),
         (MAGIC_AUTH, json!({ "email": "new@example.com" })),
     ];
     let locked = join_all(locked.into_iter().map(|(path, body)| service.post_to(path, body)));
@@ -89,6 +91,11 @@ async fn no_two_operations_deadlock() {
     }));
     let creates =
         join_all((0..40).map(|i| service.post_to(CREATE, json!({ "email": email(i), "firstName": "Jan" }))));
+    // Four want each address.
+    let updates = join_all((0..40).map(|i| {
+        let wanted = format!("wanted{}@example.com", i % 10);
+        service.post_to(UPDATE, json!({ "cuRefNo": customers[i], "newEmail": wanted }))
+    }));
     let reason = ProfileText::parse("test").unwrap();
     let deletions = join_all((0..8).map(|i| {
         let (reference, reason, pool) = (reference(i * 5), &reason, &service.pool);
@@ -103,8 +110,11 @@ async fn no_two_operations_deadlock() {
     }));
     let calls =
         join(join(matches(), unmatches()), join(join(by_email, creates), join(matches(), unmatches())));
-    let (calls, (deleted, merged)) = join(calls, join(deletions, merges)).await;
+    let ((calls, updated), (deleted, merged)) = join(join(calls, updates), join(deletions, merges)).await;
     let ((matched, unmatched), ((by_email, created), (again, ended))) = calls;
+    for answer in updated {
+        assert!([200, 404, 409].contains(&answer.status), "{:#}", answer.body);
+    }
     assert!(deleted.iter().all(Result::is_ok) && merged.iter().all(Result::is_ok), "{deleted:?} {merged:?}");
     for answer in [matched, unmatched, by_email, created, again, ended].concat() {
         assert!([200, 404].contains(&answer.status), "{:#}", answer.body);

@@ -15,6 +15,7 @@ mod customer_import;
 mod customer_list;
 mod customer_merge;
 mod customer_relation;
+mod customer_update;
 mod deploy;
 mod documentation;
 mod exactly_once;

@@ -15,5 +15,5 @@ pub(crate) use api_json::ApiJson;
 pub(crate) use api_query::{ApiQuery, ParseQuery, QueryParameters};
 pub(crate) use authentication::ValidApiKey;
 pub(crate) use prefer::Prefer;
-pub(crate) use request_body::{RequestBody, blank_is_absent, is_invalid, required};
+pub(crate) use request_body::{RequestBody, blank_clears, blank_is_absent, is_invalid, not_null, required};
 pub(crate) use unrouted::count_unrouted;

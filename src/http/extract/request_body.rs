@@ -143,6 +143,25 @@ where
     if text.is_empty() { Ok(None) } else { text.parse().map(Some).map_err(D::Error::custom) }
 }
 
+/// For optional fields that may be cleared: null and a blank text do, which is `Some(None)`. With `#[serde(default)]` an absent field
+/// is `None`.
+pub(crate) fn blank_clears<'de, D, T>(deserializer: D) -> Result<Option<Option<T>>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: FromStr<Err: Display>,
+{
+    blank_is_absent(deserializer).map(Some)
+}
+
+/// For optional fields that may be absent and not null.
+pub(crate) fn not_null<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    T::deserialize(deserializer).map(Some)
+}
+
 /// The members of an object in their order, also those of one name, with values as they are written.
 struct Members<'a>(Vec<(String, &'a RawValue)>);
 

@@ -44,11 +44,11 @@ schemas! {
         .pattern(Some(WITHOUT_NUL))
         .max_length(Some(Notice::MAX_CHARACTERS));
     ProfileText: text("Nováková")
-        .description(Some("A text of a profile, without line breaks. A blank one counts as absent."))
+        .description(Some("A text of a profile, without line breaks."))
         .pattern(Some(WITHOUT_CONTROL_CHARACTERS))
         .max_length(Some(ProfileText::MAX_CHARACTERS));
     HostIp: text("192.0.2.7")
-        .description(Some("An IP address, of version 4 or 6; with a port or in brackets too, as proxies write it. A blank one counts as absent."));
+        .description(Some("An IP address, of version 4 or 6; with a port or in brackets too, as proxies write it."));
     IdentityId: text(demo::IDENTITY)
         .description(Some("Identifies a customer that is logged in; a secret, from `magic-auth`."))
         .pattern(Some(IdentityId::PATTERN))

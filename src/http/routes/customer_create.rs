@@ -7,10 +7,9 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::customer_profile::CustomerProfile;
 use super::success::Success;
-use crate::domain::{
-    CuRefNo, Customer, Email, HostIp, Profile, ProfileText, Registered, Registration, Scope,
-};
+use crate::domain::{CuRefNo, Email, HostIp, Profile, ProfileText, Registered, Registration, Scope};
 use crate::error::{ApiError, InvalidField};
 use crate::http::extract::{ApiJson, Prefer, RequestBody, blank_is_absent, required};
 use crate::http::openapi::{self, ErrorExamples, ErrorResponses};
@@ -75,6 +74,11 @@ pub(crate) struct CreateResponse {
     success: Success,
     /// Whether this call registered the customer.
     created: bool,
+    /// The fields in which the customer kept another value than the one that was sent; absent if there is none, or if the key lacks
+    /// the scope `customer.read`. `update-profile` replaces them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false, example = json!(["phone"]))]
+    ignored: Vec<&'static str>,
     #[schema(value_type = CuRefNo)]
     cu_ref_no: String,
     #[serde(flatten)]
@@ -82,43 +86,9 @@ pub(crate) struct CreateResponse {
     profile: Option<CustomerProfile>,
 }
 
-/// As it is now, with the fields of earlier calls; absent if the key lacks the scope `customer.read`.
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-struct CustomerProfile {
-    #[schema(value_type = Option<Email>)]
-    email: Option<String>,
-    #[schema(value_type = Option<ProfileText>)]
-    first_name: Option<String>,
-    #[schema(value_type = Option<ProfileText>)]
-    last_name: Option<String>,
-    #[schema(value_type = Option<ProfileText>)]
-    company_name: Option<String>,
-    #[schema(value_type = Option<ProfileText>)]
-    phone: Option<String>,
-    #[schema(value_type = Option<ProfileText>)]
-    company_registration_number: Option<String>,
-    #[schema(value_type = Option<ProfileText>)]
-    tax_identification_number: Option<String>,
-}
-
-impl From<Customer> for CustomerProfile {
-    fn from(customer: Customer) -> Self {
-        Self {
-            email: customer.email,
-            first_name: customer.first_name,
-            last_name: customer.last_name,
-            company_name: customer.company_name,
-            phone: customer.phone,
-            company_registration_number: customer.company_registration_number,
-            tax_identification_number: customer.tax_identification_number,
-        }
-    }
-}
-
 /// Registers a new customer or returns an existing one by email.
 ///
-/// Of an existing customer empty fields are filled in, none is overwritten. Without the scope `customer.read` the answer has only
+/// Of an existing customer empty fields are filled in, none is overwritten; `ignored` names those that kept another value. Without the scope `customer.read` the answer has only
 /// `success`, `created` and `cuRefNo`.
 #[utoipa::path(
     post,
@@ -136,9 +106,12 @@ pub(crate) async fn create_customer(
     State(app): State<Arc<AppState>>,
     ApiJson { caller, body: registration }: ApiJson<CreateRequest>,
 ) -> Result<Json<CreateResponse>, ApiError> {
-    let Registered { created, customer } =
-        app.group_commit.register_customer(caller.submitter, registration).await?;
+    let sent = registration.clone();
+    let registered = app.group_commit.register_customer(caller.submitter, registration).await?;
+    let may_read = caller.may(Scope::Read);
+    let ignored = if may_read { sent.ignored_by(&registered) } else { Vec::new() };
+    let Registered { created, customer, .. } = registered;
     let cu_ref_no = customer.cu_ref_no.clone();
-    let profile = caller.may(Scope::Read).then(|| CustomerProfile::from(customer));
-    Ok(Json(CreateResponse { success: Success::TRUE, created, cu_ref_no, profile }))
+    let profile = may_read.then(|| CustomerProfile::from(customer));
+    Ok(Json(CreateResponse { success: Success::TRUE, created, ignored, cu_ref_no, profile }))
 }

@@ -39,6 +39,7 @@ pub const RELATION: &str = "/api/v1/customer/relation";
 pub const LIST: &str = "/api/v1/customer/matched-customer-list";
 pub const DETAIL: &str = "/api/v1/customer/detail";
 pub const CREATE: &str = "/api/v1/customer/create";
+pub const UPDATE: &str = "/api/v1/customer/update-profile";
 pub const CUSTOMER_LIST: &str = "/api/v1/customer/list";
 pub const MAGIC_AUTH: &str = "/api/v1/customer/magic-auth";
 pub const CHANGES: &str = "/api/v1/customer/match-changes";
