@@ -169,6 +169,10 @@ impl Observer for Progress {
         }
     }
 
+    fn remark(&mut self, line: u64, remark: &str) {
+        print_above(&self.bar, &format!("line {line}: {remark}"));
+    }
+
     fn progress(&mut self, bytes: u64, rows: u64) {
         self.bar.set_position(bytes);
         self.bar.set_message(format!("{rows} rows"));

@@ -5,8 +5,6 @@
 //! change is copied there first, without locks; what it leaves as it is, is only read, since copying costs more than importing.
 //! The connection is read-only, so only temporary tables can be written.
 
-use std::collections::HashSet;
-
 use sqlx::{Connection, FromRow, PgConnection, PgPool};
 
 use super::customer_import::{self, Record};
@@ -34,7 +32,9 @@ pub struct Finding {
 const SET_UP: &str = "
     set temp_buffers = '64MB';
     create temporary view real_customer as
-        select organisation_id, cu_ref_no, email, first_name, last_name, company_name, phone, created_at, updated_at, deleted_at
+        select
+            organisation_id, cu_ref_no, email, first_name, last_name, company_name, phone,
+            company_registration_number, tax_identification_number, real_ip, created_at, updated_at, deleted_at
         from customer;
     create temporary view real_customer_match as
         select organisation_id, low_cu_ref_no, high_cu_ref_no, low_is_manager, high_is_manager, notice,
@@ -61,26 +61,40 @@ const SET_UP: &str = "
     set default_transaction_read_only = on;
 ";
 
-/// Customers by reference or e-mail address. The views exist only in this session, so no statement with them can be checked at
-/// compile time.
+/// Customers by reference or e-mail address that have not been copied. The views exist only in this session, so no statement
+/// with them can be checked at compile time.
 const FIND_STORED: &str = "
-    select true as stored, found.cu_ref_no, email, first_name, last_name, company_name, phone, deleted_at is not null as deleted
-    from unnest($2::text[]) as named (cu_ref_no)
-    cross join lateral (
-        select * from real_customer where organisation_id = $1 and real_customer.cu_ref_no = named.cu_ref_no limit 1
-    ) as found
-    union
-    select true, cu_ref_no, found.email, first_name, last_name, company_name, phone, false
-    from unnest($3::text[]) as named (email)
-    cross join lateral (
-        select * from real_customer
-        where organisation_id = $1 and real_customer.email = named.email and deleted_at is null
-        limit 1
-    ) as found";
+    with found as (
+        select found.*
+        from unnest($2::text[]) as named (cu_ref_no)
+        cross join lateral (
+            select * from real_customer where organisation_id = $1 and real_customer.cu_ref_no = named.cu_ref_no limit 1
+        ) as found
+        union
+        select found.*
+        from unnest($3::text[]) as named (email)
+        cross join lateral (
+            select * from real_customer
+            where organisation_id = $1 and real_customer.email = named.email and deleted_at is null
+            limit 1
+        ) as found
+    )
+    select
+        cu_ref_no,
+        array[
+            email, first_name, last_name, company_name, phone, company_registration_number, tax_identification_number,
+            host(real_ip)
+        ] as fields,
+        deleted_at is not null as deleted
+    from found
+    where not exists (
+        select from customer as copied where copied.organisation_id = $1 and copied.cu_ref_no = found.cu_ref_no
+    )";
 
 const COPY_CUSTOMERS: &str = "
     insert into customer (
-        organisation_id, cu_ref_no, email, first_name, last_name, company_name, phone, created_at, updated_at, deleted_at
+        organisation_id, cu_ref_no, email, first_name, last_name, company_name, phone,
+        company_registration_number, tax_identification_number, real_ip, created_at, updated_at, deleted_at
     )
     select found.*
     from unnest($2::text[]) as named (cu_ref_no)
@@ -206,8 +220,7 @@ impl DryRun {
         }
         let stored = sqlx::query_as(FIND_STORED).bind(organisation_id).bind(cu_ref_nos).bind(emails);
         let stored: Vec<Record> = stored.fetch_all(&mut self.connection).await?;
-        let copied: HashSet<_> = found.iter().map(|record| record.cu_ref_no.clone()).collect();
-        found.extend(stored.into_iter().filter(|record| !copied.contains(&record.cu_ref_no)));
+        found.extend(stored);
         Ok(found)
     }
 

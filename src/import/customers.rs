@@ -7,13 +7,13 @@ use serde::Serialize;
 use sqlx::{Connection, PgConnection, PgPool};
 
 use super::customer_row::CustomerRow;
-use super::plan::{Plan, RowResult};
+use super::plan::{Existing, Plan, RowChange, RowResult};
 use super::{ImportError, Observer, Rows, Summary};
 use crate::db;
 use crate::db::customer_import;
 use crate::db::dry_run::DryRun;
 use crate::db::retry::{is_retryable, retry};
-use crate::domain::{Change, CuRefNo, Email};
+use crate::domain::{Change, CuRefNo};
 
 /// A batch is planned again each time another writer changed its customers between the read and the write.
 const MAX_ATTEMPTS: usize = 10;
@@ -24,12 +24,19 @@ pub struct Changes {
     pub created: u64,
     pub updated: u64,
     pub unchanged: u64,
+    /// Stored values that were replaced or cleared.
+    pub overwritten: u64,
 }
 
 impl super::Changes for Changes {
-    type Change = Change;
+    type Change = RowChange;
 
-    fn count(&mut self, change: Change) {
+    fn remarks(RowChange { overwritten, .. }: &RowChange) -> &[String] {
+        overwritten
+    }
+
+    fn count(&mut self, RowChange { change, overwritten }: RowChange) {
+        self.overwritten += overwritten.len() as u64;
         match change {
             Change::Created => self.created += 1,
             Change::Updated => self.updated += 1,
@@ -41,8 +48,12 @@ impl super::Changes for Changes {
 
 impl fmt::Display for Changes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { created, updated, unchanged } = self;
-        write!(f, "{created} created, {updated} updated, {unchanged} unchanged")
+        let Self { created, updated, unchanged, overwritten } = self;
+        write!(f, "{created} created, {updated} updated, {unchanged} unchanged")?;
+        if *overwritten > 0 {
+            write!(f, ", {overwritten} stored value(s) overwritten")?;
+        }
+        Ok(())
     }
 }
 
@@ -57,11 +68,12 @@ pub async fn import(
     mut target: Target,
     organisation_id: i64,
     rows: Rows<CustomerRow>,
+    existing: Existing,
     summary: &mut Summary<Changes>,
     observer: &mut impl Observer,
 ) -> Result<(), ImportError> {
     super::import(rows, summary, observer, async |customers: &[&CustomerRow]| {
-        target.write(organisation_id, customers).await
+        target.write(organisation_id, customers, existing).await
     })
     .await?;
     target.close().await?;
@@ -78,16 +90,17 @@ impl Target {
         &mut self,
         organisation_id: i64,
         customers: &[&CustomerRow],
+        existing: Existing,
     ) -> Result<Vec<RowResult>, ImportError> {
-        match self.write_batch(organisation_id, customers).await {
+        match self.write_batch(organisation_id, customers, existing).await {
             Err(ImportError::Database(error)) if db::is_invalid_value(&error) => {
                 if customers.len() == 1 {
                     let message = error.as_database_error().map(|error| error.message()).unwrap_or_default();
                     return Ok(vec![Err(format!("the database rejects it: {message}"))]);
                 }
                 let (first, second) = customers.split_at(customers.len() / 2);
-                let mut results = Box::pin(self.write(organisation_id, first)).await?;
-                results.extend(Box::pin(self.write(organisation_id, second)).await?);
+                let mut results = Box::pin(self.write(organisation_id, first, existing)).await?;
+                results.extend(Box::pin(self.write(organisation_id, second, existing)).await?);
                 Ok(results)
             }
             result => result,
@@ -98,6 +111,7 @@ impl Target {
         &mut self,
         organisation_id: i64,
         customers: &[&CustomerRow],
+        existing: Existing,
     ) -> Result<Vec<RowResult>, ImportError> {
         let named = Named::of(customers);
         for _ in 0..MAX_ATTEMPTS {
@@ -112,7 +126,7 @@ impl Target {
                         let known =
                             customer_import::find(&mut connection, organisation_id, cu_ref_nos, emails)
                                 .await?;
-                        let (plan, results) = Plan::of(customers, known);
+                        let (plan, results) = Plan::of(customers, known, existing);
                         let written = write(&mut connection, organisation_id, &plan).await?;
                         sqlx::Result::Ok((connection, written.then_some(results)))
                     };
@@ -123,13 +137,12 @@ impl Target {
                 Self::DryRun(dry_run) => {
                     let known =
                         dry_run.find_customers(organisation_id, &named.cu_ref_nos, &named.emails).await?;
-                    let (plan, results) = Plan::of(customers, known);
+                    let (plan, results) = Plan::of(customers, known, existing);
                     if plan.changes_nothing() {
                         return Ok(results);
                     }
-                    let filled = plan.filled_records();
-                    let filled: Vec<_> = filled.iter().map(|record| record.cu_ref_no.as_str()).collect();
-                    dry_run.copy_customers(organisation_id, &filled, &[]).await?;
+                    let updated: Vec<_> = plan.updates().iter().map(|update| update.cu_ref_no).collect();
+                    dry_run.copy_customers(organisation_id, &updated, &[]).await?;
                     write(dry_run.connection(), organisation_id, &plan).await?.then_some(results)
                 }
             };
@@ -165,7 +178,7 @@ impl<'a> Named<'a> {
                 .filter_map(|row| row.cu_ref_no.as_ref())
                 .map(CuRefNo::as_str)
                 .collect(),
-            emails: customers.iter().filter_map(|row| row.email.as_ref()).map(Email::as_str).collect(),
+            emails: customers.iter().filter_map(|row| row.email()).collect(),
         }
     }
 }
@@ -178,16 +191,26 @@ async fn write(connection: &mut PgConnection, organisation_id: i64, plan: &Plan)
     if plan.changes_nothing() {
         return Ok(true);
     }
-    let (new, filled) = (plan.new_records(), plan.filled_records());
+    let (new, updates) = (plan.new_records(), plan.updates());
+    let (losers, released) = plan.released_emails();
     let mut transaction = connection.begin().await?;
     db::allow_long_statements(&mut transaction).await?;
+    let free =
+        customer_import::release_emails(&mut *transaction, organisation_id, &losers, &released).await?;
     let added = customer_import::insert(&mut *transaction, organisation_id, &new).await?;
-    let kept = match customer_import::fill(&mut *transaction, organisation_id, &filled).await {
+    let updated = match customer_import::update(
+        &mut *transaction,
+        organisation_id,
+        &updates,
+        plan.overwrites(),
+    )
+    .await
+    {
         // Another customer has got the e-mail address since the read.
         Err(error) if db::violates(&error, db::customer::EMAIL_KEY) => 0,
         result => result?,
     };
-    if added < new.len() || kept < filled.len() {
+    if free < released.len() || added < new.len() || updated < updates.len() {
         transaction.rollback().await?;
         return Ok(false);
     }

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::fmt::Display;
 use std::io::{self, Read};
 use std::marker::PhantomData;
+use std::str::FromStr;
 
 use csv::{ByteRecord, ReaderBuilder, StringRecord};
 use tokio::sync::mpsc;
@@ -83,14 +84,14 @@ impl Cells<'_> {
     /// The value in this column; `None` when the file lacks the column or the cell is blank.
     pub fn parse<T>(&self, column: &str) -> Result<Option<T>, String>
     where
-        T: TryFrom<String, Error: Display>,
+        T: FromStr<Err: Display>,
     {
         let position = self.columns.iter().position(|name| *name == column);
         let Some(text) = position.and_then(|position| self.record.get(position)) else { return Ok(None) };
         if text.trim().is_empty() {
             return Ok(None);
         }
-        T::try_from(text.to_owned()).map(Some).map_err(|error| format!("{column} {error}"))
+        text.parse().map(Some).map_err(|error| format!("{column} {error}"))
     }
 }
 

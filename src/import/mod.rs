@@ -13,7 +13,7 @@ pub mod customers;
 pub mod file;
 mod match_dry_run;
 pub mod matches;
-mod plan;
+pub mod plan;
 
 use std::fmt::Display;
 
@@ -39,6 +39,11 @@ pub struct Summary<C> {
 pub trait Changes: Default + Display + Serialize {
     type Change;
 
+    /// What the operator is told of a row that was imported.
+    fn remarks(_change: &Self::Change) -> &[String] {
+        &[]
+    }
+
     fn count(&mut self, change: Self::Change);
 }
 
@@ -61,6 +66,7 @@ impl<T> Rows<T> {
 pub trait Observer {
     /// `cells` are those of the file.
     fn rejected(&mut self, line: u64, cells: &ByteRecord, reason: &str);
+    fn remark(&mut self, line: u64, remark: &str);
     /// `bytes` and `rows` of the file are done.
     fn progress(&mut self, bytes: u64, rows: u64);
 }
@@ -97,7 +103,10 @@ async fn import<T, C: Changes>(
             };
             summary.rows += 1;
             match result {
-                Some(Ok(change)) => summary.changes.count(change),
+                Some(Ok(change)) => {
+                    C::remarks(&change).iter().for_each(|remark| observer.remark(row.line, remark));
+                    summary.changes.count(change);
+                }
                 Some(Err(reason)) => {
                     summary.rejected += 1;
                     observer.rejected(row.line, &row.cells, &reason);

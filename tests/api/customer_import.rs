@@ -154,11 +154,11 @@ async fn an_invalid_header_is_rejected_before_anything_is_written() {
     });
     insta::assert_json_snapshot!(errors, @r#"
     [
-      "it has an unknown column \"a@example.com\": the columns are email,cuRefNo,firstName,lastName,companyName,phone, separated by commas",
-      "it has an unknown column \"name\": the columns are email,cuRefNo,firstName,lastName,companyName,phone, separated by commas",
+      "it has an unknown column \"a@example.com\": the columns are cuRefNo,email,firstName,lastName,companyName,phone,companyRegistrationNumber,taxIdentificationNumber,customerRealIp, separated by commas",
+      "it has an unknown column \"name\": the columns are cuRefNo,email,firstName,lastName,companyName,phone,companyRegistrationNumber,taxIdentificationNumber,customerRealIp, separated by commas",
       "it has the column email twice",
       "it lacks the column email or cuRefNo",
-      "it has an unknown column \"email;phone\": the columns are email,cuRefNo,firstName,lastName,companyName,phone, separated by commas"
+      "it has an unknown column \"email;phone\": the columns are cuRefNo,email,firstName,lastName,companyName,phone,companyRegistrationNumber,taxIdentificationNumber,customerRealIp, separated by commas"
     ]
     "#);
     assert_eq!(service.count("customer").await, 2);
@@ -449,4 +449,115 @@ async fn continues_when_stderr_is_closed() {
     drop(child.stderr.take());
     assert_eq!(child.wait().unwrap().code(), Some(1));
     assert_eq!(service.count("customer").await, 3);
+}
+
+#[tokio::test]
+async fn companies_have_numbers_and_customers_an_ip_address() {
+    let service = Service::start().await;
+    let csv = "email,companyRegistrationNumber,taxIdentificationNumber,customerRealIp\n\
+               a@example.com,12345678,CZ12345678,[2001:DB8::1]:443\n\
+               b@example.com,,,not an address\n";
+    let done = import(&service, csv);
+    assert_eq!((done.code, counts(&done)), (1, [2, 1, 0, 0, 1]));
+    assert_eq!(done.said[0], "line 3: customerRealIp must be an IP address, of version 4 or 6");
+    let stored: (String, String, String) = sqlx::query_as(
+        "select company_registration_number, tax_identification_number, host(real_ip) from customer where email = 'a@example.com'",
+    )
+    .fetch_one(&service.pool)
+    .await
+    .unwrap();
+    assert_eq!(stored, ("12345678".into(), "CZ12345678".into(), "2001:db8::1".into()));
+}
+
+/// The values of the file replace others, and each one that was there is told; a blank cell keeps it unless it is to clear it.
+#[tokio::test]
+async fn overwrites_what_is_stored_if_told_to() {
+    let service = Service::start().await;
+    let stored = format!(
+        "{ALL}\n\
+         a@example.com,customer00000001,Anna,Old,Acme,1\n\
+         b@example.com,customer00000002,Bob,Old,,2\n\
+         c@example.com,customer00000003,,,,\n"
+    );
+    assert_eq!(counts(&import(&service, stored)), [3, 3, 0, 0, 0]);
+    // The second customer gets the e-mail address of the first one, which a new one then has had.
+    let csv = format!(
+        "{ALL}\n\
+         new@example.com,customer00000001,Anna,Nová,,3\n\
+         a@example.com,customer00000002,,,Bobs,\n\
+         b@example.com,,Third,,,\n\
+         new@example.com,,,Newer,,\n\
+         jan@barasek.com,customer00000003,,,,\n"
+    );
+    let flags = ["--overwrite", "--clear", "phone", "--clear", "companyName"];
+    let before = customers(&service).await;
+    let dry = import_file(&service.database, "customer", &csv, &[&flags[..], &["--dry-run"]].concat());
+    assert_eq!(customers(&service).await, before);
+    let done = import_file(&service.database, "customer", &csv, &flags);
+    assert_eq!((done.code, counts(&done)), (1, [5, 1, 3, 0, 1]), "{done:?}");
+    assert_eq!(done.summary["overwritten"], 8);
+    insta::assert_json_snapshot!(done.said, @r#"
+    [
+      "line 2: email \"a@example.com\" of customer customer00000001 becomes \"new@example.com\"",
+      "line 2: lastName \"Old\" of customer customer00000001 becomes \"Nová\"",
+      "line 2: companyName \"Acme\" of customer customer00000001 is cleared",
+      "line 2: phone \"1\" of customer customer00000001 becomes \"3\"",
+      "line 3: email \"b@example.com\" of customer customer00000002 becomes \"a@example.com\"",
+      "line 3: phone \"2\" of customer customer00000002 is cleared",
+      "line 5: lastName \"Nová\" of customer customer00000001 becomes \"Newer\"",
+      "line 5: phone \"3\" of customer customer00000001 is cleared",
+      "line 6: the e-mail address jan@barasek.com is customer 5CmsaVNgAQqRqoen's",
+      "error: 1 of 5 row(s) were rejected"
+    ]
+    "#);
+    assert_eq!(
+        (dry.code, counts(&dry), &dry.summary["overwritten"]),
+        (1, counts(&done), &done.summary["overwritten"])
+    );
+    assert_eq!(dry.said, done.said);
+    let after = customers(&service).await;
+    assert_eq!(after[0], "a@example.com|customer00000002|Bob|Old|Bobs");
+    assert!(after[1].starts_with("b@example.com|") && after[1].ends_with("|Third"), "{after:?}");
+    assert_eq!(after[2..], ["c@example.com|customer00000003", "new@example.com|customer00000001|Anna|Newer"]);
+
+    let output =
+        on(&service.database, &["customer", "import", "-", "--organisation", "1", "--clear", "phone"])
+            .output()
+            .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("--overwrite"));
+}
+
+/// What another request writes while the file is imported stays, unless the file has a value for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn overwriting_keeps_what_the_file_does_not_name() {
+    let service = Service::start().await;
+    service.add_customer("customer00000001", Some("a@example.com")).await;
+    let mut holder = service.pool.begin().await.unwrap();
+    sqlx::query(
+        "update customer set phone = '2', company_name = 'Acme' where cu_ref_no = 'customer00000001'",
+    )
+    .execute(&mut *holder)
+    .await
+    .unwrap();
+    let importing = std::thread::scope(|scope| {
+        let importing = scope.spawn(|| {
+            import_file(
+                &service.database,
+                "customer",
+                "email,firstName,phone\na@example.com,Anna,1\n",
+                &["--overwrite"],
+            )
+        });
+        let waits = "select exists (select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock')";
+        tokio::task::block_in_place(|| {
+            tokio::runtime::Handle::current().block_on(async {
+                while !sqlx::query_scalar::<_, bool>(waits).fetch_one(&service.pool).await.unwrap() {}
+                holder.commit().await.unwrap();
+            });
+        });
+        importing.join().unwrap()
+    });
+    assert_eq!((importing.code, counts(&importing)), (0, [1, 0, 1, 0, 0]), "{importing:?}");
+    assert_eq!(customers(&service).await, ["a@example.com|customer00000001|Anna|Acme|1"]);
 }
