@@ -18,13 +18,15 @@ use super::output::Output;
 use super::rejected_rows::RejectedRows;
 use super::signals::cancelled_by_signal;
 use crate::db::organisation;
-use crate::import::file::{File, Record};
+use crate::import::columns::{ColumnNames, Renamed};
+use crate::import::file::File;
+use crate::import::record::Record;
 use crate::import::{Changes, ImportError, Observer, Rows, Summary};
 
 #[derive(Args)]
 pub(super) struct ImportArgs {
-    /// CSV file with a header, in UTF-8; - reads standard input
-    #[arg(value_name = "FILE.csv")]
+    /// CSV file with a header, or NDJSON file with an object on each line, in UTF-8; - reads standard input
+    #[arg(value_name = "FILE")]
     file: PathBuf,
     /// Organisation of the customers
     #[arg(long, value_name = "ID", env = "CUSTOMER_MATCH_ORGANISATION")]
@@ -32,6 +34,12 @@ pub(super) struct ImportArgs {
     /// Report what the import would do, and write nothing
     #[arg(long)]
     dry_run: bool,
+    /// Read the file's column THEIRS as the import's OURS, as in "First Name=firstName"; may be repeated
+    #[arg(long = "map", value_name = "THEIRS=OURS")]
+    renamed: Vec<Renamed>,
+    /// Leave out columns that the import does not know, instead of rejecting the file
+    #[arg(long)]
+    ignore_unknown: bool,
     /// Keep the rejected rows in this CSV file, with the reason in a column rejectionReason, which an import ignores; what the file
     /// had is replaced
     #[arg(long, value_name = "FILE")]
@@ -100,9 +108,10 @@ impl ImportArgs {
         let name = self.file.display();
         let input = self.open_input().with_context(|| format!("{name} cannot be read"))?;
         let metadata = input.metadata()?;
-        let file = File::open(input).with_context(|| name.to_string())?;
+        let names = ColumnNames { renamed: self.renamed.clone(), ignore_unknown: self.ignore_unknown };
+        let file = File::open(input, names).with_context(|| name.to_string())?;
         let rejected = self.rejected.as_deref().map(|path| {
-            RejectedRows::create(path, &metadata, file.columns())
+            RejectedRows::create(path, &metadata, file.header())
                 .with_context(|| format!("--rejected: {} cannot be written", path.display()))
         });
         let bar = new_bar(metadata.is_file().then_some(metadata.len()));

@@ -1,4 +1,4 @@
-//! The file of `--rejected`: the rows that an import rejected, in the format of its input and with the reason in front, so that the
+//! The file of `--rejected`: the rows that an import rejected, as CSV and with the reason in front, so that the
 //! corrected file can be imported.
 
 use std::fs::{File, Metadata, OpenOptions};
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, ensure};
 use csv::{ByteRecord, Writer, WriterBuilder};
 
-use crate::import::file::REJECTION_REASON;
+use crate::import::columns::REJECTION_REASON;
 
 pub(super) struct RejectedRows {
     path: PathBuf,
@@ -21,7 +21,7 @@ pub(super) struct RejectedRows {
 
 impl RejectedRows {
     /// Opens the file, empties it and writes the header. `columns` are those of the input.
-    pub(super) fn create(path: &Path, input: &Metadata, columns: &[&str]) -> anyhow::Result<Self> {
+    pub(super) fn create(path: &Path, input: &Metadata, columns: &[String]) -> anyhow::Result<Self> {
         let file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
         let metadata = file.metadata()?;
         if metadata.is_file() {
@@ -33,7 +33,7 @@ impl RejectedRows {
             path: path.to_owned(),
             // A row with too few or too many cells is kept as it is.
             writer: WriterBuilder::new().flexible(true).from_writer(file),
-            old_reason: columns.iter().position(|column| *column == REJECTION_REASON),
+            old_reason: columns.iter().position(|column| column == REJECTION_REASON),
             result: Ok(()),
         };
         rows.push(REJECTION_REASON, &ByteRecord::from(columns));

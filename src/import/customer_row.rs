@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::str::FromStr;
 
-use super::file::{Cells, Record};
+use super::record::{Cells, Record};
 use crate::db::customer_import::{self, EMAIL, FIELDS, Fields};
 use crate::domain::{CuRefNo, Email, HostIp, ProfileText};
 

@@ -6,7 +6,7 @@ use std::{fmt, iter};
 use futures_util::{StreamExt, stream};
 use serde::Serialize;
 
-use super::file::{Cells, Record};
+use super::record::{Cells, Record};
 use super::{ImportError, Observer, Rows, Summary, match_dry_run};
 use crate::db::dry_run::DryRun;
 use crate::domain::{Change, CuRefNo, Email, Match, Matched, NamedCustomer};

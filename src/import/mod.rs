@@ -1,4 +1,4 @@
-//! Imports customers and matches from CSV files of any size.
+//! Imports customers and matches from files of any size, CSV or NDJSON.
 //!
 //! ```text
 //! file ─→ batches of rows ─┬→ customers: one transaction per batch ──┐
@@ -8,22 +8,45 @@
 //! Memory does not grow with the file, as only a few batches exist at a time. A row that cannot be imported is rejected, and
 //! the other rows are imported. A dry run executes the same statements on copies ([`crate::db::dry_run`]).
 
+pub mod columns;
+mod csv_rows;
 pub mod customer_row;
 pub mod customers;
 pub mod file;
+pub mod formula;
 mod match_dry_run;
 pub mod matches;
+mod ndjson;
 pub mod plan;
+pub mod record;
 
 use std::fmt::Display;
+use std::io;
 
 use csv::ByteRecord;
 use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use self::file::{Batch, FileError};
+use self::file::Batch;
 use crate::group_commit::WriteError;
+
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+/// Limit on the length of a row: far above the longest notice. It bounds the memory that an unclosed quote takes.
+const MAX_ROW_BYTES: usize = 1 << 20;
+
+/// Why a file cannot be read to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// The first line is not a header for these rows; no row was read.
+    #[error("{0}")]
+    Header(String),
+    /// The quote of this line takes in the rest of the file.
+    #[error("the quote that opens in the row of line {0} is never closed")]
+    OpenQuote(u64),
+    #[error("the row of line {0} cannot be read: {1}")]
+    Read(u64, io::Error),
+}
 
 /// What became of the rows of a file.
 #[derive(Debug, Default, Serialize)]

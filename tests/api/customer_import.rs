@@ -154,11 +154,11 @@ async fn an_invalid_header_is_rejected_before_anything_is_written() {
     });
     insta::assert_json_snapshot!(errors, @r#"
     [
-      "it has an unknown column \"a@example.com\": the columns are cuRefNo,email,firstName,lastName,companyName,phone,companyRegistrationNumber,taxIdentificationNumber,customerRealIp, separated by commas",
-      "it has an unknown column \"name\": the columns are cuRefNo,email,firstName,lastName,companyName,phone,companyRegistrationNumber,taxIdentificationNumber,customerRealIp, separated by commas",
+      "it has an unknown column \"a@example.com\": the columns are cuRefNo,email,firstName,lastName,companyName,phone,companyRegistrationNumber,taxIdentificationNumber,customerRealIp, separated by commas; --map names others",
+      "it has an unknown column \"name\": the columns are cuRefNo,email,firstName,lastName,companyName,phone,companyRegistrationNumber,taxIdentificationNumber,customerRealIp, separated by commas; --map names others",
       "it has the column email twice",
       "it lacks the column email or cuRefNo",
-      "it has an unknown column \"email;phone\": the columns are cuRefNo,email,firstName,lastName,companyName,phone,companyRegistrationNumber,taxIdentificationNumber,customerRealIp, separated by commas"
+      "it has an unknown column \"email;phone\": the columns are cuRefNo,email,firstName,lastName,companyName,phone,companyRegistrationNumber,taxIdentificationNumber,customerRealIp, separated by commas; --map names others"
     ]
     "#);
     assert_eq!(service.count("customer").await, 2);
@@ -560,4 +560,162 @@ async fn overwriting_keeps_what_the_file_does_not_name() {
     });
     assert_eq!((importing.code, counts(&importing)), (0, [1, 0, 1, 0, 0]), "{importing:?}");
     assert_eq!(customers(&service).await, ["a@example.com|customer00000001|Anna|Acme|1"]);
+}
+
+#[tokio::test]
+async fn reads_a_json_object_on_each_line() {
+    let service = Service::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let rejected = dir.path().join("rejected.csv");
+    let lines = r#"
+        {"email":"A@Example.com","cuRefNo":"customer00000001","firstName":"=Anna","phone":null}
+
+        {"email":"b@example.com","lastName":"O'Brien","createdAt":"2026-01-10T16:19:41.675Z"}
+        {"email":"c@example.com","phone":420}
+        {"email":"d@example.com","note":""}
+        {"email":"e@example.com"
+        ["f@example.com"]
+        {"phone":"+420"}
+        =1+1"#;
+    let keep = ["--rejected", rejected.to_str().unwrap()];
+    let done = import_file(&service.database, "customer", lines, &keep);
+    assert_eq!((done.code, counts(&done)), (1, [8, 2, 0, 0, 6]), "{done:?}");
+    insta::assert_json_snapshot!(done.said[..6], @r#"
+    [
+      "line 5: phone must be a text",
+      "line 6: it has an unknown member \"note\"",
+      "line 7: it is not a JSON object (column 24)",
+      "line 8: it is not a JSON object (column 0)",
+      "line 9: it has neither an email nor a cuRefNo",
+      "line 10: it is not a JSON object (column 1)"
+    ]
+    "#);
+    let stored = customers(&service).await;
+    assert_eq!(stored[0], "a@example.com|customer00000001|=Anna");
+    assert!(stored[1].ends_with("|O'Brien"), "{stored:?}");
+    insta::assert_snapshot!(std::fs::read_to_string(&rejected).unwrap(), @r#"
+    rejectionReason,cuRefNo,email,firstName,lastName,companyName,phone,companyRegistrationNumber,taxIdentificationNumber,customerRealIp
+    line 5: phone must be a text,"{""email"":""c@example.com"",""phone"":420}"
+    "line 6: it has an unknown member ""note""","{""email"":""d@example.com"",""note"":""""}"
+    line 7: it is not a JSON object (column 24),"{""email"":""e@example.com"""
+    line 8: it is not a JSON object (column 0),"[""f@example.com""]"
+    line 9: it has neither an email nor a cuRefNo,,,,,,'+420,,,
+    line 10: it is not a JSON object (column 1),'=1+1
+    "#);
+
+    let long = format!("{{\"email\":\"a@example.com\"}}\n{{\"firstName\":\"{}\"}}", "x".repeat(1 << 20));
+    let done = import(&service, long);
+    assert!(
+        done.said[0].ends_with("the row of line 2 cannot be read: it is longer than 1 MiB"),
+        "{:?}",
+        done.said
+    );
+}
+
+#[tokio::test]
+async fn a_column_may_have_another_name() {
+    let service = Service::start().await;
+    let csv = "E-mail = address,First Name,Owner\na@example.com,Anna,x\nnonsense,Bob,y\n";
+    let dir = tempfile::tempdir().unwrap();
+    let rejected = dir.path().join("rejected.csv");
+    let [address, name] = ["E-mail = address=email", "First Name = firstName"];
+    let run = |more: &[&str]| import_file(&service.database, "customer", csv, more);
+    let reason = |done: Import| {
+        assert_eq!((done.code, done.said.len()), (2, 1), "{done:?}");
+        done.said[0].split_once(": ").unwrap().1.split_once(": ").unwrap().1.to_owned()
+    };
+    insta::assert_json_snapshot!(
+        [
+            reason(run(&["--map", address])),
+            reason(run(&["--map", "First Name=name"])),
+            reason(run(&["--map", address, "--map", name, "--map", "Owner=email"])),
+            reason(run(&["--map", "Nickname=firstName", "--ignore-unknown"])),
+        ],
+        @r#"
+    [
+      "it has an unknown column \"First Name\": the columns are cuRefNo,email,firstName,lastName,companyName,phone,companyRegistrationNumber,taxIdentificationNumber,customerRealIp, separated by commas; --map names others",
+      "--map: the import has no column \"name\": its columns are cuRefNo,email,firstName,lastName,companyName,phone,companyRegistrationNumber,taxIdentificationNumber,customerRealIp",
+      "--map: E-mail = address=email has a name that another --map has",
+      "it lacks the column \"Nickname\", which --map names"
+    ]
+    "#
+    );
+    let flags =
+        ["--map", address, "--map", name, "--ignore-unknown", "--rejected", rejected.to_str().unwrap()];
+    let done = run(&flags);
+    assert_eq!((done.code, counts(&done)), (1, [2, 1, 0, 0, 1]), "{done:?}");
+    let kept = std::fs::read_to_string(&rejected).unwrap();
+    assert_eq!(
+        kept,
+        "rejectionReason,E-mail = address,First Name,Owner\nline 3: email must be an e-mail address with an @,nonsense,Bob,y\n"
+    );
+    let again =
+        import_file(&service.database, "customer", kept.replace("nonsense", "b@example.com"), &flags[..5]);
+    assert_eq!((again.code, counts(&again)), (0, [1, 1, 0, 0, 0]), "{again:?}");
+
+    let lines = "{\"E-mail = address\":\"c@example.com\",\"First Name\":\"Cyril\",\"Owner\":7}";
+    let done = import_file(&service.database, "customer", lines, &flags[..5]);
+    assert_eq!((done.code, counts(&done)), (0, [1, 1, 0, 0, 0]), "{done:?}");
+}
+
+/// The commands of docs/import.md, with the files that they name.
+#[tokio::test]
+async fn exports_of_other_systems_are_imported_as_documented() {
+    let docs = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/import.md")).unwrap();
+    let mut imported = Vec::new();
+    for system in ["hubspot", "civicrm", "odoo"] {
+        let service = Service::start().await;
+        let start = format!("customer-match customer import examples/import/{system}.csv ");
+        let (_, command) = docs.split_once(&start).unwrap();
+        let command = command.split_once("\n```").unwrap().0.replace("\\\n", " ");
+        // Quoted words are at the odd places.
+        let words = command.split('"').enumerate().flat_map(|(place, part)| match place % 2 {
+            0 => part.split_whitespace().map(str::to_owned).collect(),
+            _ => vec![part.to_owned()],
+        });
+        let flags: Vec<_> = words.filter(|word| word != "--organisation" && word != "2").collect();
+        let path = format!("{}/examples/import/{system}.csv", env!("CARGO_MANIFEST_DIR"));
+        let flags: Vec<_> = flags.iter().map(String::as_str).collect();
+        let done = import_file(&service.database, "customer", std::fs::read(path).unwrap(), &flags);
+        assert_eq!((done.code, counts(&done)), (0, [3, 3, 0, 0, 0]), "{done:?}");
+        let stored: Vec<String> = sqlx::query_scalar(
+            "select concat_ws('|', email, first_name, last_name, company_name, phone,
+                              company_registration_number, tax_identification_number)
+             from customer where cu_ref_no not in ($1, $2) order by email",
+        )
+        .bind(MANAGER)
+        .bind(CUSTOMER)
+        .fetch_all(&service.pool)
+        .await
+        .unwrap();
+        imported.push((system, stored));
+    }
+    insta::assert_json_snapshot!(imported, @r#"
+    [
+      [
+        "hubspot",
+        [
+          "eva@example.com|Eva|Malá|Gym One, Ltd.|+420 601 234 567",
+          "jan@example.org|Jan|Barášek",
+          "office@example.net|Gym One, Ltd.|541 234 567"
+        ]
+      ],
+      [
+        "civicrm",
+        [
+          "eva@example.com|Eva|Malá|Gym \"One\", Ltd.|+420 601 234 567",
+          "jan@example.org|Jan|Barášek",
+          "office@example.net|541 234 567"
+        ]
+      ],
+      [
+        "odoo",
+        [
+          "eva@example.com|Eva Malá|Gym One, Ltd.|+420 601 234 567",
+          "jan@example.org|Jan Barášek",
+          "office@example.net|Gym One, Ltd.|+420 541 234 567|12345678|CZ12345678"
+        ]
+      ]
+    ]
+    "#);
 }

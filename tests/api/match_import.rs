@@ -242,7 +242,7 @@ async fn an_invalid_header_is_rejected() {
     [
       "it lacks the column managerCuRefNo",
       "it lacks the column customerCuRefNo or customerEmail",
-      "it has an unknown column \"email\": the columns are managerCuRefNo,customerCuRefNo,customerEmail,notice, separated by commas"
+      "it has an unknown column \"email\": the columns are managerCuRefNo,customerCuRefNo,customerEmail,notice, separated by commas; --map names others"
     ]
     "#);
 }

@@ -9,7 +9,7 @@ use crate::db::dry_run::DryRun;
 use crate::import::customers::{self, Target};
 use crate::import::plan::Existing;
 
-/// Create customers from a CSV file, and fill in missing values of existing ones
+/// Create customers from a file, and fill in missing values of existing ones
 ///
 /// Columns, in any order: cuRefNo, email, firstName, lastName, companyName, phone, companyRegistrationNumber,
 /// taxIdentificationNumber, customerRealIp; email or cuRefNo is required. A row identifies its customer by cuRefNo, or without
