@@ -14,11 +14,12 @@ pub(super) enum CustomerMatch {
     Import(Import),
 }
 
-/// Match customers from a CSV file, by the rules of the endpoint
+/// Match customers from a file, by the rules of the endpoint
 ///
-/// Columns, in any order: managerCuRefNo, customerCuRefNo, customerEmail, notice; managerCuRefNo is required, and one of the
-/// next two. A blank notice keeps the stored one. An invalid row is reported with its line number, and the other rows are
-/// imported; the exit status is then 1.
+/// Columns, in any order: managerCuRefNo, customerCuRefNo, customerEmail, role, active, notice; managerCuRefNo is required, and one
+/// of the next two. A blank notice keeps the stored one. With the role "both" the customer is a manager too. A row with active
+/// "false" ends the relation. An invalid row is reported with its line number, and the other rows are imported; the exit status
+/// is then 1.
 #[derive(Args)]
 pub(super) struct Import {
     #[command(flatten)]
@@ -40,7 +41,7 @@ impl Import {
                 let target = if dry_run {
                     Target::DryRun(DryRun::open(pool).await?)
                 } else {
-                    Target::GroupCommit(GroupCommit::start(&db::connect_options(pool)))
+                    Target::Database(GroupCommit::start(&db::connect_options(pool)), pool.clone())
                 };
                 matches::import(target, organisation, rows, summary, progress).await
             })

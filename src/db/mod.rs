@@ -14,6 +14,7 @@ pub mod customer_identity;
 pub mod customer_import;
 pub mod customer_list;
 pub mod customer_match;
+pub mod customer_match_import;
 pub mod customer_merge;
 pub mod dry_run;
 pub mod durability;

@@ -1,39 +1,21 @@
-//! Writes rows that are matches, by the rules of the endpoint.
+//! Writes rows that are relations: active ones are matches, by the rules of the endpoint.
 
 use std::collections::HashSet;
 use std::{fmt, iter};
 
-use futures_util::{StreamExt, stream};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::Serialize;
+use sqlx::PgPool;
 
-use super::record::{Cells, Record};
-use super::{ImportError, Observer, Rows, Summary, match_dry_run};
+use super::relation_change::{RelationChange, RowResult, row_result};
+use super::relation_row::RelationRow;
+use super::{ImportError, Observer, Rows, Summary, ended_relations, match_dry_run};
 use crate::db::dry_run::DryRun;
-use crate::domain::{Change, CuRefNo, Email, Match, Matched, NamedCustomer};
+use crate::domain::Match;
 use crate::group_commit::{GroupCommit, Submitter, WriteError};
 
 /// Pending matches at the same time.
 const IN_FLIGHT: usize = 256;
-
-/// A blank notice counts as absent, which keeps the stored one: a file cannot clear a notice.
-impl Record for Match {
-    const COLUMNS: &'static [&'static str] =
-        &["managerCuRefNo", "customerCuRefNo", "customerEmail", "notice"];
-    const REQUIRED: &'static [&'static [&'static str]] =
-        &[&["managerCuRefNo"], &["customerCuRefNo", "customerEmail"]];
-
-    fn parse(cells: &Cells<'_>) -> Result<Self, String> {
-        let manager = cells.parse::<CuRefNo>("managerCuRefNo")?.ok_or("it has no managerCuRefNo")?;
-        let cu_ref_no = cells.parse::<CuRefNo>("customerCuRefNo")?;
-        // Must be valid also where the reference decides.
-        let email = cells.parse::<Email>("customerEmail")?;
-        let customer = cu_ref_no
-            .map(NamedCustomer::CuRefNo)
-            .or(email.map(NamedCustomer::Email))
-            .ok_or("it has neither a customerCuRefNo nor a customerEmail")?;
-        Ok(Self { manager, customer, notice: cells.parse("notice")?, representation: false })
-    }
-}
 
 /// Imported rows by what they changed.
 #[derive(Debug, Default, Serialize)]
@@ -43,37 +25,42 @@ pub struct Changes {
     pub updated: u64,
     pub unchanged: u64,
     pub reactivated: u64,
+    pub ended: u64,
     /// Guests for unknown e-mail addresses.
     pub customers_created: u64,
 }
 
 impl super::Changes for Changes {
-    type Change = Matched;
+    type Change = RelationChange;
 
-    fn count(&mut self, matched: Matched) {
-        match matched.change {
-            Change::Created => self.created += 1,
-            Change::Updated => self.updated += 1,
-            Change::Unchanged => self.unchanged += 1,
-            Change::Reactivated => self.reactivated += 1,
+    fn count(&mut self, change: RelationChange) {
+        match change {
+            RelationChange::Created { guest } => {
+                self.created += 1;
+                self.customers_created += u64::from(guest);
+            }
+            RelationChange::Updated => self.updated += 1,
+            RelationChange::Unchanged => self.unchanged += 1,
+            RelationChange::Reactivated => self.reactivated += 1,
+            RelationChange::Ended => self.ended += 1,
         }
-        self.customers_created += u64::from(matched.customer_created);
     }
 }
 
 impl fmt::Display for Changes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { created, updated, unchanged, reactivated, customers_created } = self;
+        let Self { created, updated, unchanged, reactivated, ended, customers_created } = self;
         write!(
             f,
-            "{created} created, {updated} updated, {unchanged} unchanged, {reactivated} reactivated, \
+            "{created} created, {updated} updated, {unchanged} unchanged, {reactivated} reactivated, {ended} ended, \
              {customers_created} new guest(s)"
         )
     }
 }
 
 pub enum Target {
-    GroupCommit(GroupCommit),
+    /// The pool writes what is no match.
+    Database(GroupCommit, PgPool),
     DryRun(DryRun),
 }
 
@@ -81,14 +68,12 @@ pub enum Target {
 pub async fn import(
     mut target: Target,
     organisation_id: i64,
-    rows: Rows<Match>,
+    rows: Rows<RelationRow>,
     summary: &mut Summary<Changes>,
     observer: &mut impl Observer,
 ) -> Result<(), ImportError> {
-    super::import(rows, summary, observer, async |rows: &[&Match]| {
-        let matches = rows.iter().copied().cloned().collect();
-        let results = target.write(organisation_id, matches).await?;
-        Ok(results.into_iter().map(row_result).collect::<Result<_, _>>()?)
+    super::import(rows, summary, observer, async |rows: &[&RelationRow]| {
+        target.write(organisation_id, rows).await
     })
     .await?;
     if let Target::DryRun(dry_run) = target {
@@ -98,42 +83,55 @@ pub async fn import(
 }
 
 impl Target {
-    /// Returns the results in the order of the matches.
+    /// Writes rows so that those of one pair take effect in the order of the file: the order of pending writes is free, so the next
+    /// row of a pair is submitted after the result of the last. Returns the results in the order of the rows.
     async fn write(
         &mut self,
         organisation_id: i64,
-        matches: Vec<Match>,
-    ) -> Result<Vec<Result<Matched, WriteError>>, ImportError> {
-        match self {
-            Self::GroupCommit(group_commit) => {
-                Ok(write_in_order(group_commit, organisation_id, matches).await)
-            }
-            Self::DryRun(dry_run) => Ok(match_dry_run::write(dry_run, organisation_id, &matches).await?),
+        rows: &[&RelationRow],
+    ) -> Result<Vec<RowResult>, ImportError> {
+        // A dry run writes matches in their order.
+        let in_order = matches!(self, Self::DryRun(_)) && rows.iter().all(|row| row.active);
+        let mut results = Vec::with_capacity(rows.len());
+        let mut rows = rows.iter().copied().peekable();
+        while rows.peek().is_some() {
+            let mut run = Run::default();
+            let run: Vec<_> =
+                iter::from_fn(|| rows.next_if(|row| in_order || run.takes(&row.wanted))).collect();
+            let (active, ended): (Vec<_>, Vec<_>) = run.iter().partition(|row| row.active);
+            let (matched, ended) = match self {
+                Self::Database(group_commit, pool) => {
+                    let mut target = ended_relations::Target::Database(pool);
+                    let ended = ended_relations::write(&mut target, organisation_id, &ended).await?;
+                    (write_matches(group_commit, organisation_id, &active).await?, ended)
+                }
+                Self::DryRun(dry_run) => (
+                    match_dry_run::write(dry_run, organisation_id, &active).await?,
+                    match_dry_run::end(dry_run, organisation_id, &ended).await?,
+                ),
+            };
+            let (mut matched, mut ended) = (matched.into_iter(), ended.into_iter());
+            results
+                .extend(run.iter().filter_map(|row| if row.active { matched.next() } else { ended.next() }));
         }
+        Ok(results)
     }
 }
 
-/// Writes matches so that those of one pair take effect in the order of the file: the order of pending writes is free, so the
-/// next match of a pair is submitted after the reply to the last.
-async fn write_in_order(
+async fn write_matches(
     group_commit: &GroupCommit,
     organisation_id: i64,
-    matches: Vec<Match>,
-) -> Vec<Result<Matched, WriteError>> {
-    let mut results = Vec::with_capacity(matches.len());
-    let mut matches = matches.into_iter().peekable();
-    while matches.peek().is_some() {
-        let mut run = Run::default();
-        let run: Vec<_> = iter::from_fn(|| matches.next_if(|wanted| run.takes(wanted))).collect();
-        results.extend(
-            stream::iter(run)
-                .map(|wanted| group_commit.match_customers(Submitter::new(organisation_id), wanted))
-                .buffered(IN_FLIGHT)
-                .collect::<Vec<_>>()
-                .await,
-        );
-    }
-    results
+    rows: &[&RelationRow],
+) -> Result<Vec<RowResult>, WriteError> {
+    let write = async |row: &RelationRow| {
+        let submit = |wanted| group_commit.match_customers(Submitter::new(organisation_id), wanted);
+        let first = submit(row.wanted.clone()).await?;
+        Ok(match row.reversed() {
+            None => first.into(),
+            Some(reversed) => RelationChange::of_both(first, submit(reversed).await?),
+        })
+    };
+    stream::iter(rows).map(|row| write(row)).buffered(IN_FLIGHT).map(row_result).try_collect().await
 }
 
 /// Matches of different pairs, as far as their names tell.
@@ -162,16 +160,5 @@ impl Run {
             None => _ = self.managers_by_email.insert(manager.to_owned()),
         }
         true
-    }
-}
-
-/// The row's result, or the error that stops the import.
-fn row_result(result: Result<Matched, WriteError>) -> Result<Result<Matched, String>, WriteError> {
-    match result {
-        Ok(matched) => Ok(Ok(matched)),
-        Err(
-            error @ (WriteError::CustomerNotFound(_) | WriteError::SameCustomer | WriteError::Rejected(_)),
-        ) => Ok(Err(error.to_string())),
-        Err(error) => Err(error),
     }
 }

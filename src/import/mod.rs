@@ -12,6 +12,7 @@ pub mod columns;
 mod csv_rows;
 pub mod customer_row;
 pub mod customers;
+mod ended_relations;
 pub mod file;
 pub mod formula;
 mod match_dry_run;
@@ -19,6 +20,8 @@ pub mod matches;
 mod ndjson;
 pub mod plan;
 pub mod record;
+mod relation_change;
+pub mod relation_row;
 
 use std::fmt::Display;
 use std::io;

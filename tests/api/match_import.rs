@@ -242,7 +242,7 @@ async fn an_invalid_header_is_rejected() {
     [
       "it lacks the column managerCuRefNo",
       "it lacks the column customerCuRefNo or customerEmail",
-      "it has an unknown column \"email\": the columns are managerCuRefNo,customerCuRefNo,customerEmail,notice, separated by commas; --map names others"
+      "it has an unknown column \"email\": the columns are managerCuRefNo,customerCuRefNo,customerEmail,role,active,notice, separated by commas; --map names others"
     ]
     "#);
 }
@@ -254,5 +254,119 @@ async fn its_summary_is_for_people_unless_json_is_asked_for() {
         format!("{ALL}\n{MANAGER},{CUSTOMER},,\n{MANAGER},,guest@example.com,\n{MANAGER},{MANAGER},,\n");
     let done = import_file(&service.database, "match", csv, &["--format", "text"]);
     let summary = done.summary.as_str().unwrap();
-    assert!(summary.contains("2 created, 0 updated, 0 unchanged, 0 reactivated, 1 new guest(s)"), "{done:?}");
+    assert!(
+        summary.contains("2 created, 0 updated, 0 unchanged, 0 reactivated, 0 ended, 1 new guest(s)"),
+        "{done:?}"
+    );
+}
+
+/// `role` makes the customer a manager too, and `active` ends the relation, or makes it one that has ended.
+#[tokio::test]
+async fn relations_are_made_as_the_file_has_them() {
+    let service = Service::start().await;
+    for i in 0..6 {
+        service.add_customer(&format!("customer{i:08}"), Some(&format!("c{i}@example.com"))).await;
+    }
+    let csv = format!(
+        "{ALL},role,active\n\
+         {MANAGER},customer00000000,,both,both,TRUE\n\
+         {MANAGER},customer00000001,,,customer,true\n\
+         {MANAGER},customer00000002,,ended,,false\n\
+         {MANAGER},,c3@example.com,ended,,False\n\
+         {MANAGER},customer00000004,,ended,both,false\n\
+         {MANAGER},,unknown@example.com,,,false\n\
+         {MANAGER},nobodyHasThisOne,,,,false\n\
+         nobodyHasThisOne,{MANAGER},,,both,\n\
+         {MANAGER},{MANAGER},,,,false\n\
+         {MANAGER},,c5@example.com,,both,\n\
+         {MANAGER},customer00000005,,,manager,\n\
+         {MANAGER},customer00000005,,,,yes\n"
+    );
+    let check = |csv: &str, expected: [u64; 8]| {
+        let dry = import_file(&service.database, "match", csv, &["--dry-run"]);
+        let done = import(&service, csv);
+        let [rows, created, updated, unchanged, reactivated, rejected, guests] = counts(&done);
+        let ended = done.counts(["ended"])[0];
+        assert_eq!(
+            [rows, created, updated, unchanged, reactivated, ended, rejected, guests],
+            expected,
+            "{done:?}"
+        );
+        assert_eq!(
+            (dry.code, counts(&dry), dry.counts(["ended"])[0]),
+            (done.code, counts(&done), ended),
+            "{dry:?}"
+        );
+        assert_eq!(dry.said, done.said);
+        done.said
+    };
+    let said = check(&csv, [12, 5, 0, 0, 0, 0, 7, 0]);
+    insta::assert_json_snapshot!(said, @r#"
+    [
+      "line 7: no customer has the e-mail address unknown@example.com",
+      "line 8: customer nobodyHasThisOne does not exist",
+      "line 9: customer nobodyHasThisOne does not exist",
+      "line 10: a customer cannot be matched with itself",
+      "line 11: role can be both only for a customerCuRefNo",
+      "line 12: role must be customer or both",
+      "line 13: active must be true or false",
+      "error: 7 of 12 row(s) were rejected"
+    ]
+    "#);
+    let stored = service.relations().await;
+    assert_eq!(
+        stored,
+        [
+            format!("{MANAGER}<>customer00000000 both"),
+            format!("{MANAGER}>customer00000001"),
+            format!("{MANAGER}>customer00000002 ended (inactive)"),
+            format!("{MANAGER}>customer00000003 ended (inactive)"),
+            format!("{MANAGER}<>customer00000004 ended (inactive)"),
+        ]
+    );
+    let versions = "select string_agg(customer_match::text, ',' order by high_cu_ref_no) from customer_match";
+    let before: String = sqlx::query_scalar(versions).fetch_one(&service.pool).await.unwrap();
+    check(&csv, [12, 0, 0, 5, 0, 0, 7, 0]);
+    let after: String = sqlx::query_scalar(versions).fetch_one(&service.pool).await.unwrap();
+    assert_eq!(before, after, "imported again, it changes nothing");
+
+    // Rows of one pair take effect in their order, whatever each of them does.
+    let csv = format!(
+        "{ALL},role,active\n\
+         {MANAGER},customer00000000,,,,false\n\
+         {MANAGER},customer00000001,,,both,\n\
+         {MANAGER},customer00000001,,last,,false\n\
+         {MANAGER},customer00000002,,again,,\n\
+         customer00000003,{MANAGER},,other,,false\n\
+         {MANAGER},customer00000005,,first,,\n\
+         {MANAGER},,c5@example.com,,,false\n\
+         customer00000005,{MANAGER},,back,,\n"
+    );
+    check(&csv, [8, 1, 2, 0, 2, 3, 0, 0]);
+    assert_eq!(
+        service.relations().await,
+        [
+            format!("{MANAGER}<>customer00000000 both (inactive)"),
+            format!("{MANAGER}<>customer00000001 last (inactive)"),
+            format!("{MANAGER}>customer00000002 again"),
+            format!("{MANAGER}<>customer00000003 other (inactive)"),
+            format!("{MANAGER}<>customer00000004 ended (inactive)"),
+            format!("{MANAGER}<>customer00000005 back"),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn an_ended_row_that_the_database_rejects_is_isolated() {
+    let service = Service::start().await;
+    service.execute("alter table customer_match add constraint no_poison check (notice <> 'poison')").await;
+    let mut csv = format!("{ALL},active\n");
+    for i in 0..20 {
+        service.add_customer(&format!("customer{i:08}"), None).await;
+        writeln!(csv, "{MANAGER},customer{i:08},,{},false", if i == 13 { "poison" } else { "good" }).unwrap();
+    }
+    let done = import(&service, &csv);
+    assert_eq!((done.code, counts(&done)), (1, [20, 19, 0, 0, 0, 1, 0]));
+    let said = "line 15: the database rejects it: new row for relation \"customer_match\" violates check constraint \"no_poison\"";
+    assert_eq!(done.said, [said, "error: 1 of 20 row(s) were rejected"]);
 }
