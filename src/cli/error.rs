@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::anyhow;
 use tokio::time::error::Elapsed;
 
-use super::signals::EXIT_INTERRUPTED;
+use super::signals::{EXIT_INTERRUPTED, Interrupted};
 use crate::config::ConfigError;
 use crate::import::ImportError;
 
@@ -33,7 +33,10 @@ pub(super) fn no_key(id: i64) -> anyhow::Error {
 pub fn report(error: &anyhow::Error) -> ExitCode {
     // Not `eprintln!`, which panics if stderr is closed.
     let _ = writeln!(stderr(), "error: {}", one_line(error));
-    if error.chain().any(|cause| matches!(cause.downcast_ref(), Some(ImportError::Interrupted))) {
+    let interrupted = |cause: &(dyn Error + 'static)| {
+        cause.is::<Interrupted>() || matches!(cause.downcast_ref(), Some(ImportError::Interrupted))
+    };
+    if error.chain().any(interrupted) {
         return ExitCode::from(EXIT_INTERRUPTED);
     }
     let usage = error.is::<UsageError>() || error.is::<ConfigError>();

@@ -9,6 +9,7 @@ mod customer;
 mod customer_match;
 mod database;
 mod error;
+mod export;
 mod healthcheck;
 mod import;
 mod key;

@@ -9,6 +9,11 @@ use tokio_util::sync::CancellationToken;
 /// As a shell reports a process that SIGINT ended.
 pub(super) const EXIT_INTERRUPTED: u8 = 130;
 
+/// The command was ended by a signal.
+#[derive(Debug, thiserror::Error)]
+#[error("interrupted")]
+pub(super) struct Interrupted;
+
 /// Cancelled by the first SIGTERM or SIGINT, after `announce`. The second ends the process at once; a private Postgres then stops
 /// by itself.
 pub(super) fn cancelled_by_signal(announce: impl FnOnce() + Send + 'static) -> io::Result<CancellationToken> {

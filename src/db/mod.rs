@@ -19,6 +19,7 @@ pub mod customer_merge;
 pub mod dry_run;
 pub mod durability;
 mod error;
+pub mod export;
 pub mod matched_customer;
 pub mod migration;
 pub mod organisation;

@@ -5,6 +5,9 @@ use std::str::FromStr;
 use super::record::{Cells, Record};
 use crate::domain::{CuRefNo, Email, Match, NamedCustomer};
 
+/// Of an export; an import also takes `customerEmail`.
+pub const EXPORTED_COLUMNS: [&str; 5] = ["managerCuRefNo", "customerCuRefNo", "role", "active", "notice"];
+
 /// A relation as it is to be. A blank notice counts as absent, which keeps the stored one: a file cannot clear a notice.
 pub struct RelationRow {
     pub(super) wanted: Match,

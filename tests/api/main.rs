@@ -20,6 +20,7 @@ mod deploy;
 mod documentation;
 mod exactly_once;
 mod examples;
+mod export;
 mod health;
 mod identity;
 mod identity_attempts;

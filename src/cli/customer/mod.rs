@@ -2,6 +2,7 @@
 
 mod create;
 mod delete;
+mod export;
 mod import;
 mod merge;
 
@@ -12,6 +13,7 @@ use clap::Subcommand;
 pub(super) enum Customer {
     Create(create::Create),
     Delete(delete::Delete),
+    Export(export::Export),
     Import(import::Import),
     Merge(merge::Merge),
 }
@@ -21,6 +23,7 @@ impl Customer {
         match self {
             Self::Create(command) => command.run().await,
             Self::Delete(command) => command.run().await,
+            Self::Export(command) => command.run().await,
             Self::Import(command) => command.run().await,
             Self::Merge(command) => command.run().await,
         }
