@@ -1,10 +1,10 @@
-//! The table `customer_match`: one relation by itself, and locks for what operators do. The list is in
+//! The table `customer_match`: one relation by itself, the demo's sample data, and locks for what operators do. The list is in
 //! [`super::matched_customer`], what requests write in [`super::write_batch`].
 
-use sqlx::PgConnection;
 use sqlx::types::Json;
+use sqlx::{PgConnection, PgExecutor};
 
-use crate::domain::{CuRefNo, RelationState};
+use crate::domain::{CuRefNo, Notice, RelationState};
 
 /// The relation of two customers, active or ended, as `manager` sees it. `None`: they were never matched, or one of them does not
 /// exist or is deleted.
@@ -28,6 +28,38 @@ pub async fn find(
     .fetch_optional(db)
     .await?;
     Ok(relation.map(|Json(relation)| relation))
+}
+
+/// Adds a relation that has been there for some hours; for the demo. Requests use the group commit.
+pub async fn create_sample(
+    db: impl PgExecutor<'_>,
+    organisation_id: i64,
+    (manager, customer): (&CuRefNo, &CuRefNo),
+    both_are_managers: bool,
+    notice: Option<&Notice>,
+    hours: i32,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        r#"
+        insert into customer_match (
+            organisation_id, created_at, matched_at, updated_at, low_is_manager, high_is_manager, low_cu_ref_no, high_cu_ref_no, notice
+        )
+        select $1, at, at, at, manager < customer or $4, customer < manager or $4, least(manager, customer),
+               greatest(manager, customer), $5
+        from (
+            values ($2::text collate "C", $3::text collate "C", statement_timestamp() - make_interval(hours => $6))
+        ) as relation (manager, customer, at)
+        "#,
+        organisation_id,
+        manager.as_str(),
+        customer.as_str(),
+        both_are_managers,
+        notice.map(Notice::as_str),
+        hours,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
 }
 
 /// Locks all relations of these customers, inactive ones too, in the order of their pairs, until the transaction ends: the

@@ -9,10 +9,10 @@ use customer_match::demo;
 use customer_match::domain::ApiKey;
 use customer_match::error::ErrorCode;
 use customer_match::http::openapi_document;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::binary::{command, run};
-use crate::support::{DOCUMENT, LIST, MATCH, Service, uri};
+use crate::support::{DOCUMENT, LIST, LOGOUT, MANAGER, MATCH, Service, UNMATCH, uri};
 
 #[test]
 fn the_committed_document_is_current() {
@@ -93,12 +93,37 @@ fn references_lead_somewhere() {
     assert_eq!(broken, BTreeSet::new());
 }
 
-/// Sends every example from top to bottom, as a newcomer does.
+/// Sends every example from top to bottom, as a newcomer does, who then looks at the list again and tries what was tried.
 #[tokio::test]
 async fn the_examples_work_in_demo_mode() {
     let service = Service::start_in_demo_mode().await;
     demo::set_up(&service.pool).await.unwrap();
+    send_the_examples(&service, &[]).await;
+    let list = service.get(&uri(LIST, ApiKey::SAMPLE, &[("cuRefNo", MANAGER)])).await;
+    assert_eq!(list.body["itemCount"], 1, "the documented relation is still there: {:#}", list.body);
+    // Only a session ends for good.
+    send_the_examples(&service, &[LOGOUT]).await;
+}
+
+/// What visitors have made of the sample data stays.
+#[tokio::test]
+async fn the_sample_data_is_created_once() {
+    let service = Service::start_in_demo_mode().await;
+    demo::set_up(&service.pool).await.unwrap();
+    let trainer = [("cuRefNo", "trainerPetra0001")];
+    let count = async || service.get(&uri(LIST, ApiKey::SAMPLE, &trainer)).await.body["itemCount"].clone();
+    assert_eq!(count().await, 10);
+    let pair = json!({ "managerCuRefNo": "trainerPetra0001", "customerCuRefNo": "clientJakub00011" });
+    assert_eq!(service.post(&uri(UNMATCH, ApiKey::SAMPLE, &[]), pair).await.status, 200);
+    demo::set_up(&service.pool).await.unwrap();
+    assert_eq!(count().await, 9);
+}
+
+async fn send_the_examples(service: &Service, left_out: &[&str]) {
     for (path, item) in DOCUMENT["paths"].as_object().unwrap() {
+        if left_out.contains(&path.as_str()) {
+            continue;
+        }
         for (method, operation) in item.as_object().unwrap() {
             let mut parameters = Vec::new();
             for parameter in operation["parameters"].as_array().into_iter().flatten() {

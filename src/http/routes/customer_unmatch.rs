@@ -57,7 +57,7 @@ impl ErrorExamples for UnmatchRequest {
     tag = openapi::CUSTOMER,
     params(("Prefer" = inline(Option<Prefer>), Header, nullable = false, example = "handling=strict",
         description = "`handling=strict`: unknown fields and parameters are invalid (RFC 7240).")),
-    request_body(content = UnmatchRequest, example = json!({"managerCuRefNo": demo::MANAGER, "customerCuRefNo": demo::CUSTOMER})),
+    request_body(content = UnmatchRequest, example = json!({"managerCuRefNo": demo::TRAINER, "customerCuRefNo": demo::CLIENT})),
     responses(
         (status = OK, body = Success, description = "The two are not matched any more."),
         ErrorResponses<ApiJson<UnmatchRequest>>,

@@ -51,7 +51,7 @@ impl ErrorExamples for LogoutRequest {
     tag = openapi::CUSTOMER,
     params(("Prefer" = inline(Option<Prefer>), Header, nullable = false, example = "handling=strict",
         description = "`handling=strict`: unknown fields and parameters are invalid (RFC 7240).")),
-    request_body(content = LogoutRequest, example = json!({"identityId": demo::IDENTITY})),
+    request_body(content = LogoutRequest, example = json!({"identityId": demo::IDENTITY_TO_LOG_OUT})),
     responses(
         (status = OK, body = Success, description = "The session has ended."),
         ErrorResponses<ApiJson<LogoutRequest>>,

@@ -1,5 +1,11 @@
 //! Demo mode: the data that the examples of the documentation need to run as printed (contract §3).
 
+mod calls;
+mod sample_data;
+
+pub use calls::curl;
+pub(crate) use sample_data::{CLIENT, TRAINER};
+
 use anyhow::Context;
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -15,11 +21,13 @@ pub(crate) const CUSTOMER: &str = "5CmsaVNgAQqRqoen";
 pub(crate) const CUSTOMER_EMAIL: &str = "jan@barasek.com";
 /// The identity id of that customer.
 pub(crate) const IDENTITY: &str = "0jSodqYxBs98PaIAcIbs5FyMEJTsJ6DA";
+/// Another one, so that trying the logout leaves the first.
+pub(crate) const IDENTITY_TO_LOG_OUT: &str = "Tq4nVb8sXc2mZk6wRj0yLp5dHf9gUa3e";
 pub(crate) const NOTICE: &str = "Customer prefers cardio training. Contact obtained via the website.";
 
-/// Creates the organisation, its key and its customers unless they exist, and logs the customer in anew: a visitor may have logged it
-/// out. An organisation of the same name without the sample key is not the demo's: that is an error, as the publicly known key must not
-/// open its data.
+/// Creates the organisation, its key, its customers and the sample data unless they exist, and logs the customer in anew: a visitor may
+/// have logged it out. An organisation of the same name without the sample key is not the demo's: that is an error, as the publicly
+/// known key must not open its data.
 pub async fn set_up(pool: &PgPool) -> anyhow::Result<()> {
     let key = ApiKey::parse(ApiKey::SAMPLE)?;
     let organisation_id = match api_key::find(pool, &key.hash()).await? {
@@ -41,23 +49,16 @@ pub async fn set_up(pool: &PgPool) -> anyhow::Result<()> {
             result => result?,
         }
     }
-    let (identity, email) = (IdentityId::parse(IDENTITY)?, Email::parse(CUSTOMER_EMAIL)?);
-    let registration = Registration::new(email, Profile::default());
-    customer_identity::delete(pool, organisation_id, &identity).await?;
-    customer_identity::open(pool, organisation_id, &identity, &registration).await?;
+    sample_data::create(&mut *pool.acquire().await?, organisation_id).await?;
+    for identity in [IDENTITY, IDENTITY_TO_LOG_OUT] {
+        let identity = IdentityId::parse(identity)?;
+        let registration = Registration::new(Email::parse(CUSTOMER_EMAIL)?, Profile::default());
+        customer_identity::delete(pool, organisation_id, &identity).await?;
+        customer_identity::open(pool, organisation_id, &identity, &registration).await?;
+    }
     Ok(())
 }
 
 pub fn documented_body() -> Value {
     json!({ "managerCuRefNo": MANAGER, "customerCuRefNo": CUSTOMER, "customerEmail": CUSTOMER_EMAIL, "notice": NOTICE })
-}
-
-/// The documented call, for an origin such as `http://127.0.0.1:8080`.
-pub fn curl(origin: &str, key: &str) -> String {
-    format!(
-        r#"curl -X POST "{origin}/api/v1/customer/customer-match-customer?apiKey={key}" \
-  -H "Content-Type: application/json" \
-  -d '{{"managerCuRefNo":"{MANAGER}","customerCuRefNo":"{CUSTOMER}","customerEmail":"{CUSTOMER_EMAIL}",
-       "notice":"{NOTICE}"}}'"#,
-    )
 }
