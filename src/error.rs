@@ -16,6 +16,7 @@ use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
 use crate::db;
+use crate::demo;
 use crate::domain::CuRefNo;
 use crate::group_commit::WriteError;
 
@@ -289,6 +290,19 @@ impl ApiError {
         let description =
             "Too many calls with unknown identity ids came from your IP address. Please retry later.";
         Self::too_many_requests(retry_after).described(description)
+    }
+
+    /// An occurrence for the page that explains the code.
+    pub(crate) fn sample(code: ErrorCode) -> Self {
+        match code {
+            ErrorCode::ValidationFailed => Self::missing_field("managerCuRefNo"),
+            ErrorCode::ResourceNotFound => Self::customer_not_found(demo::CUSTOMER),
+            ErrorCode::ApiKeyScopeNotAllowed => {
+                Self::scope_not_allowed("The key lacks the scope customer.match.")
+            }
+            ErrorCode::ApiKeyTooManyRequest => Self::too_many_requests(Duration::from_secs(12)),
+            other => other.into(),
+        }
     }
 
     pub(crate) fn unavailable(description: &'static str) -> Self {

@@ -3,7 +3,7 @@
 mod calls;
 mod sample_data;
 
-pub use calls::curl;
+pub use calls::{curl, fetch, python};
 pub(crate) use sample_data::{CLIENT, TRAINER};
 
 use anyhow::Context;

@@ -5,6 +5,7 @@
 //! [`openapi`] describes the endpoints to programs, [`pages`] to people. All of them share [`state`]; none imports the
 //! router.
 
+mod accept;
 mod client_ip;
 mod concurrency_limit;
 mod entity_tag;

@@ -50,7 +50,7 @@ pub(crate) fn router(state: Arc<AppState>) -> Router {
     let (routes, document) = endpoints().split_for_parts();
     expect_endpoints(&document, &state.metrics);
     routes
-        .merge(pages::routes(openapi_document()))
+        .merge(pages::routes(openapi_document))
         .fallback(fallback::not_found)
         .method_not_allowed_fallback(fallback::method_not_allowed)
         .layer(

@@ -1,9 +1,14 @@
 //! The pages as a browser gets them; tests/browser runs them in one.
 
+use std::collections::BTreeSet;
+use std::io::Read;
+
 use axum::body::Body;
 use axum::http::{Request, header};
+use axum::response::Response;
 use customer_match::domain::ApiKey;
 use customer_match::error::ErrorCode;
+use flate2::read::GzDecoder;
 use http_body_util::BodyExt;
 use rstest::rstest;
 use serde_json::json;
@@ -38,6 +43,8 @@ async fn the_home_page_has_the_call_for_its_own_url() {
     );
     assert!(page.contains(&call) && page.contains(MANAGER), "{page}");
     assert!(page.contains("reachable") && page.contains(env!("CARGO_PKG_VERSION")), "{page}");
+    let bearer = format!("Bearer {}", ApiKey::SAMPLE);
+    assert_eq!(page.matches(&bearer).count(), 2, "fetch and Python send the key in the header: {page}");
     for link in ["/docs", "/errors", "/openapi.json", "/livez", "/readyz"] {
         assert!(page.contains(&format!("href=\"{link}\"")), "{link}");
     }
@@ -76,21 +83,94 @@ async fn the_home_page_shows_an_unreachable_database() {
 async fn the_page_to_try_the_api_has_the_sample_key_in_demo_mode() {
     let service = Service::start_in_demo_mode().await;
     let page = service.page("/docs", &[]).await;
-    assert!(page.contains(&format!("data-api-key=\"{}\"", ApiKey::SAMPLE)), "{page}");
+    assert!(page.contains(&format!("value=\"{}\"", ApiKey::SAMPLE)), "{page}");
+}
+
+/// The files that a text names, by their paths: of a page, of a module what it imports.
+fn files_of(text: &str, path: &str) -> Vec<String> {
+    let named = ["src=\"/", "rel=\"stylesheet\" href=\"/", "type=\"image/svg+xml\" href=\"/"]
+        .into_iter()
+        .flat_map(|start| text.split(start).skip(1))
+        .map(|rest| format!("/{}", rest.split('"').next().unwrap()));
+    let directory = path.rsplit_once('/').unwrap().0;
+    let parent = directory.rsplit_once('/').map_or("", |(parent, _)| parent);
+    let imported = [("from './", directory), ("from '../", parent)]
+        .into_iter()
+        .flat_map(|(start, directory)| text.split(start).skip(1).map(move |rest| (rest, directory)))
+        .map(|(rest, directory)| format!("{directory}/{}", rest.split('\'').next().unwrap()));
+    named.chain(imported).collect()
 }
 
 /// A page must not need a file that is missing or on another host.
 #[tokio::test]
 async fn every_file_of_a_page_is_served() {
     let service = Service::start().await;
+    let mut files = Vec::new();
     for path in ["/", "/docs", "/errors", "/errors/INTERNAL_ERROR"] {
-        let page = service.page(path, &[]).await;
-        let files = page.split("src=\"").skip(1).chain(page.split("rel=\"stylesheet\" href=\"").skip(1));
-        for file in files.map(|rest| rest.split('"').next().unwrap()) {
-            let response = service.response(Request::get(file).body(Body::empty()).unwrap()).await;
-            assert_eq!(response.status(), 200, "{file}");
-            assert!(response.headers().contains_key(header::ETAG), "{file}");
+        files.extend(files_of(&service.page(path, &[]).await, path));
+    }
+    let mut seen = BTreeSet::new();
+    while let Some(file) = files.pop() {
+        let response = service.response(Request::get(&file).body(Body::empty()).unwrap()).await;
+        assert_eq!(response.status(), 200, "{file}");
+        assert!(response.headers().contains_key(header::ETAG), "{file}");
+        let text = response.into_body().collect().await.unwrap().to_bytes();
+        if seen.insert(file.clone()) {
+            files.extend(files_of(std::str::from_utf8(&text).unwrap(), &file));
         }
+    }
+    assert!(seen.contains("/favicon.svg") && seen.contains("/element.js"), "{seen:?}");
+}
+
+#[tokio::test]
+async fn static_files_are_compressed() {
+    let service = Service::start().await;
+    let get = async |coding: &str, tag: &str| {
+        let request = Request::get("/openapi.json").header(header::ACCEPT_ENCODING, coding);
+        let request = request.header(header::IF_NONE_MATCH, tag);
+        service.response(request.body(Body::empty()).unwrap()).await
+    };
+    let (plain, gzipped) = (get("identity", "").await, get("gzip, br", "").await);
+    for response in [&plain, &gzipped] {
+        assert_eq!(response.headers()[header::VARY], "accept-encoding");
+    }
+    assert!(!plain.headers().contains_key(header::CONTENT_ENCODING));
+    assert_eq!(gzipped.headers()[header::CONTENT_ENCODING], "gzip");
+    let tag = gzipped.headers()[header::ETAG].to_str().unwrap().to_owned();
+    assert_ne!(plain.headers()[header::ETAG], tag, "other bytes, another tag");
+    assert_eq!(get("gzip", &tag).await.status(), 304);
+    assert_eq!(get("identity", &tag).await.status(), 200);
+
+    let bytes = async |response: Response| response.into_body().collect().await.unwrap().to_bytes();
+    let (plain, gzipped) = (bytes(plain).await, bytes(gzipped).await);
+    assert!(gzipped.len() < plain.len() / 5, "{} of {}", gzipped.len(), plain.len());
+    let mut text = Vec::new();
+    GzDecoder::new(&gzipped[..]).read_to_end(&mut text).unwrap();
+    assert!(text == plain);
+}
+
+#[tokio::test]
+async fn a_browser_gets_a_page_where_there_is_none() {
+    let service = Service::start().await;
+    let get = async |path: &str, accept: &str| {
+        let request = Request::get(path).header(header::ACCEPT, accept);
+        service.response(request.body(Body::empty()).unwrap()).await
+    };
+    for path in ["/nowhere", "/errors/NO_SUCH_CODE"] {
+        let page = get(path, "text/html,application/xhtml+xml,*/*;q=0.8").await;
+        assert_eq!(
+            (page.status().as_u16(), &page.headers()[header::VARY]),
+            (404, &"Accept".parse().unwrap())
+        );
+        assert_eq!(page.headers()[header::CONTENT_TYPE], "text/html; charset=utf-8");
+        assert!(page.headers().contains_key(header::CONTENT_SECURITY_POLICY));
+        assert_eq!(page.headers()[header::LINK], "</errors/INTERNAL_RESOURCE_NOT_FOUND>; rel=\"help\"");
+        let text = page.into_body().collect().await.unwrap().to_bytes();
+        assert!(std::str::from_utf8(&text).unwrap().contains("There is no such page"));
+
+        let json = get(path, "*/*").await;
+        assert_eq!(json.headers()[header::CONTENT_TYPE], "application/json");
+        assert_eq!(json.headers()[header::VARY], "Accept");
     }
 }
 
@@ -107,6 +187,9 @@ async fn every_error_is_explained_where_its_link_leads() {
         assert!(!entry.meaning.is_empty() && !entry.remedy.is_empty(), "{}", entry.code);
         let page = service.page(&format!("/errors/{}", entry.code), &[]).await;
         assert!(page.contains(&format!("<h1>{}</h1>", entry.code)), "{page}");
+        let sample = format!("&quot;code&quot;: &quot;{}&quot;", entry.code);
+        assert!(page.contains(&sample) && all.contains(&sample), "{page}");
+        assert!(all.contains(&format!("href=\"#{}\"", entry.code)), "the index has {}", entry.code);
     }
     service.get("/errors/NO_SUCH_CODE").await.assert_error(404, "INTERNAL_RESOURCE_NOT_FOUND");
 }

@@ -1,11 +1,17 @@
-// Without a secure context (https or localhost) a page may not write to the clipboard: the button stays hidden.
-if (navigator.clipboard) {
-  for (const button of document.querySelectorAll('[data-copies]')) {
-    const status = button.parentElement.querySelector('[role=status]')
-    button.hidden = false
-    button.addEventListener('click', async () => {
-      await navigator.clipboard.writeText(document.getElementById(button.dataset.copies).textContent)
-      status.textContent = 'Copied'
-    })
+import { h } from './element.js'
+
+/** A text to copy, with a button for it. */
+export function copyable(label, text) {
+  return h('figure', {}, h('pre', { 'aria-label': label }, h('code', {}, text)), copyButton(() => text))
+}
+
+/** A button that copies a text. Without a secure context (https or localhost) a page may not write to the clipboard: no button. */
+export function copyButton(text) {
+  if (!navigator.clipboard) return []
+  const status = h('span', { class: 'quiet', role: 'status' })
+  const copy = async () => {
+    await navigator.clipboard.writeText(text())
+    status.textContent = 'Copied'
   }
+  return [h('button', { type: 'button', onclick: copy }, 'Copy'), ' ', status]
 }

@@ -25,40 +25,53 @@ pub(super) async fn page(
         Err(_) => ("bad", "not reachable"),
     };
     let key = if app.demo { ApiKey::SAMPLE } else { "YOUR_API_KEY" };
-    let call = demo::curl(&origin(peer.is_some_and(|peer| peer.tls), &uri, &headers), key);
+    let origin = origin(peer.is_some_and(|peer| peer.tls), &uri, &headers);
+    let calls = [
+        ("curl", "curl", demo::curl(&origin, key)),
+        ("fetch", "fetch", demo::fetch(&origin, key)),
+        ("python", "Python", demo::python(&origin, key)),
+    ];
     let main = html! {
-        main.prose {
+        main {
             h1 { "customer-match" }
             p {
                 "An open, self-hosted server for the customer relation of BizKitHub's API: it links two customers, once, with a notice \
                  that both can see. " code { "{\"success\":true}" } " means that the row is committed and durable."
             }
-            dl.state {
+            dl {
                 dt { "Version" } dd { (env!("CARGO_PKG_VERSION")) }
-                dt { "Database" } dd.(state) { (label) }
+                dt { "Database" } dd class=(state) { (label) }
                 dt { "Mode" } dd { @if app.demo { "demo: the sample key is good" } @else { "production: calls need a key of yours" } }
             }
             h2 { "The first call" }
-            figure {
-                pre id="call" tabindex="0" aria-label="The call" { code { (call) } }
-                button type="button" data-copies="call" hidden { "Copy" }
-                span.copied role="status" {}
+            fieldset.tabs {
+                legend { "It matches two customers:" }
+                @for (index, (id, name, _)) in calls.iter().enumerate() {
+                    input type="radio" name="language" id=(id) checked[index == 0];
+                    " " label for=(id) { (name) }
+                }
+                @for (_, name, call) in &calls {
+                    figure { pre aria-label={ "The call with " (name) } { code { (call) } } }
+                }
             }
             p { "It answers:" }
             pre { code { "{\"success\":true}" } }
             @if !app.demo {
                 p { "Replace " code { "YOUR_API_KEY" } " by your key and the reference numbers by those of your customers." }
             }
-            h2 { "Further" }
+            h2 { "What next" }
             ul {
                 li { a href="/docs" { "Try the API" } ": every endpoint, in the browser" }
-                li { a href="/errors" { "Errors" } ": what each code means and what to do" }
-                li { a href="/openapi.json" { "OpenAPI" } ": the description for client generators" }
-                li { "Health: " a href="/livez" { "/livez" } " (the process), " a href="/readyz" { "/readyz" } " (its database too)" }
+                li { a href="/errors" { "Look an error up" } ": what each code means, what it looks like and what to do" }
+                li { a href="/openapi.json" { "Generate a client" } " from the OpenAPI document" }
+                @if app.demo {
+                    li { "Make a key of your own: " code { "customer-match organisation create" } ", then " code { "customer-match key create" } }
+                }
+                li { "Watch it: " a href="/livez" { "/livez" } " (the process), " a href="/readyz" { "/readyz" } " (its database too)" }
             }
         }
     };
-    let head = html! { script src="/copy.js" defer {} };
+    let head = html! { script type="module" src="/home.js" {} };
     let page = layout("customer-match", head, main);
     ([(CACHE_CONTROL, "no-store")], page).into_response()
 }
