@@ -22,7 +22,6 @@ create table write_receipt (
   customers    text[],
   relations    jsonb,
   others       jsonb,
-  failures     text[],
   primary key (writer_id, batch_number)
 );
 
@@ -59,7 +58,8 @@ end $$;
 -- The arrays have an element for each match. `customers` has the reference of the customer, or null where `emails` has the
 -- address; `emails` and `guests` are null when all are named by reference. `represented` has the positions of matches whose
 -- row is wanted. `results` has a letter for each match: c created, r reactivated, u updated, = unchanged, s both sides are the
--- same customer, d deferred (an earlier match of this call has the same pair).
+-- same customer, d deferred (an earlier match of this call has the same pair, under another name, or the customer was deleted
+-- between two looks).
 create function customer_match_write(
   organisation_ids int8[],
   managers text[],
@@ -169,15 +169,7 @@ begin
   if represented is not null then
     relations := '[]';
     foreach v_position in array represented loop
-      select jsonb_build_object(
-        'manager_cu_ref_no', managers[v_position],
-        'customer_cu_ref_no', customer.cu_ref_no,
-        'customer_email', customer.email,
-        'notice', nullif(customer_match.notice, ''),
-        'active', customer_match.active is not null,
-        'created_at', customer_match.created_at,
-        'updated_at', customer_match.updated_at
-      )
+      select relation_state(customer_match, managers[v_position]) || jsonb_build_object('customer_email', customer.email)
       into v_relation
       from customer_match
       join customer on customer.organisation_id = organisation_ids[v_position]
@@ -190,116 +182,124 @@ begin
   end if;
 end $$;
 
--- The same one match after the other, each in a savepoint of its own: none fails for another, and none waits for a lock that
--- another transaction holds. Twice as expensive. More letters: m the manager and k the customer does not exist, b blocked by a
--- lock, f failed (the reason is in `failures`).
-create function customer_match_write_each(
-  organisation_ids int8[],
-  managers text[],
-  inout customers text[],
-  emails text[],
-  guests text[],
-  notices text[],
-  represented int4[],
-  out results text,
-  out relations jsonb,
-  out failures text[]
-)
+-- Whether a list of entity tags names the version; `"*"` names any. Null: there is no list, or no version.
+create function names_version(tags jsonb, version int8) returns boolean
+  language sql immutable strict parallel safe
+  return tags = '"*"' or tags @> to_jsonb(version);
+
+-- Whether the condition of a write holds for a relation of this version (RFC 9110, 13.1). Null: there is no relation.
+create function precondition_holds(wanted jsonb, version int8) returns boolean
+  language sql immutable parallel safe
+  return (wanted -> 'if_match' is null or coalesce(names_version(wanted -> 'if_match', version), false))
+    and not coalesce(names_version(wanted -> 'if_none_match', version), false);
+
+-- One match by itself: one with a condition, one that follows another write of its pair, or an isolated one. It waits for no lock
+-- that another transaction holds, and costs twice as much. `result` is a letter as above, or m: the manager and k: the customer
+-- does not exist, p: the condition does not hold. Then `relation` is as it is, else as this match left it, if it is
+-- `represented`.
+create function customer_match_write_one(organisation int8, wanted jsonb) returns jsonb
 language plpgsql as $$
-#variable_conflict use_column
 declare
-  v_organisation int8;
-  v_manager text;
-  v_customer text;
-  v_result text;
-  v_one record;
-  v_relations jsonb := '{}';
+  v_manager constant text := wanted ->> 'manager';
+  v_customer text := wanted ->> 'customer';
+  v_email constant text := wanted ->> 'email';
+  v_found customer_match;
+  v_written record;
 begin
-  results := '';
-  for v_position in 1 .. cardinality(managers) loop
-    v_organisation := organisation_ids[v_position];
-    v_manager := managers[v_position];
-    v_customer := customers[v_position];
-    begin
-      v_result := null;
-      perform from customer
-      where organisation_id = v_organisation and cu_ref_no = v_manager and living for key share nowait;
-      if not found then
-        v_result := 'm';
-      else
-        if v_customer is null then
-          v_customer := customer_for_email(v_organisation, emails[v_position], guests[v_position]);
-        end if;
-        perform from customer
-        where organisation_id = v_organisation and cu_ref_no = v_customer and living for key share nowait;
-        if not found then
-          v_result := case when customers[v_position] is null then 'd' else 'k' end;
-        end if;
-      end if;
-      if v_result is null then
-        perform from customer_match
-        where organisation_id = v_organisation
-          and low_cu_ref_no = least(v_manager, v_customer) collate "C"
-          and high_cu_ref_no = greatest(v_manager, v_customer) collate "C"
-        for no key update nowait;
-        select * into v_one from customer_match_write(
-          array[v_organisation], array[v_manager], array[v_customer], null, null, array[notices[v_position]],
-          case when v_position = any (represented) then '{1}'::int4[] end
-        );
-        v_result := v_one.results;
-        v_relations := v_relations || jsonb_build_object(v_position::text, v_one.relations -> 0);
-      end if;
-      customers[v_position] := v_customer;
-    exception
-      when lock_not_available then
-        v_result := 'b';
-      when others then
-        v_result := 'f';
-        -- With all its elements: an assignment to one of them would make the array begin there.
-        failures := coalesce(failures, array_fill(null::text, array[cardinality(managers)]));
-        failures[v_position] := sqlstate || ' ' || sqlerrm;
-    end;
-    results := results || v_result;
-  end loop;
-  if represented is not null then
-    select jsonb_agg(v_relations -> (position::text) order by ordinal) into relations
-    from unnest(represented) with ordinality as wanted (position, ordinal);
+  perform from customer
+  where organisation_id = organisation and cu_ref_no = v_manager and living for key share nowait;
+  if not found then
+    return '{"result": "m"}';
   end if;
+  if v_customer is null and wanted -> 'if_match' is null then
+    v_customer := customer_for_email(organisation, v_email, wanted ->> 'guest');
+  elsif v_customer is null then
+    -- Where there is no customer, there is no relation, and no guest is created for it.
+    select cu_ref_no into v_customer from customer
+    where organisation_id = organisation and email = v_email and deleted_at is null;
+    if not found then
+      return '{"result": "p"}';
+    end if;
+  end if;
+  perform from customer
+  where organisation_id = organisation and cu_ref_no = v_customer and living for key share nowait;
+  if not found then
+    return jsonb_build_object('result', case when v_email is null then 'k' else 'd' end);
+  elsif v_manager = v_customer then
+    return '{"result": "s"}';
+  end if;
+
+  select * into v_found from customer_match
+  where organisation_id = organisation
+    and low_cu_ref_no = least(v_manager, v_customer) collate "C"
+    and high_cu_ref_no = greatest(v_manager, v_customer) collate "C"
+  for no key update nowait;
+  if not precondition_holds(wanted, v_found.version) then
+    return jsonb_build_object(
+      'result', 'p',
+      'relation', case when v_found.version is not null then relation_state(v_found, v_manager) end
+    );
+  end if;
+  select * into v_written from customer_match_write(
+    array[organisation], array[v_manager], array[v_customer], null, null, array[wanted ->> 'notice'],
+    case when (wanted -> 'represented')::boolean then '{1}'::int4[] end
+  );
+  if wanted -> 'if_none_match' is not null and v_found.version is null and v_written.results <> 'c' then
+    -- A concurrent transaction has created the relation since: the next attempt finds it.
+    raise lock_not_available;
+  end if;
+  return jsonb_build_object(
+    'result', v_written.results,
+    'customer_created', coalesce(v_customer = wanted ->> 'guest', false),
+    'relation', v_written.relations -> 0
+  );
 end $$;
 
--- Deactivates a relation. e: ended now or before, x: the two were never matched, m, k: as above.
-create function customer_match_end(organisation int8, manager text, customer_ref text) returns text
+-- Deactivates a relation. `result` is e: ended now or before, x: the two were never matched, or m, k, p as above; `relation` is
+-- as above.
+create function customer_match_end(organisation int8, wanted jsonb) returns jsonb
 language plpgsql as $$
 declare
-  v_low constant text collate "C" := least(manager collate "C", customer_ref collate "C");
-  v_high constant text collate "C" := greatest(manager collate "C", customer_ref collate "C");
+  v_manager constant text := wanted ->> 'manager';
+  v_customer constant text := wanted ->> 'customer';
+  v_low constant text collate "C" := least(v_manager collate "C", v_customer collate "C");
+  v_high constant text collate "C" := greatest(v_manager collate "C", v_customer collate "C");
   v_at constant timestamptz := clock_timestamp();
-  v_active boolean;
-  v_known boolean;
+  v_relation customer_match;
 begin
-  select active into v_active from customer_match
+  select * into v_relation from customer_match
   where organisation_id = organisation and low_cu_ref_no = v_low and high_cu_ref_no = v_high
   for no key update nowait;
-  v_known := found;
   -- Both ends of an active relation are living customers.
-  if v_active then
+  if v_relation.active is null then
+    perform from customer where organisation_id = organisation and cu_ref_no = v_manager and living;
+    if not found then
+      return '{"result": "m"}';
+    end if;
+    perform from customer where organisation_id = organisation and cu_ref_no = v_customer and living;
+    if not found then
+      return '{"result": "k"}';
+    end if;
+    if v_relation.version is null then
+      return '{"result": "x"}';
+    end if;
+  end if;
+  if not precondition_holds(wanted, v_relation.version) then
+    return jsonb_build_object('result', 'p', 'relation', relation_state(v_relation, v_manager));
+  end if;
+  if v_relation.active then
     update customer_match set
       deactivated_at = greatest(next_microsecond(updated_at), v_at),
       updated_at = greatest(next_microsecond(updated_at), v_at),
       version = version + 1,
       changed_in = pg_current_xact_id()
-    where organisation_id = organisation and low_cu_ref_no = v_low and high_cu_ref_no = v_high;
-    return 'e';
+    where organisation_id = organisation and low_cu_ref_no = v_low and high_cu_ref_no = v_high
+    returning * into v_relation;
   end if;
-  perform from customer where organisation_id = organisation and cu_ref_no = manager and living;
-  if not found then
-    return 'm';
-  end if;
-  perform from customer where organisation_id = organisation and cu_ref_no = customer_ref and living;
-  if not found then
-    return 'k';
-  end if;
-  return case when v_known then 'e' else 'x' end;
+  return jsonb_build_object(
+    'result', 'e',
+    'relation', case when (wanted -> 'represented')::boolean then relation_state(v_relation, v_manager) end
+  );
 end $$;
 
 -- What a key with the scope customer.read sees of a customer.
@@ -462,7 +462,7 @@ begin
   return found;
 end $$;
 
--- Writes that are not matches, one after the other, each in a savepoint of its own. `wanted` is an array of objects with
+-- Writes one after the other, each in a savepoint of its own: none fails for another. `wanted` is an array of objects with
 -- `organisation_id`, `operation` and the fields of that operation; the answer has for each of them `{"done": …}`,
 -- `{"blocked": true}` or `{"failed": reason}`.
 create function write_each(wanted jsonb) returns jsonb
@@ -477,8 +477,10 @@ begin
     v_organisation := (v_write ->> 'organisation_id')::int8;
     begin
       case v_write ->> 'operation'
+        when 'match' then
+          v_answer := customer_match_write_one(v_organisation, v_write);
         when 'unmatch' then
-          v_answer := to_jsonb(customer_match_end(v_organisation, v_write ->> 'manager', v_write ->> 'customer'));
+          v_answer := customer_match_end(v_organisation, v_write);
         when 'register' then
           v_answer := customer_register(v_organisation, v_write);
         when 'update' then
@@ -513,7 +515,7 @@ create function write_batch(
   number int8,
   not_before timestamptz,
   not_after timestamptz,
-  -- Whether matches are written one after the other.
+  -- Whether a lock was met a moment ago: then `others` has all writes, and they wait for locks as briefly as possible.
   isolated boolean,
   -- Matches, see customer_match_write. Null: there are none.
   organisation_ids int8[],
@@ -523,22 +525,16 @@ create function write_batch(
   guests text[],
   notices text[],
   represented int4[],
-  -- Other writes, see write_each. Null: there are none.
+  -- Writes that follow them, see write_each. Null: there are none.
   inout others jsonb,
   out results text,
   out relations jsonb,
-  out failures text[],
   out database_time timestamptz
 )
 language plpgsql as $$
 #variable_conflict use_column
 begin
-  if isolated then
-    perform set_config('lock_timeout', '2ms', true);
-    select answer.customers, answer.results, answer.relations, answer.failures
-    into customers, results, relations, failures
-    from customer_match_write_each(organisation_ids, managers, customers, emails, guests, notices, represented) as answer;
-  elsif managers is not null then
+  if managers is not null then
     select answer.customers, answer.results, answer.relations
     into customers, results, relations
     from customer_match_write(organisation_ids, managers, customers, emails, guests, notices, represented) as answer;
@@ -548,6 +544,9 @@ begin
     customers := null;
   end if;
   if others is not null then
+    if isolated then
+      perform set_config('lock_timeout', '2ms', true);
+    end if;
     others := write_each(others);
   end if;
 
@@ -557,8 +556,7 @@ begin
     results = write_batch.results,
     customers = write_batch.customers,
     relations = write_batch.relations,
-    others = write_batch.others,
-    failures = write_batch.failures
+    others = write_batch.others
   where writer_id = writer and batch_number = number - 1 and not fenced;
   if not found then
     raise exception 'writer % is fenced, or its last batch was not %', writer, number - 1 using errcode = 'WB002';

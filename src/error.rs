@@ -17,7 +17,7 @@ use utoipa::ToSchema;
 
 use crate::db;
 use crate::demo;
-use crate::domain::CuRefNo;
+use crate::domain::{CuRefNo, Relation};
 use crate::group_commit::WriteError;
 
 /// `Retry-After` of a 503. The same for every cause, as the server does not know how long one lasts.
@@ -163,6 +163,12 @@ registry! {
         meaning: "The description names what is not there: a customer, a relation, a path. What belongs to another organisation or was deleted looks the same."
         remedy: "Check the reference number (it is case-sensitive), the URL of the endpoint, and that the key belongs to the organisation whose customer this is."
     }
+    PreconditionFailed "INTERNAL_PRECONDITION_FAILED" PRECONDITION_FAILED {
+        message: "Precondition failed."
+        description: "The relation does not meet the condition of If-Match or If-None-Match. The answer shows it as it is now."
+        meaning: "The call was to take effect only on a certain version of the relation (If-Match), or only if there is none (If-None-Match: *). It has another version now, or there is one. Nothing was written."
+        remedy: "Look at relation in the answer, apply your change to it, and send the call again with the ETag of the answer as If-Match. If the answer to an earlier try was lost, relation shows whether that took effect."
+    }
     MethodNotAllowed "INTERNAL_METHOD_NOT_ALLOWED" METHOD_NOT_ALLOWED {
         message: "Method not allowed."
         description: "The header Allow names the methods of this path."
@@ -212,6 +218,8 @@ pub struct ApiError {
     retry_after: Option<Duration>,
     /// The customer that is in the way.
     cu_ref_no: Option<CuRefNo>,
+    /// Of a condition that does not hold; null if there is none.
+    relation: Option<Option<Box<Relation>>>,
 }
 
 impl ApiError {
@@ -260,6 +268,11 @@ impl ApiError {
         let error = Self::from(ErrorCode::CustomerEmailTaken);
         let description = owner.as_ref().map(|owner| format!("It is customer {owner}."));
         Self { cu_ref_no: owner, ..error.described(description.unwrap_or_default()) }
+    }
+
+    /// The condition of a call does not hold for the relation as it is.
+    pub(crate) fn precondition_failed(relation: Option<Box<Relation>>) -> Self {
+        Self { relation: Some(relation), ..ErrorCode::PreconditionFailed.into() }
     }
 
     /// The description names the scope that is missing.
@@ -329,6 +342,7 @@ impl ApiError {
                 errors: &self.invalid_fields,
                 cu_ref_no: self.cu_ref_no.as_ref().map(CuRefNo::as_str),
             },
+            relation: self.relation.as_ref().map(Option::as_deref),
         }
     }
 
@@ -355,6 +369,7 @@ impl From<ErrorCode> for ApiError {
             invalid_fields: Vec::new(),
             retry_after,
             cu_ref_no: None,
+            relation: None,
         }
     }
 }
@@ -393,6 +408,7 @@ impl From<WriteError> for ApiError {
                 Self::not_found(format!("Customer with the e-mail address {email}"))
             }
             WriteError::EmailTaken(_) => Self::email_taken(None),
+            WriteError::PreconditionFailed(relation) => Self::precondition_failed(relation.clone()),
             WriteError::RelationNotFound => Self::not_found("Relation"),
             WriteError::SameCustomer => {
                 Self::invalid("/customerCuRefNo", "A customer cannot be matched with itself.")
@@ -465,6 +481,10 @@ fn pointer(name: &str) -> String {
 #[schema(as = ErrorEnvelope)]
 pub(crate) struct Envelope<'a> {
     error: Detail<'a>,
+    /// If a condition does not hold, the relation as it is now; null if there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false, value_type = Option<Relation>)]
+    relation: Option<Option<&'a Relation>>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -499,6 +519,11 @@ impl IntoResponse for ApiError {
             (self.status, [(header::LINK, self.help())], Json(self.envelope())).into_response();
         if let Some(time) = self.retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, whole_seconds(time).into());
+        }
+        if let Some(Some(relation)) = &self.relation
+            && let Ok(tag) = HeaderValue::try_from(format!("\"{}\"", relation.version))
+        {
+            response.headers_mut().insert(header::ETAG, tag);
         }
         if self.code == ErrorCode::UnsupportedMediaType {
             // RFC 9110, 12.5.3: what a body may have.

@@ -27,9 +27,9 @@ pub struct WriteBatch<'a> {
     pub notices: Vec<Option<&'a str>>,
     /// Positions of the matches whose relation is asked for, counted from 1.
     pub represented: Vec<i32>,
-    /// Writes that are not matches, as the function `write_each` takes them.
+    /// Writes that follow the matches, one after the other, each in a savepoint, as the function `write_each` takes them.
     pub others: Vec<serde_json::Value>,
-    /// Matches are written one after the other, each in a savepoint.
+    /// A lock was met a moment ago: all writes are among the others.
     pub isolated: bool,
 }
 
@@ -59,12 +59,22 @@ pub struct WriteAnswer {
     relations: Option<Json<Vec<Option<Relation>>>>,
     /// In the order of [`WriteBatch::others`].
     others: Option<Json<Vec<OtherAnswer>>>,
-    /// SQLSTATE and message of each match that failed.
-    failures: Option<Vec<Option<String>>>,
 }
 
 /// What became of one match.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Deserialize)]
+pub struct MatchAnswer {
+    pub result: MatchResult,
+    /// Whether a guest was created for it.
+    #[serde(default)]
+    pub customer_created: bool,
+    /// As the match left it, if that was asked for; where its condition does not hold, as it is.
+    pub relation: Option<Relation>,
+}
+
+/// The letter of a match.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(from = "char")]
 pub enum MatchResult {
     Created,
     Reactivated,
@@ -73,15 +83,30 @@ pub enum MatchResult {
     SameCustomer,
     ManagerNotFound,
     CustomerNotFound,
-    /// An earlier match of the batch has the same pair, or the customer was deleted between two looks.
+    PreconditionFailed,
+    /// An earlier match of the batch has the same pair under another name, or the customer was deleted between two looks.
     Deferred,
-    /// A row that it needs is locked.
-    Blocked,
-    /// It alone cannot be written.
-    Failed,
+    Unknown,
 }
 
-/// What became of one write that is not a match.
+impl From<char> for MatchResult {
+    fn from(letter: char) -> Self {
+        match letter {
+            'c' => Self::Created,
+            'r' => Self::Reactivated,
+            'u' => Self::Updated,
+            '=' => Self::Unchanged,
+            's' => Self::SameCustomer,
+            'm' => Self::ManagerNotFound,
+            'k' => Self::CustomerNotFound,
+            'p' => Self::PreconditionFailed,
+            'd' => Self::Deferred,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// What became of one of the others.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OtherAnswer {
@@ -92,20 +117,9 @@ pub enum OtherAnswer {
 }
 
 impl WriteAnswer {
-    /// What became of each match, in their order.
+    /// The letter of each match of the arrays, in their order.
     pub fn match_results(&self) -> impl Iterator<Item = MatchResult> {
-        self.results.iter().flat_map(|results| results.bytes()).map(|letter| match letter {
-            b'c' => MatchResult::Created,
-            b'r' => MatchResult::Reactivated,
-            b'u' => MatchResult::Updated,
-            b'=' => MatchResult::Unchanged,
-            b's' => MatchResult::SameCustomer,
-            b'm' => MatchResult::ManagerNotFound,
-            b'k' => MatchResult::CustomerNotFound,
-            b'd' => MatchResult::Deferred,
-            b'b' => MatchResult::Blocked,
-            _ => MatchResult::Failed,
-        })
+        self.results.iter().flat_map(|results| results.chars()).map(MatchResult::from)
     }
 
     /// The reference of the customer that the match at this index names by e-mail address.
@@ -113,18 +127,12 @@ impl WriteAnswer {
         self.customers.as_ref()?.get(index)?.as_deref()
     }
 
-    /// Why the match at this index failed.
-    pub fn failure(&self, index: usize) -> &str {
-        let failure = self.failures.as_ref().and_then(|failures| failures.get(index)?.as_deref());
-        failure.unwrap_or("no reason was given")
-    }
-
     /// The relations that were asked for.
     pub fn take_relations(&mut self) -> Vec<Option<Relation>> {
         self.relations.take().map(|Json(relations)| relations).unwrap_or_default()
     }
 
-    /// What became of the writes that are not matches.
+    /// What became of the others, in their order.
     pub fn take_others(&mut self) -> Vec<OtherAnswer> {
         self.others.take().map(|Json(others)| others).unwrap_or_default()
     }
@@ -145,15 +153,14 @@ pub async fn execute(
         select
             results, customers as "customers: Vec<Option<String>>",
             relations as "relations: Json<Vec<Option<Relation>>>", others as "others: Json<Vec<OtherAnswer>>",
-            failures as "failures: Vec<Option<String>>", database_time as "database_time!",
-            statement_timestamp() as "began!"
+            database_time as "database_time!", statement_timestamp() as "began!"
         from write_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
         "#,
         writer_id,
         number,
         window.not_before,
         window.not_after,
-        batch.isolated && matches,
+        batch.isolated,
         matches.then_some(&batch.organisation_ids[..]) as Option<&[i64]>,
         matches.then_some(&batch.managers[..]) as Option<&[&str]>,
         matches.then_some(&batch.customers[..]) as Option<&[Option<&str>]>,
@@ -170,18 +177,14 @@ pub async fn execute(
         customers: row.customers,
         relations: row.relations,
         others: row.others,
-        failures: row.failures,
     };
     // A clock that was set back meanwhile tells nothing.
     let took = (row.database_time - row.began).to_std().unwrap_or_default();
     Ok((answer, Executed { at: row.database_time, took }))
 }
 
-/// What the batch would do, without a receipt: for tables that are a copy (see [`super::dry_run`]). Matches only.
+/// What the matches of the arrays would do, without a receipt: for tables that are a copy (see [`super::dry_run`]).
 pub async fn preview(connection: &mut PgConnection, batch: &WriteBatch<'_>) -> sqlx::Result<WriteAnswer> {
-    if batch.isolated {
-        return preview_each(connection, batch).await;
-    }
     let row = sqlx::query!(
         r#"
         select results, customers as "customers: Vec<Option<String>>"
@@ -199,28 +202,18 @@ pub async fn preview(connection: &mut PgConnection, batch: &WriteBatch<'_>) -> s
     Ok(WriteAnswer { results: row.results, customers: row.customers, ..WriteAnswer::default() })
 }
 
-async fn preview_each(connection: &mut PgConnection, batch: &WriteBatch<'_>) -> sqlx::Result<WriteAnswer> {
-    let row = sqlx::query!(
-        r#"
-        select
-            results, customers as "customers: Vec<Option<String>>", failures as "failures: Vec<Option<String>>"
-        from customer_match_write_each($1, $2, $3, $4, $5, $6, null)
-        "#,
-        &batch.organisation_ids,
-        &batch.managers as &[&str],
-        &batch.customers as &[Option<&str>],
-        &batch.emails as &[Option<&str>],
-        &batch.guests as &[Option<String>],
-        &batch.notices as &[Option<&str>],
+/// The same for writes one after the other.
+pub async fn preview_each(
+    connection: &mut PgConnection,
+    writes: &[serde_json::Value],
+) -> sqlx::Result<Vec<OtherAnswer>> {
+    let answers = sqlx::query_scalar!(
+        r#"select write_each($1) as "answers!: Json<Vec<OtherAnswer>>""#,
+        Json(writes) as Json<&[serde_json::Value]>,
     )
     .fetch_one(connection)
     .await?;
-    Ok(WriteAnswer {
-        results: row.results,
-        customers: row.customers,
-        failures: row.failures,
-        ..WriteAnswer::default()
-    })
+    Ok(answers.0)
 }
 
 /// Gives a new writer its receipt, with no batch in it, and returns the database's clock. Receipts of a day ago go: their
@@ -253,8 +246,7 @@ pub async fn fence(
         update write_receipt set fenced = true where writer_id = $1
         returning
             batch_number, results, customers as "customers: Vec<Option<String>>",
-            relations as "relations: Json<Vec<Option<Relation>>>", others as "others: Json<Vec<OtherAnswer>>",
-            failures as "failures: Vec<Option<String>>"
+            relations as "relations: Json<Vec<Option<Relation>>>", others as "others: Json<Vec<OtherAnswer>>"
         "#,
         writer_id,
     )
@@ -266,7 +258,6 @@ pub async fn fence(
             customers: receipt.customers,
             relations: receipt.relations,
             others: receipt.others,
-            failures: receipt.failures,
         };
         (receipt.batch_number, answer)
     }))

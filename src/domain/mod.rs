@@ -41,6 +41,7 @@ mod identity_id;
 mod notice;
 mod origin_pattern;
 mod page;
+mod precondition;
 mod profile_text;
 mod relation;
 mod scope;
@@ -58,9 +59,10 @@ pub use identity_id::IdentityId;
 pub use notice::Notice;
 pub use origin_pattern::{OriginPattern, is_origin};
 pub use page::{Cursor, CursorError, CursorKey, PageLimit, SeekPosition, SignedCursor};
+pub use precondition::{Precondition, Versions};
 pub use profile_text::ProfileText;
 pub use relation::{
-    Change, Match, Matched, MatchedCustomer, NamedCustomer, Relation, RelationState, Role, Unmatch,
+    Change, Match, Matched, MatchedCustomer, NamedCustomer, Relation, RelationState, Role, Unmatch, Unmatched,
 };
 pub use scope::{Scope, Scopes};
 pub use search_term::SearchTerm;

@@ -51,9 +51,7 @@ impl Match {
             NamedCustomer::CuRefNo(cu_ref_no) => cu_ref_no.as_str(),
             NamedCustomer::Email(email) => email.as_str(),
         };
-        let mut pair = [self.manager.as_str(), customer];
-        pair.sort_unstable();
-        pair
+        in_order([self.manager.as_str(), customer])
     }
 }
 
@@ -82,7 +80,8 @@ pub enum Change {
     Reactivated,
 }
 
-/// The relation as this call left it. A member that the call did not send is absent if the key lacks the scope `customer.read`.
+/// The relation as a call left it, or as it met it. A member is absent if the call did not send it and the key lacks the scope
+/// `customer.read`.
 // The database names the fields as SQL does, clients see them as JSON does.
 #[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all(serialize = "camelCase"))]
@@ -93,18 +92,28 @@ pub struct Relation {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<CuRefNo>, nullable = false)]
     pub customer_cu_ref_no: Option<String>,
-    /// Null if the customer has none.
-    #[serde(deserialize_with = "shown", skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Email>)]
+    /// Null if the customer has none. Only in the answer to a match.
+    #[serde(default, deserialize_with = "shown", skip_serializing_if = "Option::is_none")]
+    #[schema(required = false, value_type = Option<Email>)]
     pub customer_email: Option<Option<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub role: Option<Role>,
     /// Null if there is none.
     #[serde(deserialize_with = "shown", skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Notice>)]
+    #[schema(required = false, value_type = Option<Notice>)]
     pub notice: Option<Option<String>>,
-    /// Always true: matching makes a relation active.
     pub active: bool,
     pub created_at: Timestamp,
+    /// When it last became active.
+    pub matched_at: Timestamp,
     pub updated_at: Timestamp,
+    /// Null while it is active.
+    #[schema(required)]
+    pub ended_at: Option<Timestamp>,
+    /// Grows with each change. The `ETag` is this number between quotation marks.
+    #[schema(minimum = 1)]
+    pub version: i64,
 }
 
 /// A member that is null is shown, unlike one that is absent.
@@ -113,8 +122,8 @@ fn shown<'de, D: Deserializer<'de>>(member: D) -> Result<Option<Option<String>>,
 }
 
 impl Relation {
-    /// Keeps of the customer and the notice what the match sent itself. Of reference and e-mail address that is only the one
-    /// that decides: the other may be another customer's.
+    /// Keeps of what this match left behind what it sent itself. Of reference and e-mail address that is only the one that decides:
+    /// the other may be another customer's.
     pub fn hide_unsent(&mut self, sent: &Match) {
         match sent.customer {
             NamedCustomer::CuRefNo(_) => self.customer_email = None,
@@ -123,6 +132,13 @@ impl Relation {
         if sent.notice.is_none() {
             self.notice = None;
         }
+        self.role = None;
+    }
+
+    /// Hides what another call has written.
+    pub fn hide_content(&mut self) {
+        self.notice = None;
+        self.role = None;
     }
 }
 
@@ -189,4 +205,25 @@ pub enum Role {
 pub struct Unmatch {
     pub manager: CuRefNo,
     pub customer: CuRefNo,
+    /// Whether the answer is to show the relation as this unmatch left it.
+    pub representation: bool,
+}
+
+impl Unmatch {
+    /// As [`Match::named_pair`].
+    pub fn named_pair(&self) -> [&str; 2] {
+        in_order([self.manager.as_str(), self.customer.as_str()])
+    }
+}
+
+/// What an unmatch came to.
+#[derive(Debug, Clone)]
+pub struct Unmatched {
+    /// As this unmatch left it, if it was asked for.
+    pub relation: Option<Relation>,
+}
+
+fn in_order(mut pair: [&str; 2]) -> [&str; 2] {
+    pair.sort_unstable();
+    pair
 }

@@ -2,31 +2,42 @@
 
 use std::collections::HashSet;
 
+use serde_json::json;
 use sqlx::PgConnection;
 
 use super::WriteError;
-use super::pending_write::{PendingWrite, Request, Unfinished, Verdict, not_found};
-use crate::db::write_batch::{self, MatchResult, WriteAnswer, WriteBatch};
-use crate::domain::{Change, CuRefNo, Match, Matched, NamedCustomer, Notice, Relation};
+use super::pending_write::{
+    PendingWrite, Request, Unfinished, Verdict, match_to_json, verdict, verdict_of_other,
+};
+use crate::db::write_batch::{self, MatchAnswer, MatchResult, WriteAnswer, WriteBatch};
+use crate::domain::{CuRefNo, Match, Matched, Notice, Precondition};
 
-/// For each write, whether no earlier match of the batch names its pair: a statement may touch a row only once. Where one of two
-/// matches names the customer by e-mail address, the statement finds it out.
-pub(super) fn first_of_their_pairs(writes: &[PendingWrite]) -> Vec<bool> {
-    let mut seen = HashSet::with_capacity(writes.len());
-    let first = writes.iter().map(|write| match &write.request {
-        Request::Match(wanted, _) => seen.insert((write.organisation_id, wanted.named_pair())),
-        _ => true,
+/// For each write, whether it is among the matches that are written together. The others follow, one after the other: those with a
+/// condition, and those whose pair an earlier write of the batch names, since a statement may touch a row only once. So the
+/// writes of a pair keep their order. Where one of two matches names the customer by e-mail address, the statement finds it out.
+pub(super) fn are_together(writes: &[PendingWrite], isolated: bool) -> Vec<bool> {
+    let mut pairs = HashSet::with_capacity(writes.len());
+    let together = writes.iter().map(|write| match &write.request {
+        Request::Match(wanted, precondition, _) => {
+            let is_first = pairs.insert((write.organisation_id, wanted.named_pair()));
+            is_first && precondition.is_none() && !isolated
+        }
+        Request::Unmatch(unwanted, ..) => {
+            pairs.insert((write.organisation_id, unwanted.named_pair()));
+            false
+        }
+        _ => false,
     });
-    first.collect()
+    together.collect()
 }
 
 /// The writes in the form of the function.
-pub(super) fn to_batch(writes: &[PendingWrite], isolated: bool) -> WriteBatch<'_> {
+pub(super) fn to_batch<'a>(writes: &'a [PendingWrite], together: &[bool], isolated: bool) -> WriteBatch<'a> {
     let mut batch = WriteBatch { isolated, ..with_capacity(writes.len()) };
-    for write in writes {
+    for (write, together) in writes.iter().zip(together) {
         match &write.request {
-            Request::Match(wanted, _) => push(&mut batch, write.organisation_id, wanted),
-            _ => batch.others.extend(write.to_json()),
+            Request::Match(wanted, ..) if *together => push(&mut batch, write.organisation_id, wanted),
+            _ => batch.others.push(write.to_json()),
         }
     }
     batch
@@ -57,25 +68,23 @@ fn push<'a>(batch: &mut WriteBatch<'a>, organisation_id: i64, wanted: &'a Match)
     }
 }
 
-/// Replies to each write; returns those that are unfinished. `guests` are the references that the batch offered.
+/// Replies to each write; returns those that are unfinished. `guests` are the references that the batch proposed.
 pub(super) fn reply_all(
     writes: Vec<PendingWrite>,
+    together: &[bool],
     mut answer: WriteAnswer,
     guests: &[Option<String>],
 ) -> Vec<Unfinished> {
     let mut relations = answer.take_relations().into_iter();
     let mut others = answer.take_others().into_iter();
-    let results: Vec<MatchResult> = answer.match_results().collect();
-    let mut index = 0;
+    let mut results = results(&answer, guests);
     let mut unfinished = Vec::new();
-    for write in writes {
+    for (write, together) in writes.into_iter().zip(together) {
         let left = match &write.request {
-            Request::Match(wanted, _) => {
+            Request::Match(wanted, ..) if *together => {
                 let relation = if wanted.representation { relations.next().flatten() } else { None };
-                let guest = guests.get(index).and_then(Option::as_deref);
-                let result = results.get(index).copied().unwrap_or(MatchResult::Failed);
-                let verdict = verdict(wanted, result, index, &answer, guest, relation);
-                index += 1;
+                let (result, customer_created) = results.next().unwrap_or((MatchResult::Unknown, false));
+                let verdict = verdict(wanted, MatchAnswer { result, customer_created, relation });
                 write.finish_match(verdict)
             }
             _ => match others.next() {
@@ -88,34 +97,11 @@ pub(super) fn reply_all(
     unfinished
 }
 
-/// What the letter of a match means for it. `guest` is the reference that was offered for a new customer.
-fn verdict(
-    wanted: &Match,
-    result: MatchResult,
-    index: usize,
-    answer: &WriteAnswer,
-    guest: Option<&str>,
-    relation: Option<Relation>,
-) -> Verdict<Matched> {
-    let matched = |change| {
-        let customer_created = guest.is_some() && answer.customer(index) == guest;
-        Verdict::Final(Ok(Matched { change, customer_created, relation }))
-    };
-    match result {
-        MatchResult::Created => matched(Change::Created),
-        MatchResult::Reactivated => matched(Change::Reactivated),
-        MatchResult::Updated => matched(Change::Updated),
-        MatchResult::Unchanged => matched(Change::Unchanged),
-        MatchResult::SameCustomer => Verdict::Final(Err(WriteError::SameCustomer)),
-        MatchResult::ManagerNotFound => Verdict::Final(Err(not_found(&wanted.manager))),
-        MatchResult::CustomerNotFound => match &wanted.customer {
-            NamedCustomer::CuRefNo(cu_ref_no) => Verdict::Final(Err(not_found(cu_ref_no))),
-            NamedCustomer::Email(_) => Verdict::Deferred,
-        },
-        MatchResult::Deferred => Verdict::Deferred,
-        MatchResult::Blocked => Verdict::Blocked,
-        MatchResult::Failed => Verdict::Final(Err(WriteError::Rejected(answer.failure(index).into()))),
-    }
+/// The letter of each match that was written together with others, and whether a guest was created for it.
+fn results(answer: &WriteAnswer, guests: &[Option<String>]) -> impl Iterator<Item = (MatchResult, bool)> {
+    answer.match_results().zip(guests).enumerate().map(|(index, (result, guest))| {
+        (result, guest.is_some() && answer.customer(index) == guest.as_deref())
+    })
 }
 
 /// What matches would come to, written together or one at a time, on a connection whose tables are a copy without foreign keys
@@ -126,17 +112,29 @@ pub async fn preview(
     matches: &[&Match],
     isolated: bool,
 ) -> sqlx::Result<Vec<Option<Result<Matched, WriteError>>>> {
-    let mut batch = WriteBatch { isolated, ..with_capacity(matches.len()) };
-    for wanted in matches {
-        push(&mut batch, organisation_id, wanted);
-    }
-    let answer = write_batch::preview(connection, &batch).await?;
-    let results = answer.match_results().zip(matches).enumerate().map(|(index, (result, wanted))| {
-        let guest = batch.guests.get(index).and_then(Option::as_deref);
-        match verdict(wanted, result, index, &answer, guest, None) {
-            Verdict::Final(result) => Some(result),
-            Verdict::Deferred | Verdict::Blocked => None,
+    let verdicts: Vec<_> = if isolated {
+        let writes = matches.iter().map(|wanted| {
+            let mut value = match_to_json(wanted, &Precondition::default());
+            value["organisation_id"] = json!(organisation_id);
+            value
+        });
+        let answers = write_batch::preview_each(connection, &writes.collect::<Vec<_>>()).await?;
+        matches.iter().zip(answers).map(|(wanted, answer)| verdict_of_other(wanted, answer)).collect()
+    } else {
+        let mut batch = with_capacity(matches.len());
+        for wanted in matches {
+            push(&mut batch, organisation_id, wanted);
         }
+        let answer = write_batch::preview(connection, &batch).await?;
+        let results = matches.iter().zip(results(&answer, &batch.guests));
+        let verdicts = results.map(|(wanted, (result, customer_created))| {
+            verdict(wanted, MatchAnswer { result, customer_created, relation: None })
+        });
+        verdicts.collect()
+    };
+    let results = verdicts.into_iter().map(|verdict| match verdict {
+        Verdict::Final(result) => Some(result),
+        Verdict::Deferred | Verdict::Blocked => None,
     });
     Ok(results.collect())
 }

@@ -13,12 +13,14 @@
 //!   ([`connection`]).
 //! - **Fenced**: after a reply or a timeout no attempt takes effect. A writer fences a connection before it writes the same
 //!   again, and a batch carries the database time after which it must not be written.
+//! - **Conditional**: a write with a condition is in a batch as any other. Its condition is looked at under the lock of the row.
 //! - **Isolated**: no batch waits for a lock. A write that meets one is requeued with a backoff ([`queue`]), and holds no
 //!   writer, no connection and no capacity of its organisation meanwhile.
 //! - **Fair**: a batch takes from all organisations as evenly as they allow ([`queue`]).
 //! - **Bounded**: a full queue rejects; a request is answered within [`ANSWER_WITHIN`].
 //!
-//! Of one pair, the last acknowledged write wins: writes that are pending at the same time overlap, so their order is free.
+//! Of one pair, the last acknowledged write wins: writes that are pending at the same time overlap, so their order is free. A
+//! batch keeps that of their submission all the same ([`batch`]).
 
 mod batch;
 mod connection;
@@ -45,7 +47,8 @@ use self::pending_write::{PendingWrite, Reply, Request};
 use self::queue::Queue;
 use self::writer::Writer;
 use crate::domain::{
-    CuRefNo, Customer, Email, Match, Matched, ProfileUpdate, Registered, Registration, SecretHash, Unmatch,
+    CuRefNo, Customer, Email, Match, Matched, Precondition, ProfileUpdate, Registered, Registration,
+    Relation, SecretHash, Unmatch, Unmatched,
 };
 
 /// A write has its result after this time (contract §1), or before the end of its request.
@@ -81,6 +84,9 @@ pub enum WriteError {
     /// The two were never matched.
     #[error("the relation does not exist")]
     RelationNotFound,
+    /// The condition of the write does not hold. With the relation as it is, if there is one.
+    #[error("the relation has another version")]
+    PreconditionFailed(Option<Box<Relation>>),
     #[error("too many writes are pending")]
     Overloaded,
     /// It was not written in time: a row is locked, or the database is unavailable. Where the database's answer was lost, it
@@ -176,12 +182,27 @@ impl GroupCommit {
 
     /// Makes two customers' relation exist, active (contract §1).
     pub async fn match_customers(&self, submitter: Submitter, wanted: Match) -> Result<Matched, WriteError> {
-        self.submit(submitter, |reply| Request::Match(wanted, reply)).await
+        self.match_customers_if(submitter, wanted, Precondition::default()).await
     }
 
-    /// Ends a relation; one that has ended before is left as it is (contract §2).
-    pub async fn unmatch_customers(&self, submitter: Submitter, unwanted: Unmatch) -> Result<(), WriteError> {
-        self.submit(submitter, |reply| Request::Unmatch(unwanted, reply)).await
+    /// The same if the relation meets the condition then.
+    pub async fn match_customers_if(
+        &self,
+        submitter: Submitter,
+        wanted: Match,
+        precondition: Precondition,
+    ) -> Result<Matched, WriteError> {
+        self.submit(submitter, |reply| Request::Match(wanted, precondition, reply)).await
+    }
+
+    /// Ends a relation if it meets the condition; one that has ended before is left as it is (contract §2).
+    pub async fn unmatch_customers(
+        &self,
+        submitter: Submitter,
+        unwanted: Unmatch,
+        precondition: Precondition,
+    ) -> Result<Unmatched, WriteError> {
+        self.submit(submitter, |reply| Request::Unmatch(unwanted, precondition, reply)).await
     }
 
     /// Registers a customer or completes the profile of the one that has the e-mail address (contract §2).

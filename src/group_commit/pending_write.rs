@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use serde::Deserialize;
+use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::{WriteError, WriteTimeouts};
-use crate::db::write_batch::OtherAnswer;
+use crate::db::write_batch::{MatchAnswer, MatchResult, OtherAnswer};
 use crate::domain::{
-    CuRefNo, Customer, Match, Matched, NamedCustomer, ProfileUpdate, Registered, Registration, SecretHash,
-    Unmatch, Updated,
+    Change, CuRefNo, Customer, Match, Matched, NamedCustomer, Notice, Precondition, ProfileUpdate,
+    Registered, Registration, Relation, SecretHash, Unmatch, Unmatched, Updated,
 };
 use crate::server_timing::Steps;
 
@@ -38,8 +39,8 @@ pub(super) struct PendingWrite {
 
 /// What is to be written.
 pub(super) enum Request {
-    Match(Match, Reply<Matched>),
-    Unmatch(Unmatch, Reply<()>),
+    Match(Match, Precondition, Reply<Matched>),
+    Unmatch(Unmatch, Precondition, Reply<Unmatched>),
     Register(Registration, Reply<Registered>),
     Update(ProfileUpdate, Reply<Customer>),
     /// Registers the customer if need be, and opens a session with this hash.
@@ -103,9 +104,10 @@ impl PendingWrite {
     /// Whether no request waits for it any more.
     pub(super) fn is_abandoned(&self) -> bool {
         match &self.request {
-            Request::Match(_, reply) => reply.is_closed(),
-            Request::Unmatch(_, reply) | Request::OpenIdentity(_, _, reply) => reply.is_closed(),
+            Request::Match(_, _, reply) => reply.is_closed(),
+            Request::Unmatch(_, _, reply) => reply.is_closed(),
             Request::Register(_, reply) => reply.is_closed(),
+            Request::OpenIdentity(_, _, reply) => reply.is_closed(),
             Request::Update(_, reply) => reply.is_closed(),
             Request::EndIdentity(_, reply) => reply.is_closed(),
         }
@@ -114,21 +116,27 @@ impl PendingWrite {
     /// Replies with an error. A request that has left needs no reply.
     pub(super) fn fail(self, error: WriteError) {
         let _ = match self.request {
-            Request::Match(_, reply) => reply.send(Err(error)).is_ok(),
-            Request::Unmatch(_, reply) | Request::OpenIdentity(_, _, reply) => reply.send(Err(error)).is_ok(),
+            Request::Match(_, _, reply) => reply.send(Err(error)).is_ok(),
+            Request::Unmatch(_, _, reply) => reply.send(Err(error)).is_ok(),
             Request::Register(_, reply) => reply.send(Err(error)).is_ok(),
+            Request::OpenIdentity(_, _, reply) => reply.send(Err(error)).is_ok(),
             Request::Update(_, reply) => reply.send(Err(error)).is_ok(),
             Request::EndIdentity(_, reply) => reply.send(Err(error)).is_ok(),
         };
     }
 
-    /// For the function `write_each`; `None` for a match.
-    pub(super) fn to_json(&self) -> Option<serde_json::Value> {
+    /// For the function `write_each`.
+    pub(super) fn to_json(&self) -> Value {
         let mut value = match &self.request {
-            Request::Match(..) => return None,
-            Request::Unmatch(unmatch, _) => json!({
-                "operation": "unmatch", "manager": unmatch.manager, "customer": unmatch.customer,
-            }),
+            Request::Match(wanted, precondition, _) => match_to_json(wanted, precondition),
+            Request::Unmatch(unmatch, precondition, _) => {
+                let mut value = json!(precondition);
+                value["operation"] = json!("unmatch");
+                value["manager"] = json!(unmatch.manager);
+                value["customer"] = json!(unmatch.customer);
+                value["represented"] = json!(unmatch.representation);
+                value
+            }
             Request::Register(registration, _) => {
                 let mut value = json!(registration);
                 value["operation"] = json!("register");
@@ -147,13 +155,13 @@ impl PendingWrite {
             Request::EndIdentity(hash, _) => json!({ "operation": "end_identity", "hash": hash.to_hex() }),
         };
         value["organisation_id"] = json!(self.organisation_id);
-        Some(value)
+        value
     }
 
     /// Replies to a match, unless it is unfinished.
     pub(super) fn finish_match(self, verdict: Verdict<Matched>) -> Option<Unfinished> {
         match (verdict, self.request) {
-            (Verdict::Final(result), Request::Match(_, reply)) => {
+            (Verdict::Final(result), Request::Match(_, _, reply)) => {
                 let _ = reply.send(result);
                 None
             }
@@ -163,8 +171,12 @@ impl PendingWrite {
         }
     }
 
-    /// Replies to a write that is not a match, unless it is unfinished.
+    /// Replies to one of the others, unless it is unfinished.
     pub(super) fn finish_other(self, answer: OtherAnswer) -> Option<Unfinished> {
+        if let Request::Match(wanted, ..) = &self.request {
+            let verdict = verdict_of_other(wanted, answer);
+            return self.finish_match(verdict);
+        }
         let done = match answer {
             OtherAnswer::Done(done) => done,
             OtherAnswer::Blocked(_) => return Some(Unfinished::Blocked(self)),
@@ -175,17 +187,11 @@ impl PendingWrite {
         };
         match self.request {
             Request::Match(..) => {}
-            Request::Unmatch(unmatch, reply) => {
-                let _ = reply.send(match done.as_str() {
-                    Some("e") => Ok(()),
-                    Some("m") => Err(not_found(&unmatch.manager)),
-                    Some("k") => Err(not_found(&unmatch.customer)),
-                    _ => Err(WriteError::RelationNotFound),
-                });
+            Request::Unmatch(unmatch, _, reply) => {
+                let _ = reply.send(unmatched(&unmatch, done));
             }
             Request::Register(_, reply) => {
-                let registered = serde_json::from_value(done);
-                let _ = reply.send(registered.map_err(|error| WriteError::Rejected(error.to_string())));
+                let _ = reply.send(serde_json::from_value(done).map_err(unreadable));
             }
             Request::Update(update, reply) => {
                 let _ = reply.send(match serde_json::from_value(done) {
@@ -209,6 +215,81 @@ impl PendingWrite {
     }
 }
 
-pub(super) fn not_found(cu_ref_no: &CuRefNo) -> WriteError {
+/// A match for the function `write_each`, without its organisation. Each call proposes another reference for a guest.
+pub(super) fn match_to_json(wanted: &Match, precondition: &Precondition) -> Value {
+    let mut value = json!(precondition);
+    value["operation"] = json!("match");
+    value["manager"] = json!(wanted.manager);
+    match &wanted.customer {
+        NamedCustomer::CuRefNo(cu_ref_no) => value["customer"] = json!(cu_ref_no),
+        NamedCustomer::Email(email) => {
+            value["email"] = json!(email.as_str());
+            value["guest"] = json!(CuRefNo::generate());
+        }
+    }
+    value["notice"] = json!(wanted.notice.as_ref().map(Notice::as_str));
+    value["represented"] = json!(wanted.representation);
+    value
+}
+
+/// What the letter of a match means for it.
+pub(super) fn verdict(wanted: &Match, answer: MatchAnswer) -> Verdict<Matched> {
+    let MatchAnswer { result, customer_created, relation } = answer;
+    let change = match (result, &wanted.customer) {
+        (MatchResult::Created, _) => Change::Created,
+        (MatchResult::Reactivated, _) => Change::Reactivated,
+        (MatchResult::Updated, _) => Change::Updated,
+        (MatchResult::Unchanged, _) => Change::Unchanged,
+        (MatchResult::SameCustomer, _) => return Verdict::Final(Err(WriteError::SameCustomer)),
+        (MatchResult::ManagerNotFound, _) => return Verdict::Final(Err(not_found(&wanted.manager))),
+        (MatchResult::CustomerNotFound, NamedCustomer::CuRefNo(cu_ref_no)) => {
+            return Verdict::Final(Err(not_found(cu_ref_no)));
+        }
+        (MatchResult::PreconditionFailed, _) => return Verdict::Final(Err(precondition_failed(relation))),
+        (MatchResult::Deferred, _) => return Verdict::Deferred,
+        (MatchResult::CustomerNotFound | MatchResult::Unknown, _) => {
+            return Verdict::Final(Err(WriteError::Rejected("the answer is none of a match".into())));
+        }
+    };
+    Verdict::Final(Ok(Matched { change, customer_created, relation }))
+}
+
+/// The same for a match that is one of the others.
+pub(super) fn verdict_of_other(wanted: &Match, answer: OtherAnswer) -> Verdict<Matched> {
+    match answer {
+        OtherAnswer::Done(done) => match serde_json::from_value(done) {
+            Ok(answer) => verdict(wanted, answer),
+            Err(error) => Verdict::Final(Err(unreadable(error))),
+        },
+        OtherAnswer::Blocked(_) => Verdict::Blocked,
+        OtherAnswer::Failed(reason) => Verdict::Final(Err(WriteError::Rejected(reason))),
+    }
+}
+
+fn unmatched(unmatch: &Unmatch, done: Value) -> Result<Unmatched, WriteError> {
+    #[derive(Deserialize)]
+    struct Answer {
+        result: char,
+        relation: Option<Relation>,
+    }
+    let Answer { result, relation } = serde_json::from_value(done).map_err(unreadable)?;
+    match result {
+        'e' => Ok(Unmatched { relation }),
+        'm' => Err(not_found(&unmatch.manager)),
+        'k' => Err(not_found(&unmatch.customer)),
+        'p' => Err(precondition_failed(relation)),
+        _ => Err(WriteError::RelationNotFound),
+    }
+}
+
+fn not_found(cu_ref_no: &CuRefNo) -> WriteError {
     WriteError::CustomerNotFound(cu_ref_no.clone())
+}
+
+fn precondition_failed(current: Option<Relation>) -> WriteError {
+    WriteError::PreconditionFailed(current.map(Box::new))
+}
+
+fn unreadable(error: serde_json::Error) -> WriteError {
+    WriteError::Rejected(error.to_string())
 }

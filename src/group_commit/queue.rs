@@ -296,7 +296,7 @@ mod tests {
     use tokio::sync::oneshot;
 
     use super::*;
-    use crate::domain::{CuRefNo, Email, Match, NamedCustomer};
+    use crate::domain::{CuRefNo, Email, Match, NamedCustomer, Precondition};
     use crate::group_commit::WriteTimeouts;
     use crate::group_commit::pending_write::{Reply, Request};
 
@@ -317,7 +317,12 @@ mod tests {
                 representation: false,
             };
             let timeouts = WriteTimeouts::new(Duration::from_secs(9));
-            PendingWrite::new(organisation_id, Instant::now(), timeouts, Request::Match(wanted, reply))
+            PendingWrite::new(
+                organisation_id,
+                Instant::now(),
+                timeouts,
+                Request::Match(wanted, Precondition::default(), reply),
+            )
         }
     }
 
@@ -344,7 +349,7 @@ mod tests {
 
     fn emails(batch: &Batch<'_>) -> Vec<String> {
         let email = |write: &PendingWrite| match &write.request {
-            Request::Match(wanted, _) => wanted.customer.email().map(str::to_owned),
+            Request::Match(wanted, ..) => wanted.customer.email().map(str::to_owned),
             _ => None,
         };
         batch.writes.iter().filter_map(email).collect()

@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::batch::{first_of_their_pairs, reply_all, to_batch};
+use super::batch::{are_together, reply_all, to_batch};
 use super::connection::{AttemptError, Resolution, WriterConnection};
 use super::pending_write::{PendingWrite, Unfinished};
 use super::queue::Queue;
@@ -20,8 +20,9 @@ use crate::db::write_batch::{WriteAnswer, is_fenced};
 /// A slow batch releases its permit, and another writer goes on with what was pushed meanwhile. A batch that meets no slow
 /// disk takes a twentieth of a millisecond for each match.
 const SLOW_BATCH_AFTER: Duration = Duration::from_millis(10);
-/// Repeated matches of a pair in one batch: from so many on, writing them one after the other takes less than a commit each.
-const MANY_REPEATED: usize = 4;
+/// So much later for each write that is written by itself: about twice as long as it takes. Two batches with the same pair at the same
+/// time would wait for each other.
+const SLOW_WRITE_AFTER: Duration = Duration::from_micros(250);
 /// The longest pause after a batch that the database could not write; it begins with the first and doubles.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const MAX_PAUSE: Duration = Duration::from_millis(500);
@@ -65,9 +66,11 @@ impl Writer {
             };
             let Some(mut batch) = queue.take(&closed).await else { return };
             batch.waits.iter().for_each(|wait| self.counters.queue_wait.observe(wait.as_secs_f64()));
-            let (writes, repeated, isolated) = divide(std::mem::take(&mut batch.writes), batch.isolated);
-            let mut writing = pin!(self.write(writes, isolated));
-            let mut left = match timeout(SLOW_BATCH_AFTER, &mut writing).await {
+            let writes = std::mem::take(&mut batch.writes);
+            let together = are_together(&writes, batch.isolated);
+            let slow_after = slow_after(&together);
+            let mut writing = pin!(self.write(writes, together, batch.isolated));
+            let left = match timeout(slow_after, &mut writing).await {
                 Ok(left) => {
                     kept = Some(permit);
                     left
@@ -77,18 +80,22 @@ impl Writer {
                     writing.await
                 }
             };
-            left.next.extend(repeated);
             batch.finish(&queue, left.next, left.blocked);
         }
     }
 
     /// Writes the batch once and replies, and again one write at a time if one of them keeps the others from being written.
-    async fn write(&mut self, writes: Vec<PendingWrite>, mut isolated: bool) -> Leftovers {
+    async fn write(
+        &mut self,
+        writes: Vec<PendingWrite>,
+        mut together: Vec<bool>,
+        mut isolated: bool,
+    ) -> Leftovers {
         let Some(deadline) = writes.iter().map(PendingWrite::deadline).min() else {
             return Leftovers::default();
         };
         loop {
-            let batch = to_batch(&writes, isolated);
+            let batch = to_batch(&writes, &together, isolated);
             let (error, lost) = match self.connection.attempt(&batch, deadline).await {
                 Ok(attempt) => {
                     self.pause = FIRST_PAUSE;
@@ -99,7 +106,7 @@ impl Writer {
                         write.record("commit", attempt.commit);
                     }
                     let guests = batch.guests;
-                    return self.reply(writes, attempt.answer, &guests);
+                    return self.reply(writes, &together, attempt.answer, &guests);
                 }
                 Err(AttemptError::RolledBack(error)) => (error, None),
                 Err(AttemptError::Lost(lost, error)) => (error, Some(lost)),
@@ -110,7 +117,7 @@ impl Writer {
                 return match self.connection.resolve(lost, deadline).await {
                     Resolution::Written(answer) => {
                         let guests = batch.guests;
-                        self.reply(writes, answer, &guests)
+                        self.reply(writes, &together, answer, &guests)
                     }
                     Resolution::NotWritten => Leftovers { next: writes, blocked: Vec::new() },
                     Resolution::TimedOut => {
@@ -124,6 +131,7 @@ impl Writer {
             if !isolated && db::is_about_one_row(&error) {
                 self.counters.isolated.inc();
                 isolated = true;
+                together = are_together(&writes, isolated);
                 continue;
             }
             if is_fenced(&error) || db::is_unavailable(&error) {
@@ -146,9 +154,15 @@ impl Writer {
     }
 
     /// Replies to what a commit holds, and counts it. Writes that met a lock are no part of it.
-    fn reply(&self, writes: Vec<PendingWrite>, answer: WriteAnswer, guests: &[Option<String>]) -> Leftovers {
+    fn reply(
+        &self,
+        writes: Vec<PendingWrite>,
+        together: &[bool],
+        answer: WriteAnswer,
+        guests: &[Option<String>],
+    ) -> Leftovers {
         let attempted = writes.len();
-        let unfinished = reply_all(writes, answer, guests);
+        let unfinished = reply_all(writes, together, answer, guests);
         let finished = attempted - unfinished.len();
         if finished > 0 {
             self.counters.batch_sizes.observe(finished as f64);
@@ -157,16 +171,8 @@ impl Writer {
     }
 }
 
-/// Leaves repeated matches of a pair for the next batch. Many of them are written in this one, one after the other: each
-/// batch would write only one.
-fn divide(writes: Vec<PendingWrite>, isolated: bool) -> (Vec<PendingWrite>, Vec<PendingWrite>, bool) {
-    let first = first_of_their_pairs(&writes);
-    if isolated || first.iter().filter(|first| !**first).count() >= MANY_REPEATED {
-        return (writes, Vec::new(), true);
-    }
-    let mut first = first.into_iter();
-    let (writes, repeated) = writes.into_iter().partition(|_| first.next().unwrap_or_default());
-    (writes, repeated, false)
+fn slow_after(together: &[bool]) -> Duration {
+    together.iter().filter(|together| !**together).fold(SLOW_BATCH_AFTER, |after, _| after + SLOW_WRITE_AFTER)
 }
 
 impl FromIterator<Unfinished> for Leftovers {

@@ -2,8 +2,10 @@
 
 use std::fmt::Display;
 
+use axum::http::header::{IF_MATCH, IF_NONE_MATCH};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::domain::{Precondition, Versions};
 use crate::error::ApiError;
 
 /// White space around the elements of a list, and the comma between them. Elements may be empty (RFC 9110, 5.6.1.2).
@@ -13,6 +15,14 @@ const SEPARATORS: [char; 3] = [' ', '\t', ','];
 #[expect(clippy::expect_used, reason = "versions are named by digits and base64")]
 pub(crate) fn entity_tag(version: impl Display) -> HeaderValue {
     HeaderValue::try_from(format!("\"{version}\"")).expect("a header value")
+}
+
+/// The condition that a call puts on the version of its relation.
+pub(crate) fn precondition(headers: &HeaderMap) -> Result<Precondition, ApiError> {
+    // A weak tag never matches strongly (RFC 9110, 8.8.3.2).
+    let if_match = EntityTags::of(headers, &IF_MATCH)?.map(|tags| tags.versions(|tag| !tag.weak));
+    let if_none_match = EntityTags::of(headers, &IF_NONE_MATCH)?.map(|tags| tags.versions(|_| true));
+    Ok(Precondition { if_match, if_none_match })
 }
 
 /// The value of `If-Match` or `If-None-Match`.
@@ -51,12 +61,29 @@ impl EntityTags {
         })
     }
 
+    /// Those that the tags which may match name. A tag that is not a version's names none.
+    fn versions(&self, may_match: impl Fn(&EntityTag) -> bool) -> Versions {
+        match self {
+            Self::Any => Versions::Any,
+            Self::List(tags) => Versions::Of(
+                tags.iter().filter(|tag| may_match(tag)).filter_map(EntityTag::version).collect(),
+            ),
+        }
+    }
+
     /// The comparison for `If-None-Match` (RFC 9110, 13.1.2).
     pub(crate) fn match_weakly(&self, tag: &HeaderValue) -> bool {
         match self {
             Self::Any => true,
             Self::List(tags) => tags.iter().any(|known| known.quoted == *tag),
         }
+    }
+}
+
+impl EntityTag {
+    fn version(&self) -> Option<i64> {
+        let version = self.quoted.trim_matches('"').parse().ok()?;
+        (entity_tag(version) == self.quoted).then_some(version)
     }
 }
 
@@ -82,7 +109,6 @@ fn parse(list: &str) -> Option<Vec<EntityTag>> {
 
 #[cfg(test)]
 mod tests {
-    use axum::http::header::IF_MATCH;
     use rstest::rstest;
 
     use super::*;
@@ -128,6 +154,18 @@ mod tests {
     #[case::two_asterisks(&["*", "*"])]
     fn rejects(#[case] lines: &[&'static str]) {
         assert!(read(lines).is_err());
+    }
+
+    #[rstest]
+    #[case::strong(r#""3", W/"4""#, &[3], &[3, 4])]
+    #[case::of_something_else(r#""abc", "5""#, &[5], &[5])]
+    #[case::in_another_form(r#""03", "+3", "3.0", """#, &[], &[])]
+    #[case::out_of_range(r#""9223372036854775808""#, &[], &[])]
+    fn names_versions(#[case] list: &'static str, #[case] strong: &[i64], #[case] weak: &[i64]) {
+        let both = [IF_MATCH, IF_NONE_MATCH].map(|name| (name, HeaderValue::from_static(list)));
+        let Precondition { if_match, if_none_match } = precondition(&HeaderMap::from_iter(both)).unwrap();
+        assert_eq!(if_match, Some(Versions::Of(strong.into())));
+        assert_eq!(if_none_match, Some(Versions::Of(weak.into())));
     }
 
     #[rstest]

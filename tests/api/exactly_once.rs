@@ -4,7 +4,8 @@ use axum::http::Request;
 use chrono::{DateTime, TimeDelta, Utc};
 use customer_match::db::customer_delete;
 use customer_match::domain::{
-    CuRefNo, Match, NamedCustomer, Notice, ProfileChanges, ProfileText, ProfileUpdate, Unmatch,
+    CuRefNo, Match, NamedCustomer, Notice, Precondition, ProfileChanges, ProfileText, ProfileUpdate, Unmatch,
+    Versions,
 };
 use customer_match::group_commit::{GroupCommit, Submitter};
 use futures_util::future::join;
@@ -13,7 +14,8 @@ use serde_json::json;
 use sqlx::PgPool;
 
 use crate::support::{
-    CREATE, CUSTOMER, DETAIL, HELD, MAGIC_AUTH, MATCH, Mode, Proxy, Service, UNMATCH, UPDATE, json_request,
+    Answer, CREATE, CUSTOMER, DETAIL, HELD, MAGIC_AUTH, MATCH, Mode, Proxy, Service, UNMATCH, UPDATE,
+    json_request,
 };
 
 /// A service whose way to the database loses and delays what it carries, with the customer that [`Mode::Hold`] looks for.
@@ -169,8 +171,11 @@ async fn an_attempt_whose_answer_was_lost_is_not_made_again() {
     let other = another_server(&service);
     let direct = PgPool::connect_lazy_with(service.database.options());
     proxy.set(Mode::CutAnswer { then_refuse: true });
-    let unmatch =
-        Unmatch { manager: CuRefNo::parse(HELD).unwrap(), customer: CuRefNo::parse(CUSTOMER).unwrap() };
+    let unmatch = Unmatch {
+        manager: CuRefNo::parse(HELD).unwrap(),
+        customer: CuRefNo::parse(CUSTOMER).unwrap(),
+        representation: false,
+    };
     let (matched, ()) = join(service.call(represented(&service, &pair(Some("once")))), async {
         while !sqlx::query_scalar::<_, bool>(
             "select exists (select from customer_match where notice = 'once')",
@@ -179,7 +184,8 @@ async fn an_attempt_whose_answer_was_lost_is_not_made_again() {
         .await
         .unwrap()
         {}
-        other.unmatch_customers(Submitter::new(service.organisation), unmatch).await.unwrap();
+        let submitter = Submitter::new(service.organisation);
+        other.unmatch_customers(submitter, unmatch, Precondition::default()).await.unwrap();
         proxy.set(Mode::Pass);
     })
     .await;
@@ -217,6 +223,68 @@ async fn what_a_lost_answer_said_is_told() {
     cut();
     let identity = service.log_in(&format!("{HELD}@example.com")).await;
     assert_eq!(service.get_from(DETAIL, &[("identityId", &identity)]).await.status, 200);
+}
+
+/// The answer to a call about the pair with this condition.
+async fn call_if(service: &Service, path: &str, notice: &str, condition: (&str, &str)) -> Answer {
+    let (name, value) = condition;
+    let request = json_request(&format!("{path}?apiKey={}", service.key)).header(name, value);
+    let request = request.header("prefer", "return=representation");
+    service.call(request.body(pair(Some(notice)).to_string().into()).unwrap()).await
+}
+
+/// A conditional write that took effect is not answered 412: its own attempt is not what it is compared with.
+#[rstest]
+#[case::lost_answer(Mode::CutAnswer { then_refuse: false })]
+#[case::late_attempt(HOLD)]
+#[tokio::test]
+async fn a_condition_that_held_has_held_whatever_becomes_of_the_answer(#[case] mode: Mode) {
+    let (service, proxy) = service_behind_a_proxy().await;
+    for (path, notice, condition, version) in [
+        (MATCH, "v1", ("if-none-match", "*"), 1),
+        (MATCH, "v2", ("if-match", "\"1\""), 2),
+        (UNMATCH, "", ("if-match", "\"2\""), 3),
+    ] {
+        proxy.set(mode);
+        let answer = call_if(&service, path, notice, condition).await;
+        assert_eq!(answer.status, 200, "{path}: {:#}", answer.body);
+        assert_eq!(answer.body["relation"]["version"], version);
+        if mode == HOLD {
+            proxy.release().await;
+        }
+        proxy.set(Mode::Pass);
+    }
+    assert!(service.relations().await.contains(&format!("{CUSTOMER}<{HELD} v2 (inactive)")));
+}
+
+/// Also if another client has edited the relation before the answer could be asked for again.
+#[tokio::test]
+async fn a_condition_that_held_is_not_looked_at_again() {
+    let (service, proxy) = service_behind_a_proxy().await;
+    let direct = PgPool::connect_lazy_with(service.database.options());
+    let other = another_server(&service);
+    proxy.set(Mode::CutAnswer { then_refuse: true });
+    let theirs = Match {
+        manager: CuRefNo::parse(HELD).unwrap(),
+        customer: NamedCustomer::CuRefNo(CuRefNo::parse(CUSTOMER).unwrap()),
+        notice: Some(Notice::parse("theirs").unwrap()),
+        representation: false,
+    };
+    let (mine, ()) = join(call_if(&service, MATCH, "mine", ("if-none-match", "*")), async {
+        let is_written = "select exists (select from customer_match where notice = 'mine')";
+        while !sqlx::query_scalar::<_, bool>(is_written).fetch_one(&direct).await.unwrap() {}
+        let if_match = Some(Versions::Of(vec![1]));
+        let first_version = Precondition { if_match, ..Precondition::default() };
+        other.match_customers_if(Submitter::new(service.organisation), theirs, first_version).await.unwrap();
+        proxy.set(Mode::Pass);
+    })
+    .await;
+    assert_eq!((mine.status, &mine.body["outcome"]), (200, &json!("created")));
+    assert_eq!(
+        (&mine.body["relation"]["notice"], &mine.headers["etag"]),
+        (&json!("mine"), &"\"1\"".parse().unwrap())
+    );
+    assert!(service.relations().await.contains(&format!("{CUSTOMER}<{HELD} theirs")));
 }
 
 /// One attempt of an empty batch; the error's code if it is rejected.

@@ -6,6 +6,7 @@ mod api_key;
 mod bounds;
 mod clock;
 mod command_line;
+mod conditional_writes;
 mod config;
 mod connections;
 mod customer_create;

@@ -198,7 +198,7 @@ async fn a_row_that_the_database_rejects_is_isolated() {
 #[tokio::test]
 async fn a_dry_run_writes_the_matches_of_a_batch_together() {
     let service = Service::start().await;
-    service.execute("alter function customer_match_write_each rename to write_each_of_them").await;
+    service.execute("alter function customer_match_write_one rename to write_one_of_them").await;
     let mut csv =
         format!("{ALL}\n{MANAGER},{MANAGER},,\n{MANAGER},nobodyHasThisOne,,\n{MANAGER},,JAN@barasek.com,\n");
     for i in 0..2_000 {

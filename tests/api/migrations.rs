@@ -80,8 +80,8 @@ const ROWS: &[(i64, &str)] = &[
     ),
     (
         20261126000006,
-        "insert into write_receipt (writer_id, batch_number, results, customers, relations, others, failures)
-         values ({n}, 1, 'f', '{customer00000000}', '[]', '[]', '{no reason}')",
+        "insert into write_receipt (writer_id, batch_number, results, customers, relations, others)
+         values ({n}, 1, '=', '{customer00000000}', '[]', '[]')",
     ),
     (
         20261126000008,

@@ -99,6 +99,21 @@ async fn no_call_at_all_is_made_from_another_origin() {
     }
 }
 
+/// Its answer would tell whether the two are related.
+#[tokio::test]
+async fn a_page_makes_no_condition() {
+    let (service, key) = start().await;
+    for name in [header::IF_MATCH, header::IF_NONE_MATCH] {
+        for body in [pair(), json!({ "managerCuRefNo": MANAGER, "customerCuRefNo": "nobodyHasThisOne" })] {
+            let request =
+                json_request(&uri(MATCH, &key, &[])).header(header::ORIGIN, PAGE).header(&name, "*");
+            let answer = service.call(request.body(Body::from(body.to_string())).unwrap()).await;
+            answer.assert_error(403, "PUBLIC_API_KEY_SCOPE_NOT_ALLOWED");
+        }
+    }
+    assert_eq!(service.count("customer_match").await, 0);
+}
+
 #[tokio::test]
 async fn several_origins_and_all_subdomains_of_one_may_be_allowed() {
     let service = Service::start().await;

@@ -15,7 +15,9 @@ async fn represented(service: &Service, body: Value) -> Value {
     let mut answer = post(service, "return=representation", body).await;
     assert_eq!(answer.status, 200, "{:#}", answer.body);
     assert_eq!(answer.headers["preference-applied"], "return=representation");
-    for name in ["createdAt", "updatedAt"] {
+    let version = answer.body["relation"]["version"].as_i64().unwrap();
+    assert_eq!(answer.headers["etag"], format!("\"{version}\""));
+    for name in ["createdAt", "matchedAt", "updatedAt"] {
         let time = answer.body["relation"].as_object_mut().unwrap().remove(name).unwrap();
         let time = time.as_str().unwrap();
         assert!(time.len() == 24 && time.ends_with('Z') && time.as_bytes()[19] == b'.', "{time}");
@@ -36,8 +38,11 @@ async fn shows_the_relation_and_what_happened_to_it() {
         "active": true,
         "customerCuRefNo": "5CmsaVNgAQqRqoen",
         "customerEmail": "jan@barasek.com",
+        "endedAt": null,
         "managerCuRefNo": "1cGIHvFoQDGLAbcA",
-        "notice": "a"
+        "notice": "a",
+        "role": "customer",
+        "version": 1
       },
       "success": true
     }
@@ -83,6 +88,6 @@ async fn other_preferences_change_nothing() {
     {
         let answer = post(&service, prefer, call.clone()).await;
         answer.assert_success();
-        assert!(!answer.headers.contains_key("preference-applied"));
+        assert!(!answer.headers.contains_key("preference-applied") && !answer.headers.contains_key("etag"));
     }
 }

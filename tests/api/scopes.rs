@@ -187,13 +187,20 @@ async fn the_document_says_which_scope_an_operation_needs() {
     );
 }
 
+/// The relation without its times and its version, which any key sees.
+fn without_times(relation: &mut Value) -> Value {
+    let relation = relation.as_object_mut().unwrap();
+    for name in ["createdAt", "matchedAt", "updatedAt", "endedAt", "version"] {
+        assert!(relation.remove(name).is_some(), "{name}");
+    }
+    relation.clone().into()
+}
+
 async fn represented(service: &Service, key: &str, body: Value) -> Value {
     let request = json_request(&uri(MATCH, key, &[])).header("prefer", "return=representation");
     let mut answer = service.call(request.body(Body::from(body.to_string())).unwrap()).await;
     assert_eq!(answer.status, 200, "{:#}", answer.body);
-    let relation = answer.body["relation"].as_object_mut().unwrap();
-    assert!(relation.remove("createdAt").is_some() && relation.remove("updatedAt").is_some());
-    relation.clone().into()
+    without_times(&mut answer.body["relation"])
 }
 
 /// Each column of the relation that the call did not send is one that a key with only `customer.match` does not see.

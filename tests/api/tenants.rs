@@ -121,7 +121,7 @@ fn made_up_cursor(reference: &str) -> String {
 }
 
 /// Headers that name nothing.
-const NAMELESS_HEADERS: [&str; 2] = ["Prefer", "If-None-Match"];
+const NAMELESS_HEADERS: [&str; 3] = ["Prefer", "If-Match", "If-None-Match"];
 
 /// One operation of the document.
 struct Operation {

@@ -12,7 +12,7 @@ struct CommonHeader {
     is_on: fn(&str, bool) -> bool,
 }
 
-fn common_headers() -> [CommonHeader; 7] {
+fn common_headers() -> [CommonHeader; 8] {
     let header = |name, description, example, is_on| CommonHeader { name, description, example, is_on };
     let id = "The request's id in the server's log: your own X-Request-Id if it has 1 to 64 letters, digits, `-`, `_` or `.`, \
               else a new one.";
@@ -22,6 +22,7 @@ fn common_headers() -> [CommonHeader; 7] {
     let reset = "When the oldest of the last minute's requests stops counting: Unix time in seconds.";
     let sunset = "When the key expires (RFC 8594). From 14 days before.";
     let retry = "After how many seconds to send the same request again.";
+    let version = "The version of the relation, between quotation marks. Absent if there is none.";
     let help_link = json!("</errors/INTERNAL_VALIDATION_FAILED>; rel=\"help\"");
     [
         header("X-Request-Id", id, json!("019ab1f0-7c1e-7d52-8f0a-5a3f0c1b2d4e"), |_, _| true),
@@ -30,6 +31,7 @@ fn common_headers() -> [CommonHeader; 7] {
         header("X-RateLimit-Remaining", remaining, json!(499999), |_, takes_key| takes_key),
         header("X-RateLimit-Reset", reset, json!(1767225660), |_, takes_key| takes_key),
         header("Sunset", sunset, json!("Thu, 31 Dec 2026 23:59:59 GMT"), |_, takes_key| takes_key),
+        header("ETag", version, json!("\"3\""), |status, _| status == "412"),
         header("Retry-After", retry, json!(1), |status, _| matches!(status, "429" | "503")),
     ]
 }

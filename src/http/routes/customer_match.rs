@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::http::header::ETAG;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep_until};
@@ -15,6 +17,7 @@ use crate::demo;
 use crate::domain::{Change, CuRefNo, Email, Match, NamedCustomer, Notice, Relation, Scope};
 use crate::error::{ApiError, InvalidField};
 use crate::group_commit::WriteError;
+use crate::http::entity_tag::{entity_tag, precondition};
 use crate::http::extract::{ApiJson, Prefer, RequestBody, is_invalid, required};
 use crate::http::headers::PREFERENCE_APPLIED;
 use crate::http::openapi::{self, ErrorExamples, ErrorResponses};
@@ -24,6 +27,7 @@ use crate::http::state::AppState;
 /// A publishable key gets the same answer whether the customers exist or not, and no earlier than this after its input was read:
 /// an attempt that finds none takes other time.
 const PUBLIC_ANSWER_AFTER: Duration = Duration::from_millis(100);
+const CONDITION_NOT_ALLOWED: &str = "A publishable key may not use If-Match or If-None-Match, whose answer would tell whether the relation exists.";
 
 /// At least one of `customerCuRefNo` and `customerEmail` is required; when both are given, `customerCuRefNo` decides.
 // Unknown fields are ignored (documented promise: additive changes only).
@@ -63,7 +67,11 @@ impl RequiresScope for MatchRequest {
 
 impl ErrorExamples for MatchRequest {
     fn error_examples() -> Vec<ApiError> {
-        vec![ApiError::missing_field("managerCuRefNo"), ApiError::customer_not_found(demo::CUSTOMER)]
+        vec![
+            ApiError::missing_field("managerCuRefNo"),
+            ApiError::customer_not_found(demo::CUSTOMER),
+            ApiError::precondition_failed(None),
+        ]
     }
 }
 
@@ -90,17 +98,27 @@ struct MatchResponse {
 /// The relation is symmetric: one for a pair, however often and in whichever direction it is posted; posted in both,
 /// both customers are managers. A relation that has ended becomes active again. `{"success":true}` is sent after the
 /// commit is durable, and the call may be sent again without harm. Without the scope `customer.read` the relation in the answer has
-/// only what the call sent, and its times. To a publishable key the answer is `{"success":true}` whether the customers exist or not.
+/// only what the call sent, its version and its times. To a publishable key the answer is `{"success":true}` whether the customers exist or
+/// not, and it may make no condition.
 #[utoipa::path(
     post,
     path = "/api/v1/customer/customer-match-customer",
     tag = openapi::CUSTOMER,
-    params(("Prefer" = inline(Option<Prefer>), Header, nullable = false,
-        description = "`return=representation`: the answer also shows the relation and what happened to it. `handling=strict`: unknown fields and parameters are invalid. Both: separated by a comma (RFC 7240).")),
+    params(
+        ("Prefer" = inline(Option<Prefer>), Header, nullable = false,
+         description = "`return=representation`: the answer also shows the relation and what happened to it. `handling=strict`: unknown fields and parameters are invalid. Both: separated by a comma (RFC 7240)."),
+        ("If-Match" = inline(Option<String>), Header, nullable = false, example = json!("\"3\""),
+         description = "Only if the relation has one of these versions, each an `ETag` of an answer about it. `*`: only if it exists, active or ended. Else nothing is written, and the answer is 412 (RFC 9110)."),
+        ("If-None-Match" = inline(Option<String>), Header, nullable = false, example = "*",
+         description = "`*`: only if the two were never matched. Versions: only if the relation has none of them."),
+    ),
     request_body(content = MatchRequest, example = demo::documented_body),
     responses(
         (status = OK, body = MatchResponse, description = "The two are matched.",
-         headers(("Preference-Applied" = String, description = "`return=representation`, if it was asked for.")),
+         headers(
+             ("Preference-Applied" = String, description = "`return=representation`, if it was asked for."),
+             ("ETag" = String, description = "Then the version of the relation as this call left it, between quotation marks."),
+         ),
          example = json!({"success": true})),
         ErrorResponses<ApiJson<MatchRequest>>,
     ),
@@ -108,18 +126,24 @@ struct MatchResponse {
 pub(crate) async fn match_customers(
     State(app): State<Arc<AppState>>,
     prefer: Prefer,
+    headers: HeaderMap,
     ApiJson { caller, body }: ApiJson<MatchRequest>,
 ) -> Result<Response, ApiError> {
+    let precondition = precondition(&headers)?;
     let customer_field = match body.customer {
         NamedCustomer::CuRefNo(_) => "/customerCuRefNo",
         NamedCustomer::Email(_) => "/customerEmail",
     };
     let is_public = caller.has_publishable_key();
+    if is_public && !precondition.is_none() {
+        return Err(ApiError::scope_not_allowed(CONDITION_NOT_ALLOWED));
+    }
     let answer_from = Instant::now() + PUBLIC_ANSWER_AFTER;
     let representation = prefer.representation && !is_public;
     let wanted = Match { representation, ..body };
-    let sent = (representation && !caller.may(Scope::Read)).then(|| wanted.clone());
-    let result = app.group_commit.match_customers(caller.submitter, wanted).await;
+    let shows_relation = representation || !precondition.is_none();
+    let sent = (shows_relation && !caller.may(Scope::Read)).then(|| wanted.clone());
+    let result = app.group_commit.match_customers_if(caller.submitter, wanted, precondition).await;
     if is_public {
         sleep_until(answer_from).await;
         if let Err(WriteError::CustomerNotFound(_) | WriteError::SameCustomer) = result {
@@ -130,6 +154,13 @@ pub(crate) async fn match_customers(
         WriteError::SameCustomer => {
             ApiError::invalid(customer_field, "A customer cannot be matched with itself.")
         }
+        WriteError::PreconditionFailed(Some(mut relation)) => {
+            if let Some(sent) = &sent {
+                relation.hide_unsent(sent);
+                relation.hide_content();
+            }
+            ApiError::precondition_failed(Some(relation))
+        }
         error => error.into(),
     })?;
     app.metrics.match_committed(caller.organisation_id, matched.change);
@@ -137,13 +168,14 @@ pub(crate) async fn match_customers(
         relation.hide_unsent(sent);
     }
     if representation {
+        let etag = matched.relation.as_ref().map(|relation| [(ETAG, entity_tag(relation.version))]);
         let response = MatchResponse {
             success: Success::TRUE,
             relation: matched.relation,
             outcome: Some(matched.change),
             customer_created: Some(matched.customer_created),
         };
-        Ok(([(PREFERENCE_APPLIED, Prefer::REPRESENTATION)], Json(response)).into_response())
+        Ok((etag, [(PREFERENCE_APPLIED, Prefer::REPRESENTATION)], Json(response)).into_response())
     } else {
         Ok(Json(Success::TRUE).into_response())
     }

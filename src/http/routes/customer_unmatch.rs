@@ -5,15 +5,20 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use serde::Deserialize;
+use axum::http::HeaderMap;
+use axum::http::header::ETAG;
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::success::Success;
 use crate::demo;
-use crate::domain::{CuRefNo, Scope, Unmatch};
+use crate::domain::{CuRefNo, Relation, Scope, Unmatch, Unmatched};
 use crate::error::{ApiError, InvalidField};
 use crate::group_commit::WriteError;
+use crate::http::entity_tag::{entity_tag, precondition};
 use crate::http::extract::{ApiJson, Prefer, RequestBody, required};
+use crate::http::headers::PREFERENCE_APPLIED;
 use crate::http::openapi::{self, ErrorExamples, ErrorResponses};
 use crate::http::required_scope::{RequiredScope, RequiresScope};
 use crate::http::state::AppState;
@@ -34,7 +39,7 @@ impl RequestBody for UnmatchRequest {
     fn check(self, invalid: &mut Vec<InvalidField>) -> Option<Unmatch> {
         let manager = required("managerCuRefNo", self.manager_cu_ref_no, invalid);
         let customer = required("customerCuRefNo", self.customer_cu_ref_no, invalid);
-        Some(Unmatch { manager: manager?, customer: customer? })
+        Some(Unmatch { manager: manager?, customer: customer?, representation: false })
     }
 }
 
@@ -44,38 +49,80 @@ impl RequiresScope for UnmatchRequest {
 
 impl ErrorExamples for UnmatchRequest {
     fn error_examples() -> Vec<ApiError> {
-        vec![ApiError::missing_field("managerCuRefNo"), relation_not_found(demo::MANAGER, demo::CUSTOMER)]
+        vec![
+            ApiError::missing_field("managerCuRefNo"),
+            relation_not_found(demo::MANAGER, demo::CUSTOMER),
+            ApiError::precondition_failed(None),
+        ]
     }
+}
+
+/// Only `success`, or the relation too with `Prefer: return=representation`.
+#[derive(Serialize, ToSchema)]
+struct UnmatchResponse {
+    #[serde(flatten)]
+    success: Success,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    relation: Option<Relation>,
 }
 
 /// Deactivate many-to-many relation between two customers.
 ///
-/// A relation that is inactive already is a success, one that never existed is 404.
+/// A relation that is inactive already is a success, one that never existed is 404. Without the scope `customer.read` the relation in the
+/// answer has only what the call sent, its version and its times.
 #[utoipa::path(
     post,
     path = "/api/v1/customer/customer-unmatch-customer",
     tag = openapi::CUSTOMER,
-    params(("Prefer" = inline(Option<Prefer>), Header, nullable = false, example = "handling=strict",
-        description = "`handling=strict`: unknown fields and parameters are invalid (RFC 7240).")),
+    params(
+        ("Prefer" = inline(Option<Prefer>), Header, nullable = false,
+         description = "`return=representation`: the answer also shows the relation. `handling=strict`: unknown fields and parameters are invalid. Both: separated by a comma (RFC 7240)."),
+        ("If-Match" = inline(Option<String>), Header, nullable = false, example = json!("\"3\""),
+         description = "Only if the relation has one of these versions, each an `ETag` of an answer about it. Else nothing is written, and the answer is 412 (RFC 9110)."),
+        ("If-None-Match" = inline(Option<String>), Header, nullable = false, example = json!("\"3\""),
+         description = "Only if the relation has none of these versions."),
+    ),
     request_body(content = UnmatchRequest, example = json!({"managerCuRefNo": demo::TRAINER, "customerCuRefNo": demo::CLIENT})),
     responses(
-        (status = OK, body = Success, description = "The two are not matched any more."),
+        (status = OK, body = UnmatchResponse, description = "The two are not matched any more.",
+         headers(
+             ("Preference-Applied" = String, description = "`return=representation`, if it was asked for."),
+             ("ETag" = String, description = "Then the version of the relation as this call left it, between quotation marks."),
+         ),
+         example = json!({"success": true})),
         ErrorResponses<ApiJson<UnmatchRequest>>,
     ),
 )]
 pub(crate) async fn unmatch_customers(
     State(app): State<Arc<AppState>>,
-    ApiJson { caller, body: unwanted }: ApiJson<UnmatchRequest>,
-) -> Result<Json<Success>, ApiError> {
-    let Unmatch { manager, customer } = unwanted.clone();
+    prefer: Prefer,
+    headers: HeaderMap,
+    ApiJson { caller, body }: ApiJson<UnmatchRequest>,
+) -> Result<Response, ApiError> {
+    let precondition = precondition(&headers)?;
+    let unwanted = Unmatch { representation: prefer.representation, ..body };
+    let Unmatch { manager, customer, .. } = unwanted.clone();
     if manager == customer {
         return Err(ApiError::invalid("/customerCuRefNo", "A customer is not matched with itself."));
     }
-    app.group_commit.unmatch_customers(caller.submitter, unwanted).await.map_err(|error| match error {
+    let may_read = caller.may(Scope::Read);
+    let result = app.group_commit.unmatch_customers(caller.submitter, unwanted, precondition).await;
+    let Unmatched { mut relation } = result.map_err(|error| match error {
         WriteError::RelationNotFound => relation_not_found(manager, customer),
+        WriteError::PreconditionFailed(Some(mut relation)) if !may_read => {
+            relation.hide_content();
+            ApiError::precondition_failed(Some(relation))
+        }
         error => error.into(),
     })?;
-    Ok(Json(Success::TRUE))
+    if let Some(relation) = relation.as_mut().filter(|_| !may_read) {
+        relation.hide_content();
+    }
+    let headers = relation
+        .as_ref()
+        .map(|relation| [(PREFERENCE_APPLIED, Prefer::REPRESENTATION), (ETAG, entity_tag(relation.version))]);
+    Ok((headers, Json(UnmatchResponse { success: Success::TRUE, relation })).into_response())
 }
 
 pub(super) fn relation_not_found(manager: impl Display, customer: impl Display) -> ApiError {
