@@ -31,8 +31,10 @@ mod writer;
 
 pub use batch::preview;
 pub use counters::Counters;
+pub use pending_write::PendingWrite;
 pub use queue::TenantWrites;
 
+use std::collections::VecDeque;
 use std::num::NonZero;
 use std::sync::Arc;
 use std::thread;
@@ -43,7 +45,7 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use self::pending_write::{PendingWrite, Reply, Request};
+use self::pending_write::{Reply, Request};
 use self::queue::Queue;
 use self::writer::Writer;
 use crate::domain::{
@@ -101,6 +103,9 @@ pub enum WriteError {
     Database(Arc<sqlx::Error>),
 }
 
+/// Where the result of a write arrives. Its error is not seen while a [`GroupCommit`] is left: the writers reply to each write.
+pub type WriteResult<T> = oneshot::Receiver<Result<T, WriteError>>;
+
 /// For which organisation a write is, and when its result is needed.
 #[derive(Debug, Clone, Copy)]
 pub struct Submitter {
@@ -117,6 +122,23 @@ impl Submitter {
     /// Of a request that is answered 503 at that time at the latest: its write must not take effect later.
     pub fn ending_at(self, end: Instant) -> Self {
         Self { answer_by: self.answer_by.min(end), ..self }
+    }
+
+    /// A match to be queued with others by [`GroupCommit::push_many`].
+    pub fn pending_match(self, wanted: Match) -> (PendingWrite, WriteResult<Matched>) {
+        self.pending(|reply| Request::Match(wanted, Precondition::default(), reply))
+    }
+
+    /// An unmatch to be queued with others by [`GroupCommit::push_many`].
+    pub fn pending_unmatch(self, unwanted: Unmatch) -> (PendingWrite, WriteResult<Unmatched>) {
+        self.pending(|reply| Request::Unmatch(unwanted, Precondition::default(), reply))
+    }
+
+    fn pending<T>(self, request: impl FnOnce(Reply<T>) -> Request) -> (PendingWrite, WriteResult<T>) {
+        let now = Instant::now();
+        let (reply, result) = oneshot::channel();
+        let timeouts = WriteTimeouts::new(self.answer_by.saturating_duration_since(now));
+        (PendingWrite::new(self.organisation_id, now, timeouts, request(reply)), result)
     }
 }
 
@@ -238,15 +260,17 @@ impl GroupCommit {
         self.submit(submitter, |reply| Request::EndIdentity(hash, reply)).await
     }
 
+    /// Queues writes from the front, as many as there is capacity for.
+    pub fn push_many(&self, writes: &mut VecDeque<PendingWrite>) {
+        self.queue.push_many(writes);
+    }
+
     async fn submit<T>(
         &self,
         submitter: Submitter,
         request: impl FnOnce(Reply<T>) -> Request,
     ) -> Result<T, WriteError> {
-        let now = Instant::now();
-        let (reply, result) = oneshot::channel();
-        let timeouts = WriteTimeouts::new(submitter.answer_by.saturating_duration_since(now));
-        let write = PendingWrite::new(submitter.organisation_id, now, timeouts, request(reply));
+        let (write, result) = submitter.pending(request);
         self.queue.push(write)?;
         match timeout_at(submitter.answer_by, result).await {
             Ok(Ok(result)) => result,

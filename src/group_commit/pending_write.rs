@@ -23,7 +23,7 @@ const FIRST_BACKOFF: Duration = Duration::from_millis(10);
 const MAX_BACKOFF: Duration = Duration::from_millis(500);
 
 /// In the queue, in a batch, or blocked.
-pub(super) struct PendingWrite {
+pub struct PendingWrite {
     pub(super) organisation_id: i64,
     /// Another attempt may be made until then.
     attempt_until: Instant,

@@ -89,6 +89,12 @@ impl State {
         (self.pending + self.just_replied).div_ceil(2).clamp(SMALL_BATCH, MAX_BATCH)
     }
 
+    fn has_capacity(&self, organisation_id: i64) -> bool {
+        let tenant = self.tenants.get(&organisation_id);
+        let of_tenant = tenant.map_or(0, |tenant| tenant.queued.len() + tenant.in_flight);
+        self.pending < CAPACITY && of_tenant < TENANT_CAPACITY
+    }
+
     fn is_isolated(&self, organisation_id: i64, now: Instant) -> bool {
         self.tenants.get(&organisation_id).is_some_and(|tenant| tenant.is_isolated(now))
     }
@@ -118,15 +124,26 @@ impl State {
 impl Queue {
     pub(super) fn push(&self, write: PendingWrite) -> Result<(), WriteError> {
         let mut state = self.lock();
-        let tenant = state.tenants.get(&write.organisation_id);
-        let of_tenant = tenant.map_or(0, |tenant| tenant.queued.len() + tenant.in_flight);
-        if state.pending >= CAPACITY || of_tenant >= TENANT_CAPACITY {
+        if !state.has_capacity(write.organisation_id) {
             return Err(WriteError::Overloaded);
         }
         state.queue(write, false);
         drop(state);
         self.pushed.notify_one();
         Ok(())
+    }
+
+    /// Queues writes from the front, as many as there is capacity for.
+    pub(super) fn push_many(&self, writes: &mut VecDeque<PendingWrite>) {
+        let mut state = self.lock();
+        let before = writes.len();
+        while let Some(write) = writes.pop_front_if(|write| state.has_capacity(write.organisation_id)) {
+            state.queue(write, false);
+        }
+        drop(state);
+        if writes.len() < before {
+            self.pushed.notify_one();
+        }
     }
 
     /// Writes that are queued or in flight.
