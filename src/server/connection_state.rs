@@ -3,7 +3,8 @@
 //! One rule ends idle and slow connections, for both versions of HTTP and before the version is known: a connection
 //! without a request in flight is closed after the header timeout while bytes of a request arrive or before its first
 //! request, else after the idle timeout. A request that is handled has timeouts of its own (body, request), which are the
-//! API's. A response of which the client reads nothing for the idle timeout ends its connection.
+//! API's, and so has one whose response goes on while its body arrives. A response of which the client reads nothing for the idle timeout ends
+//! its connection.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -34,7 +35,8 @@ struct State {
 
 struct InFlight {
     id: u64,
-    /// When hyper last took bytes of the response; `None` while there is none.
+    /// When hyper last took bytes of the response; `None` while there are none to be sent: before the response, and while a stream
+    /// has nothing to say.
     sending: Option<Instant>,
 }
 
@@ -122,9 +124,18 @@ impl InFlightGuard {
 
     /// The response is being sent, and hyper asks for bytes of it.
     pub(super) fn sending(&self) {
+        self.set_sending(Some(Instant::now()));
+    }
+
+    /// All that there is of the response was sent, and more will come.
+    pub(super) fn handling(&self) {
+        self.set_sending(None);
+    }
+
+    fn set_sending(&self, sending: Option<Instant>) {
         let mut state = self.state.lock();
         if let Some(request) = state.requests.iter_mut().find(|request| request.id == self.id) {
-            request.sending = Some(Instant::now());
+            request.sending = sending;
         }
     }
 }

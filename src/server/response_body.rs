@@ -3,7 +3,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use axum::body::{Body, Bytes};
 use hyper::body::{Frame, SizeHint};
@@ -55,7 +55,11 @@ impl hyper::body::Body for ResponseBody {
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         self.unsent.in_flight.sending();
         while self.rest.is_empty() {
-            match ready!(Pin::new(&mut self.body).poll_frame(cx)).transpose()?.map(Frame::into_data) {
+            let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
+                self.unsent.in_flight.handling();
+                return Poll::Pending;
+            };
+            match frame.transpose()?.map(Frame::into_data) {
                 Some(Ok(bytes)) => {
                     let _unsent = Arc::clone(&self.unsent);
                     self.rest = Bytes::from_owner(UnsentBytes { bytes, _unsent });
