@@ -28,6 +28,9 @@ use crate::server::{self, Certificate};
 const BODY_BYTES: u64 = 64 << 20;
 /// Answers that have not been sent. One client gets half of it at most: thirty of the largest.
 const ANSWER_BYTES: u64 = 64 << 20;
+/// Lines of streams that have begun and not finished. One organisation alone has half of it in flight, as many as the largest batch
+/// has; and single calls find a queue that is three quarters free.
+const STREAM_WINDOW: u64 = 512;
 
 /// The endpoints and their background tasks.
 pub struct App {
@@ -63,6 +66,7 @@ impl App {
             concurrency_limit: ConcurrencyLimit::new(config.limits.requests),
             body_budget: FairBudget::new(BODY_BYTES),
             answer_budget: FairBudget::new(ANSWER_BYTES),
+            stream_window: FairBudget::new(STREAM_WINDOW),
             metrics: Arc::default(),
             timeouts: config.timeouts,
             shutdown,

@@ -178,8 +178,8 @@ registry! {
     PayloadTooLarge "INTERNAL_PAYLOAD_TOO_LARGE" PAYLOAD_TOO_LARGE {
         message: "Request payload is too large."
         description: "A request body has at most 256 KiB."
-        meaning: "The body is longer than any valid request can be."
-        remedy: "Send one relation per request, with a notice of at most 10,000 characters. Many customers at once are for the operator's command customer-match match import."
+        meaning: "The body, or a line of a stream, is longer than any valid one can be."
+        remedy: "Send one relation per request, with a notice of at most 10,000 characters. Many at once are for customer-match-customer-batch, as a stream of lines that may be as long as you like."
     }
     UnsupportedMediaType "INTERNAL_UNSUPPORTED_MEDIA_TYPE" UNSUPPORTED_MEDIA_TYPE {
         message: "Unsupported media type."
@@ -236,6 +236,24 @@ impl ApiError {
     /// The body is not JSON at all.
     pub(crate) fn not_json(description: impl Into<Cow<'static, str>>) -> Self {
         Self::bad_request(description)
+    }
+
+    /// The body has more bytes than this.
+    pub(crate) fn too_large(most: usize) -> Self {
+        Self::from(ErrorCode::PayloadTooLarge)
+            .described(format!("A request body has at most {} KiB.", most / 1024))
+    }
+
+    /// A line of a body has more bytes than this; the others may be good.
+    pub(crate) fn line_too_large(most: usize) -> Self {
+        Self::from(ErrorCode::PayloadTooLarge).described(format!("A line has at most {} KiB.", most / 1024))
+    }
+
+    /// The body is neither of the two that the endpoint takes.
+    pub(crate) fn neither_lines_nor_array() -> Self {
+        Self::from(ErrorCode::UnsupportedMediaType).described(
+            "Please send a JSON object on each line with the header Content-Type: application/x-ndjson, or a JSON array of them with Content-Type: application/json.",
+        )
     }
 
     /// The request cannot be read, which is 400 and not 422.
@@ -324,6 +342,15 @@ impl ApiError {
 
     pub(crate) fn status(&self) -> StatusCode {
         self.status
+    }
+
+    pub(crate) fn code(&self) -> ErrorCode {
+        self.code
+    }
+
+    /// After how many seconds the same may succeed: the header `Retry-After`.
+    pub(crate) fn retry_after_seconds(&self) -> Option<u64> {
+        self.retry_after.map(whole_seconds)
     }
 
     pub(crate) fn entry(&self) -> Entry {
@@ -517,8 +544,8 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response =
             (self.status, [(header::LINK, self.help())], Json(self.envelope())).into_response();
-        if let Some(time) = self.retry_after {
-            response.headers_mut().insert(header::RETRY_AFTER, whole_seconds(time).into());
+        if let Some(seconds) = self.retry_after_seconds() {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }
         if let Some(Some(relation)) = &self.relation
             && let Ok(tag) = HeaderValue::try_from(format!("\"{}\"", relation.version))

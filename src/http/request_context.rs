@@ -1,5 +1,6 @@
 //! Values that extractors find out and the middleware around them needs. Each is set at most once.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use axum::http::{Extensions, HeaderValue};
@@ -7,6 +8,7 @@ use tokio::time::Instant;
 
 use super::concurrency_limit::RequestPermit;
 use crate::db::api_key::KeyState;
+use crate::error::ErrorCode;
 use crate::rate_limit::Decision;
 
 /// An extension of every request; the middleware that made it keeps a clone.
@@ -21,6 +23,43 @@ pub(crate) struct RequestContext {
     pub(crate) rate_limit: OnceLock<Decision>,
     /// The body was not read to its end, so its connection cannot be used for another request.
     pub(crate) body_unread: OnceLock<()>,
+    /// Of a call whose answer goes on while its body arrives.
+    pub(crate) stream: OnceLock<Arc<StreamCounts>>,
+}
+
+/// What a stream has come to so far.
+#[derive(Default)]
+pub(crate) struct StreamCounts {
+    lines: AtomicU64,
+    rejected: AtomicU64,
+    /// Why it ended before its body did.
+    error: OnceLock<ErrorCode>,
+}
+
+impl StreamCounts {
+    pub(crate) fn count_line(&self) {
+        self.lines.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_rejected(&self) {
+        self.rejected.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn end_with(&self, error: ErrorCode) {
+        let _ = self.error.set(error);
+    }
+
+    pub(crate) fn lines(&self) -> u64 {
+        self.lines.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn rejected(&self) -> u64 {
+        self.rejected.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn error(&self) -> Option<ErrorCode> {
+        self.error.get().copied()
+    }
 }
 
 impl Default for RequestContext {
@@ -32,6 +71,7 @@ impl Default for RequestContext {
             allowed_origin: OnceLock::new(),
             rate_limit: OnceLock::new(),
             body_unread: OnceLock::new(),
+            stream: OnceLock::new(),
         }
     }
 }

@@ -16,9 +16,9 @@ use super::middleware::{
     server_timing,
 };
 use super::routes::{
-    customer_create, customer_detail, customer_list, customer_match, customer_relation, customer_unmatch,
-    customer_update, fallback, health, logout, magic_auth, match_changes, matched_customer_list, metrics,
-    ping,
+    customer_create, customer_detail, customer_list, customer_match, customer_match_batch, customer_relation,
+    customer_unmatch, customer_update, fallback, health, logout, magic_auth, match_changes,
+    matched_customer_list, metrics, ping,
 };
 use super::state::AppState;
 use super::{openapi, pages};
@@ -30,6 +30,7 @@ fn endpoints() -> OpenApiRouter<Arc<AppState>> {
     OpenApiRouter::new()
         .routes(routes!(customer_match::match_customers))
         .routes(routes!(customer_unmatch::unmatch_customers))
+        .routes(routes!(customer_match_batch::match_customers_batch))
         .routes(routes!(customer_relation::get_relation))
         .routes(routes!(matched_customer_list::list_matched_customers))
         .routes(routes!(match_changes::list_match_changes))

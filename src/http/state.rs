@@ -39,6 +39,8 @@ pub(crate) struct AppState {
     pub(crate) body_budget: Arc<FairBudget<Option<IpAddr>>>,
     /// Bytes of answers that have not been sent, by client.
     pub(crate) answer_budget: Arc<FairBudget<Option<IpAddr>>>,
+    /// Lines of streams that have begun and not finished, by organisation.
+    pub(crate) stream_window: Arc<FairBudget<i64>>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) maintenance: Maintenance,
     pub(crate) timeouts: Timeouts,

@@ -33,6 +33,7 @@ mod key_life;
 mod locks;
 mod log;
 mod malformed_requests;
+mod match_batch;
 mod match_changes;
 mod match_import;
 mod matched_customer_list;

@@ -8,8 +8,8 @@ use rstest::rstest;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Answer, CREATE, CUSTOMER, DETAIL, DOCUMENT, LIST, LOGOUT, MAGIC_AUTH, MANAGER, MATCH, Service, UNMATCH,
-    json_request, uri,
+    Answer, BATCH, CREATE, CUSTOMER, DETAIL, DOCUMENT, LIST, LOGOUT, MAGIC_AUTH, MANAGER, MATCH, Service,
+    UNMATCH, json_request, uri,
 };
 
 const KEYS: &str = include_str!("../../docs/keys.md");
@@ -269,7 +269,8 @@ async fn without_a_scope_that_reads_nothing_of_a_customer_is_answered() {
             Request::get(uri).body(Body::empty()).unwrap()
         } else {
             let request = json_request(&uri).header("prefer", "return=representation");
-            request.body(Body::from(by_address.to_string())).unwrap()
+            let body = if call.path == BATCH { json!([by_address]) } else { by_address.clone() };
+            request.body(Body::from(body.to_string())).unwrap()
         };
         let answer = service.call(request).await;
         assert!(!answer.body.to_string().contains("Needle"), "{}: {:#}", call.path, answer.body);

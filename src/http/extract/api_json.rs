@@ -6,7 +6,7 @@ use axum::extract::{FromRequest, Request};
 
 use super::api_query::QueryParameters;
 use super::authentication::{AuthenticatedCaller, key_outside_body};
-use super::json_body;
+use super::json_body::{self, MAX_BYTES};
 use super::prefer::Prefer;
 use super::request_body::{self, RequestBody};
 use crate::error::{ApiError, ErrorCode};
@@ -28,7 +28,7 @@ impl<B: RequestBody + RequiresScope> FromRequest<Arc<AppState>> for ApiJson<B> {
         let (caller, bytes) = match key_outside_body(&parts) {
             Some(key) => match AuthenticatedCaller::before_body(app, &parts, Some(&key), B::SCOPES).await {
                 Ok(caller) => {
-                    let bytes = json_body::read(app, &parts, body).await?;
+                    let bytes = json_body::read(app, &parts, body, MAX_BYTES).await?;
                     caller.admit(app, &parts)?;
                     (caller, bytes)
                 }
@@ -38,7 +38,7 @@ impl<B: RequestBody + RequiresScope> FromRequest<Arc<AppState>> for ApiJson<B> {
                 }
             },
             None => {
-                let bytes = json_body::read(app, &parts, body).await?;
+                let bytes = json_body::read(app, &parts, body, MAX_BYTES).await?;
                 json_body::require_no_coding(&parts.headers)?;
                 let key = json_body::api_key(&bytes)?;
                 (AuthenticatedCaller::new(app, &parts, key.as_deref(), B::SCOPES).await?, bytes)
@@ -51,7 +51,7 @@ impl<B: RequestBody + RequiresScope> FromRequest<Arc<AppState>> for ApiJson<B> {
         if strict {
             invalid.extend(QueryParameters::of(&parts.uri)?.unknown());
         }
-        Ok(Self { caller, body: request_body::parse::<B>(&bytes, strict, invalid)? })
+        Ok(Self { caller, body: request_body::parse::<B>(&bytes, strict, "apiKey", invalid)? })
     }
 }
 

@@ -4,13 +4,14 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::extract::FromRequestParts;
 use axum::http::header::{AUTHORIZATION, ORIGIN};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue};
 use chrono::Utc;
+use secrecy::{ExposeSecret, SecretString};
 
 use crate::api_keys::{CachedKey, LookupError};
 use crate::db::api_key::KeyState;
@@ -23,6 +24,9 @@ use crate::http::openapi::ErrorExamples;
 use crate::http::request_context::RequestContext;
 use crate::http::required_scope::RequiredScope;
 use crate::http::state::AppState;
+
+/// With the age of a cached state, less than the second within which a revocation takes effect (contract §3).
+const CHECK_AGAIN_AFTER: Duration = Duration::from_millis(50);
 
 /// What a call may do, by its key.
 pub(crate) struct AuthenticatedCaller {
@@ -154,17 +158,53 @@ pub(super) async fn authenticate(
     if let Some(origin) = allowed_origin(&state, &parts.headers) {
         let _ = context.allowed_origin.set(origin.clone());
     }
-    match state.status(Utc::now()) {
-        KeyStatus::Revoked => return Err(ErrorCode::ApiKeyHasBeenDeleted.into()),
-        KeyStatus::Inactive => return Err(ErrorCode::ApiKeyIsNotActive.into()),
-        KeyStatus::Expired => return Err(ErrorCode::ApiKeyHasBeenExpired.into()),
-        KeyStatus::Active => {}
-    }
+    check_status(&state)?;
     check_rate_limit(app, &key, &state, client_ip, &context)?;
     if state.is_publishable() && context.allowed_origin.get().is_none() {
         return Err(ErrorCode::ApiKeyOriginNotAllowed.into());
     }
     Ok(state)
+}
+
+fn check_status(key: &KeyState) -> Result<(), ErrorCode> {
+    match key.status(Utc::now()) {
+        KeyStatus::Revoked => Err(ErrorCode::ApiKeyHasBeenDeleted),
+        KeyStatus::Inactive => Err(ErrorCode::ApiKeyIsNotActive),
+        KeyStatus::Expired => Err(ErrorCode::ApiKeyHasBeenExpired),
+        KeyStatus::Active => Ok(()),
+    }
+}
+
+/// The key of a call that goes on for as long as its client likes.
+pub(crate) struct OngoingKey {
+    text: SecretString,
+    client_ip: Option<IpAddr>,
+    cached: Arc<CachedKey>,
+    checked_at: Instant,
+}
+
+impl OngoingKey {
+    /// Of a call whose key has been checked.
+    pub(super) async fn of(app: &AppState, parts: &Parts, key: Option<&str>) -> Result<Self, ApiError> {
+        let client_ip = client_ip(parts, &app.trusted_proxies);
+        let (cached, _) = find_key(app, key, client_ip).await?;
+        let text = SecretString::from(key.unwrap_or_default());
+        Ok(Self { text, client_ip, cached, checked_at: Instant::now() })
+    }
+
+    /// Counts one more call of the key, which may have been revoked meanwhile or have expired.
+    pub(crate) async fn admit(&mut self, app: &AppState) -> Result<(), ApiError> {
+        let now = Instant::now();
+        if now.saturating_duration_since(self.checked_at) >= CHECK_AGAIN_AFTER {
+            let (cached, state) = find_key(app, Some(self.text.expose_secret()), self.client_ip).await?;
+            check_status(&state)?;
+            (self.cached, self.checked_at) = (cached, now);
+        }
+        match self.cached.admit(now) {
+            Some(decision) if !decision.admitted => Err(ApiError::too_many_requests(decision.reset)),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Presence, format, existence. Keys without the format or not in the registry count against the client's limit of

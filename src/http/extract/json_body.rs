@@ -1,5 +1,6 @@
 //! Request bodies: received up to a limit of size and time, with the headers that say what they are.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
@@ -15,23 +16,28 @@ use tokio::time::timeout;
 use super::request_body;
 use crate::client::client_network;
 use crate::error::{ApiError, ErrorCode, InvalidField};
+use crate::fair_budget::Share;
 use crate::http::client_ip::client_ip;
 use crate::http::request_context::RequestContext;
 use crate::http::state::AppState;
 
 /// The longest notice fits in any escaping: 10,000 characters at 12 bytes each (`\ud83d\ude00`).
-const MAX_BYTES: usize = 256 * 1024;
-
+pub(super) const MAX_BYTES: usize = 256 * 1024;
 /// What a request takes in the budget beside its body, for its headers and its state.
-const OVERHEAD: u64 = 32 * 1024;
+pub(super) const OVERHEAD: u64 = 32 * 1024;
 /// How long the rest of a body that is not needed may take to arrive, so that its connection can be used again. Most bodies
 /// arrive with their headers.
 const DISCARD_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// The whole body. One that declares too many bytes is rejected before anything of it is read, so a client that waits
+/// The whole body, of at most so many bytes. One that declares too many bytes is rejected before anything of it is read, so a client that waits
 /// for `100 Continue` sends none of it.
-pub(super) async fn read(app: &AppState, request: &Parts, body: Body) -> Result<Bytes, ApiError> {
-    let collected = timeout(app.timeouts.body, collect(app, request, body)).await;
+pub(super) async fn read(
+    app: &AppState,
+    request: &Parts,
+    body: Body,
+    most: usize,
+) -> Result<Bytes, ApiError> {
+    let collected = timeout(app.timeouts.body, collect(app, request, body, most)).await;
     let result = collected.unwrap_or_else(|_| Err(ErrorCode::RequestTimeout.into()));
     if result.is_err() {
         let _ = RequestContext::of(&request.extensions).body_unread.set(());
@@ -40,19 +46,18 @@ pub(super) async fn read(app: &AppState, request: &Parts, body: Body) -> Result<
 }
 
 /// What has arrived is copied, because a piece of a few bytes may keep a buffer of hyper.
-async fn collect(app: &AppState, request: &Parts, mut body: Body) -> Result<Bytes, ApiError> {
+async fn collect(app: &AppState, request: &Parts, mut body: Body, most: usize) -> Result<Bytes, ApiError> {
     let declared = body.size_hint().lower();
-    if usize::try_from(declared).map_or(true, |bytes| bytes > MAX_BYTES) {
-        return Err(ErrorCode::PayloadTooLarge.into());
+    if usize::try_from(declared).map_or(true, |bytes| bytes > most) {
+        return Err(ApiError::too_large(most));
     }
-    let client = client_ip(request, &app.trusted_proxies).map(client_network);
-    let mut share = app.body_budget.try_take(client, OVERHEAD).ok_or(ErrorCode::ServiceUnavailable)?;
+    let mut share = take_share(app, request)?;
     let mut bytes = Vec::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| ApiError::not_json("The body was cut off before its end."))?;
         let Ok(data) = frame.into_data() else { continue };
-        if bytes.len() + data.len() > MAX_BYTES {
-            return Err(ErrorCode::PayloadTooLarge.into());
+        if bytes.len() + data.len() > most {
+            return Err(ApiError::too_large(most));
         }
         if !share.grow(data.len() as u64) {
             return Err(ErrorCode::ServiceUnavailable.into());
@@ -60,6 +65,12 @@ async fn collect(app: &AppState, request: &Parts, mut body: Body) -> Result<Byte
         bytes.extend_from_slice(&data);
     }
     Ok(bytes.into())
+}
+
+/// Of the budget of bodies that are being received: what each request takes.
+pub(super) fn take_share(app: &AppState, request: &Parts) -> Result<Share<Option<IpAddr>>, ApiError> {
+    let client = client_ip(request, &app.trusted_proxies).map(client_network);
+    Ok(app.body_budget.try_take(client, OVERHEAD).ok_or(ErrorCode::ServiceUnavailable)?)
 }
 
 /// Receives a body that is not needed, if that is soon done.
@@ -83,13 +94,18 @@ pub(super) async fn discard(request: &Parts, mut body: Body) {
 
 /// `application/json`, whatever its parameters.
 pub(super) fn require_json(headers: &HeaderMap) -> Result<(), ApiError> {
-    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let essence = value.split(';').next().unwrap_or_default().trim();
-    if essence.eq_ignore_ascii_case("application/json") {
+    if is_declared(headers, "application/json") {
         Ok(())
     } else {
         Err(ErrorCode::UnsupportedMediaType.into())
     }
+}
+
+/// Whether the body is declared to be of this media type, whatever its parameters.
+pub(super) fn is_declared(headers: &HeaderMap, media_type: &str) -> bool {
+    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = value.split(';').next().unwrap_or_default().trim();
+    essence.eq_ignore_ascii_case(media_type)
 }
 
 /// A body is read as it is (RFC 9110, 8.4): decompressed, few bytes could become very many.

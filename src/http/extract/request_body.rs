@@ -37,16 +37,17 @@ pub(crate) fn is_invalid(name: &str, invalid: &[InvalidField]) -> bool {
     invalid.iter().any(|field| field.is_member(name))
 }
 
-/// `strict`: unknown fields are invalid. `invalid`: what is invalid already.
-pub(super) fn parse<B: RequestBody>(
+/// `strict`: unknown fields are invalid, but for the one that was read `beside` the body's own. `invalid`: what is invalid already.
+pub(crate) fn parse<B: RequestBody>(
     bytes: &[u8],
     strict: bool,
+    beside: &str,
     mut invalid: Vec<InvalidField>,
 ) -> Result<B::Valid, ApiError> {
     let text = object(bytes)?;
     let body = match serde_json::from_str::<B>(text) {
         Ok(body) if !strict => body,
-        _ => read_each::<B>(text, strict, &mut invalid)?,
+        _ => read_each::<B>(text, strict, beside, &mut invalid)?,
     };
     match body.check(&mut invalid) {
         Some(valid) if invalid.is_empty() => Ok(valid),
@@ -55,10 +56,8 @@ pub(super) fn parse<B: RequestBody>(
 }
 
 /// The text of a body that may be an object: serde reads a struct from an array too.
-pub(super) fn object(bytes: &[u8]) -> Result<&str, ApiError> {
-    let text = std::str::from_utf8(bytes).map_err(|_| ApiError::not_json("The body is not UTF-8."))?;
-    // Some editors and Windows' libraries write one; RFC 8259, 8.1 lets it be ignored.
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+pub(crate) fn object(bytes: &[u8]) -> Result<&str, ApiError> {
+    let text = text(bytes)?;
     if text.trim_ascii_start().starts_with('{') {
         Ok(text)
     } else {
@@ -67,11 +66,18 @@ pub(super) fn object(bytes: &[u8]) -> Result<&str, ApiError> {
     }
 }
 
+pub(super) fn text(bytes: &[u8]) -> Result<&str, ApiError> {
+    let text = std::str::from_utf8(bytes).map_err(|_| ApiError::not_json("The body is not UTF-8."))?;
+    // Some editors and Windows' libraries write one; RFC 8259, 8.1 lets it be ignored.
+    Ok(text.strip_prefix('\u{feff}').unwrap_or(text))
+}
+
 /// Reads each field by itself, and the body of those that are valid. This takes longer than reading all at once, so it
 /// is done after an error, which serde ends at.
 fn read_each<B: RequestBody>(
     text: &str,
     strict: bool,
+    beside: &str,
     invalid: &mut Vec<InvalidField>,
 ) -> Result<B, ApiError> {
     well_formed(text)?;
@@ -82,7 +88,7 @@ fn read_each<B: RequestBody>(
     let mut valid = Vec::new();
     for (name, value) in &members {
         let broken = if !known.contains(name) {
-            (strict && name != "apiKey").then(|| format!("is unknown; there are {}", known.join(", ")))
+            (strict && name != beside).then(|| format!("is unknown; there are {}", known.join(", ")))
         } else if !seen.insert(name) {
             Some("is given twice".into())
         } else {
@@ -124,7 +130,7 @@ fn rule(error: &serde_json::Error) -> String {
     }
 }
 
-fn well_formed(text: &str) -> Result<(), ApiError> {
+pub(super) fn well_formed(text: &str) -> Result<(), ApiError> {
     serde_json::from_str::<IgnoredAny>(text).map(|_| ()).map_err(not_json)
 }
 

@@ -4,7 +4,7 @@ use axum::extract::Request;
 use axum::http::StatusCode;
 
 use super::authentication::{authenticate, key_outside_body};
-use super::json_body;
+use super::json_body::{self, MAX_BYTES};
 use crate::error::ApiError;
 use crate::http::state::AppState;
 
@@ -24,7 +24,7 @@ pub(crate) async fn count_unrouted(app: &AppState, request: Request) -> Result<(
             authenticated
         }
         None => {
-            let bytes = json_body::read(app, &parts, body).await.unwrap_or_default();
+            let bytes = json_body::read(app, &parts, body, MAX_BYTES).await.unwrap_or_default();
             let Ok(Some(key)) = json_body::api_key(&bytes) else { return Ok(()) };
             authenticate(app, &parts, Some(&key)).await
         }

@@ -4,15 +4,19 @@
 //! logged as it is either: methods and ids are logged only in forms that no secret has.
 
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
+use axum::body::{Body, Bytes};
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::CONNECTION;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 use axum::middleware::Next;
 use axum::response::Response;
+use hyper::body::Frame;
 use tracing::{Instrument, error_span, info};
 use uuid::Uuid;
 
@@ -44,9 +48,36 @@ pub(crate) async fn access_log(State(app): State<Arc<AppState>>, request: Reques
     if guard.context.body_unread.get().is_some() && version != Version::HTTP_2 {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    guard.complete(&response);
     response.headers_mut().insert(REQUEST_ID, id);
+    if guard.context.stream.get().is_some() {
+        return response.map(|body| Body::new(LoggedBody { body, guard: Some(guard) }));
+    }
+    guard.complete(&response);
     response
+}
+
+/// The answer of a stream, whose request ends with it.
+struct LoggedBody {
+    body: Body,
+    guard: Option<AccessLogGuard>,
+}
+
+impl hyper::body::Body for LoggedBody {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        if frame.is_none()
+            && let Some(guard) = self.guard.take()
+        {
+            guard.complete_stream();
+        }
+        Poll::Ready(frame)
+    }
 }
 
 /// Writes the event when the request ends: with its answer, or by being dropped, as its future is when the client
@@ -92,6 +123,12 @@ impl AccessLogGuard {
         self.record("request completed", Some(response.status()), response.extensions().get().copied());
     }
 
+    fn complete_stream(mut self) {
+        self.completed = true;
+        let error = self.context.stream.get().and_then(|stream| stream.error());
+        self.record("request completed", Some(StatusCode::OK), error);
+    }
+
     fn record(&self, message: &str, status: Option<StatusCode>, error: Option<ErrorCode>) {
         let route = self.route.as_ref().map_or("(none)", MatchedPath::as_str);
         let duration = self.started.elapsed();
@@ -104,6 +141,7 @@ impl AccessLogGuard {
             organisation_id: key.map(|key| key.organisation_id),
             duration,
         });
+        let stream = self.context.stream.get();
         info!(
             parent: None,
             id = self.id(),
@@ -116,6 +154,8 @@ impl AccessLogGuard {
             client_ip = self.client_ip.map(display),
             organisation = key.map(|key| key.organisation_id),
             key = key.map(|key| key.mask.as_str()),
+            lines = stream.map(|stream| stream.lines()),
+            rejected = stream.map(|stream| stream.rejected()),
             error = error.map(|code| code.entry().code),
             "{message}"
         );

@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 
 use super::success::Success;
 use crate::demo;
-use crate::domain::{Change, CuRefNo, Email, Match, NamedCustomer, Notice, Relation, Scope};
+use crate::domain::{Change, CuRefNo, Email, Match, Matched, NamedCustomer, Notice, Relation, Scope};
 use crate::error::{ApiError, InvalidField};
 use crate::group_commit::WriteError;
 use crate::http::entity_tag::{entity_tag, precondition};
@@ -36,14 +36,14 @@ const CONDITION_NOT_ALLOWED: &str = "A publishable key may not use If-Match or I
 pub(crate) struct MatchRequest {
     /// Customer reference number of the owner of relation.
     #[schema(value_type = CuRefNo)]
-    manager_cu_ref_no: Option<CuRefNo>,
+    pub(super) manager_cu_ref_no: Option<CuRefNo>,
     /// Customer reference number of the customer of relation.
-    customer_cu_ref_no: Option<CuRefNo>,
+    pub(super) customer_cu_ref_no: Option<CuRefNo>,
     /// The customer's e-mail address. If no customer of the organisation has it, a guest customer is created.
-    customer_email: Option<Email>,
+    pub(super) customer_email: Option<Email>,
     /// Public note of this connection, visible to both customers. `""` clears the one that is there, absent or null
     /// keeps it.
-    notice: Option<Notice>,
+    pub(super) notice: Option<Notice>,
 }
 
 impl RequestBody for MatchRequest {
@@ -78,7 +78,7 @@ impl ErrorExamples for MatchRequest {
 /// Only `success`, or everything with `Prefer: return=representation`.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct MatchResponse {
+pub(super) struct MatchResponse {
     #[serde(flatten)]
     success: Success,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -91,6 +91,43 @@ struct MatchResponse {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     customer_created: Option<bool>,
+}
+
+impl MatchResponse {
+    /// Of an unmatch.
+    pub(super) fn ended(relation: Option<Relation>) -> Self {
+        Self { success: Success::TRUE, relation, outcome: None, customer_created: None }
+    }
+
+    /// What the key may see of it: `sent` is what the call sent if the key may not read more.
+    pub(super) fn represent(mut matched: Matched, sent: Option<&Match>) -> Self {
+        if let (Some(relation), Some(sent)) = (&mut matched.relation, sent) {
+            relation.hide_unsent(sent);
+        }
+        Self {
+            success: Success::TRUE,
+            relation: matched.relation,
+            outcome: Some(matched.change),
+            customer_created: Some(matched.customer_created),
+        }
+    }
+}
+
+/// The field that names the customer of a match.
+pub(super) fn customer_field(customer: &NamedCustomer) -> &'static str {
+    match customer {
+        NamedCustomer::CuRefNo(_) => "/customerCuRefNo",
+        NamedCustomer::Email(_) => "/customerEmail",
+    }
+}
+
+pub(super) fn match_error(error: WriteError, customer_field: &str) -> ApiError {
+    match error {
+        WriteError::SameCustomer => {
+            ApiError::invalid(customer_field, "A customer cannot be matched with itself.")
+        }
+        error => error.into(),
+    }
 }
 
 /// Create many-to-many relation between two customers.
@@ -130,10 +167,7 @@ pub(crate) async fn match_customers(
     ApiJson { caller, body }: ApiJson<MatchRequest>,
 ) -> Result<Response, ApiError> {
     let precondition = precondition(&headers)?;
-    let customer_field = match body.customer {
-        NamedCustomer::CuRefNo(_) => "/customerCuRefNo",
-        NamedCustomer::Email(_) => "/customerEmail",
-    };
+    let customer_field = customer_field(&body.customer);
     let is_public = caller.has_publishable_key();
     if is_public && !precondition.is_none() {
         return Err(ApiError::scope_not_allowed(CONDITION_NOT_ALLOWED));
@@ -150,10 +184,7 @@ pub(crate) async fn match_customers(
             return Ok(Json(Success::TRUE).into_response());
         }
     }
-    let mut matched = result.map_err(|error| match error {
-        WriteError::SameCustomer => {
-            ApiError::invalid(customer_field, "A customer cannot be matched with itself.")
-        }
+    let matched = result.map_err(|error| match error {
         WriteError::PreconditionFailed(Some(mut relation)) => {
             if let Some(sent) = &sent {
                 relation.hide_unsent(sent);
@@ -161,20 +192,12 @@ pub(crate) async fn match_customers(
             }
             ApiError::precondition_failed(Some(relation))
         }
-        error => error.into(),
+        error => match_error(error, customer_field),
     })?;
     app.metrics.match_committed(caller.organisation_id, matched.change);
-    if let (Some(relation), Some(sent)) = (&mut matched.relation, &sent) {
-        relation.hide_unsent(sent);
-    }
     if representation {
         let etag = matched.relation.as_ref().map(|relation| [(ETAG, entity_tag(relation.version))]);
-        let response = MatchResponse {
-            success: Success::TRUE,
-            relation: matched.relation,
-            outcome: Some(matched.change),
-            customer_created: Some(matched.customer_created),
-        };
+        let response = MatchResponse::represent(matched, sent.as_ref());
         Ok((etag, [(PREFERENCE_APPLIED, Prefer::REPRESENTATION)], Json(response)).into_response())
     } else {
         Ok(Json(Success::TRUE).into_response())

@@ -28,9 +28,9 @@ use crate::http::state::AppState;
 #[serde(rename_all = "camelCase")]
 pub(crate) struct UnmatchRequest {
     #[schema(value_type = CuRefNo)]
-    manager_cu_ref_no: Option<CuRefNo>,
+    pub(super) manager_cu_ref_no: Option<CuRefNo>,
     #[schema(value_type = CuRefNo)]
-    customer_cu_ref_no: Option<CuRefNo>,
+    pub(super) customer_cu_ref_no: Option<CuRefNo>,
 }
 
 impl RequestBody for UnmatchRequest {
@@ -102,19 +102,15 @@ pub(crate) async fn unmatch_customers(
 ) -> Result<Response, ApiError> {
     let precondition = precondition(&headers)?;
     let unwanted = Unmatch { representation: prefer.representation, ..body };
-    let Unmatch { manager, customer, .. } = unwanted.clone();
-    if manager == customer {
-        return Err(ApiError::invalid("/customerCuRefNo", "A customer is not matched with itself."));
-    }
+    check_unmatch(&unwanted)?;
     let may_read = caller.may(Scope::Read);
-    let result = app.group_commit.unmatch_customers(caller.submitter, unwanted, precondition).await;
+    let result = app.group_commit.unmatch_customers(caller.submitter, unwanted.clone(), precondition).await;
     let Unmatched { mut relation } = result.map_err(|error| match error {
-        WriteError::RelationNotFound => relation_not_found(manager, customer),
         WriteError::PreconditionFailed(Some(mut relation)) if !may_read => {
             relation.hide_content();
             ApiError::precondition_failed(Some(relation))
         }
-        error => error.into(),
+        error => unmatch_error(error, &unwanted),
     })?;
     if let Some(relation) = relation.as_mut().filter(|_| !may_read) {
         relation.hide_content();
@@ -123,6 +119,20 @@ pub(crate) async fn unmatch_customers(
         .as_ref()
         .map(|relation| [(PREFERENCE_APPLIED, Prefer::REPRESENTATION), (ETAG, entity_tag(relation.version))]);
     Ok((headers, Json(UnmatchResponse { success: Success::TRUE, relation })).into_response())
+}
+
+pub(super) fn check_unmatch(unwanted: &Unmatch) -> Result<(), ApiError> {
+    if unwanted.manager == unwanted.customer {
+        return Err(ApiError::invalid("/customerCuRefNo", "A customer is not matched with itself."));
+    }
+    Ok(())
+}
+
+pub(super) fn unmatch_error(error: WriteError, unwanted: &Unmatch) -> ApiError {
+    match error {
+        WriteError::RelationNotFound => relation_not_found(&unwanted.manager, &unwanted.customer),
+        error => error.into(),
+    }
 }
 
 pub(super) fn relation_not_found(manager: impl Display, customer: impl Display) -> ApiError {

@@ -4,6 +4,7 @@ pub(crate) mod customer_create;
 pub(crate) mod customer_detail;
 pub(crate) mod customer_list;
 pub(crate) mod customer_match;
+pub(crate) mod customer_match_batch;
 mod customer_profile;
 pub(crate) mod customer_relation;
 pub(crate) mod customer_unmatch;

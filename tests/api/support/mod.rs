@@ -36,6 +36,7 @@ use tower::ServiceExt;
 pub const MATCH: &str = "/api/v1/customer/customer-match-customer";
 pub const UNMATCH: &str = "/api/v1/customer/customer-unmatch-customer";
 pub const RELATION: &str = "/api/v1/customer/relation";
+pub const BATCH: &str = "/api/v1/customer/customer-match-customer-batch";
 pub const LIST: &str = "/api/v1/customer/matched-customer-list";
 pub const DETAIL: &str = "/api/v1/customer/detail";
 pub const CREATE: &str = "/api/v1/customer/create";
@@ -283,11 +284,17 @@ impl Service {
         let response = self.response(request).await;
         let (status, headers) = (response.status(), response.headers().clone());
         let bytes = response.into_body().collect().await.unwrap().to_bytes();
-        if !head && ![StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&status) {
-            assert_eq!(headers[header::CONTENT_TYPE], "application/json", "every answer is JSON");
+        let is_lines = headers.get(header::CONTENT_TYPE).is_some_and(|value| value == NDJSON);
+        let may_be_empty = [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&status);
+        if !head && !is_lines && !may_be_empty {
+            assert_eq!(headers[header::CONTENT_TYPE], "application/json", "every other answer is JSON");
         }
         assert!(headers.contains_key("x-request-id"), "every answer has an id");
-        let body = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).unwrap() };
+        let body = match &bytes[..] {
+            b"" => Value::Null,
+            bytes if is_lines => parse_lines(std::str::from_utf8(bytes).unwrap()).into(),
+            bytes => serde_json::from_slice(bytes).unwrap(),
+        };
         let answer = Answer { status: status.as_u16(), headers, body };
         contract::assert_documented(&method, &path, &answer);
         answer
@@ -335,6 +342,15 @@ impl Service {
             order by low_cu_ref_no, high_cu_ref_no";
         sqlx::query_scalar(sql).bind(self.organisation).fetch_all(&self.pool).await.unwrap()
     }
+}
+
+/// The media type of lines.
+pub const NDJSON: &str = "application/x-ndjson";
+
+/// Each line of an answer.
+pub fn parse_lines(text: &str) -> Vec<Value> {
+    assert!(text.is_empty() || text.ends_with('\n'), "cut in the middle of a line: {text}");
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 /// What came back.
