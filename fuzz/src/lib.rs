@@ -77,8 +77,9 @@ impl Server {
         let upper_case = *method == method.as_str().to_uppercase().as_str();
         let operation = &self.document["paths"][path][method.as_str().to_lowercase()];
         if upper_case && operation.is_object() {
-            assert!(operation["responses"][status.as_str()].is_object(), "{method} {path} answers {status}");
-            assert_eq!(head.headers[header::CONTENT_TYPE], "application/json");
+            let documented = &operation["responses"][status.as_str()]["content"];
+            let content_type = head.headers[header::CONTENT_TYPE].to_str().unwrap();
+            assert!(documented[content_type].is_object(), "{method} {path} answers {status} {content_type}");
         }
     }
 }

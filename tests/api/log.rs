@@ -11,7 +11,9 @@ use sqlx::PgPool;
 use tempfile::NamedTempFile;
 
 use crate::support::binary::{Server, on};
-use crate::support::{CREATE, CUSTOMER, DETAIL, LIST, LOGOUT, MAGIC_AUTH, MANAGER, MATCH, Service, UNMATCH};
+use crate::support::{
+    BATCH, CREATE, CUSTOMER, DETAIL, LIST, LOGOUT, MAGIC_AUTH, MANAGER, MATCH, NDJSON, Service, UNMATCH,
+};
 
 /// A server on the service's database whose stderr is a file.
 struct Logged {
@@ -52,6 +54,31 @@ impl Logged {
 fn events(log: &str) -> Vec<Value> {
     let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     lines.filter(|event| event["duration_ms"].is_f64()).collect()
+}
+
+/// A stream leaves its event when its answer has ended.
+#[tokio::test]
+async fn a_batch_leaves_one_event() {
+    let service = Service::start().await;
+    let logged = Logged::start(&service, &["--prod-limit-per-minute", "4"]);
+    let send = async |id: &str, lines: &str| {
+        let url = format!("{}{BATCH}?apiKey={}", logged.server.url, service.key);
+        let request = Client::new().post(url).header("x-request-id", id).header("content-type", NDJSON);
+        request.body(lines.to_owned()).send().await.unwrap().text().await.unwrap()
+    };
+    let relation = json!({ "managerCuRefNo": MANAGER, "customerCuRefNo": CUSTOMER, "notice": "Needle" });
+    send("whole", &format!("\n{relation}\n{{}}\n")).await;
+    send("over", &"{}\n".repeat(9)).await;
+    let log = logged.stop();
+    let counts = |id: &str| {
+        let events = events(&log);
+        let event = events.iter().find(|event| event["id"] == id).unwrap();
+        json!([event["message"], event["status"], event["lines"], event["rejected"], event["error"]])
+    };
+    assert_eq!(counts("whole"), json!(["request completed", 200, 2, 1, null]));
+    let code = "PUBLIC_API_KEY_TOO_MANY_REQUEST";
+    assert_eq!(counts("over"), json!(["request completed", 200, 2, 2, code]));
+    assert!(!log.contains("Needle") && !log.contains(&service.key));
 }
 
 /// Until a look at identities waits for a lock.

@@ -3,13 +3,14 @@
 use futures_util::future::join_all;
 use rstest::rstest;
 use rustix::process::{Resource, getrlimit, setrlimit};
+use serde_json::json;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpSocket, TcpStream};
 
 use crate::support::binary::{Server, on};
 use crate::support::http2::{begin_post, get, preface_without_a_window};
 use crate::support::listening::read_to_end;
-use crate::support::{CREATE, LIST, MANAGER, Service, uri};
+use crate::support::{BATCH, CREATE, CUSTOMER, LIST, MANAGER, NDJSON, Service, uri};
 
 /// The most that the server has had in memory so far, in MB.
 fn peak_memory(server: &Server) -> u64 {
@@ -38,6 +39,28 @@ fn headers() -> Vec<u8> {
     let mut bytes = format!("POST {CREATE} HTTP/1.1\r\nHost: h\r\nX: ").into_bytes();
     bytes.resize(bytes.len() + 30_000, b'x');
     bytes.extend(b"\r\nContent-Length: 1000\r\n\r\n{");
+    bytes
+}
+
+/// Streams over HTTP/1.1 whose first line does not end.
+fn streams(key: &str) -> Vec<u8> {
+    let uri = uri(BATCH, key, &[]);
+    let head = format!(
+        "POST {uri} HTTP/1.1\r\nHost: h\r\nContent-Type: {NDJSON}\r\nContent-Length: 1000000000\r\n\r\n"
+    );
+    let mut bytes = head.into_bytes();
+    bytes.resize(bytes.len() + 260_000, b' ');
+    bytes
+}
+
+/// Streams whose answers are not read, and lines with the longest notice that wait for one another.
+fn streams_that_are_not_read(key: &str) -> Vec<u8> {
+    let mut bytes = streams(key);
+    bytes.truncate(bytes.len() - 260_000);
+    let notice = "\u{10348}".repeat(10_000);
+    let line = json!({ "managerCuRefNo": MANAGER, "customerCuRefNo": CUSTOMER, "notice": notice });
+    bytes.extend("{}\n".repeat(5000).bytes());
+    bytes.extend(format!("{line}\n").repeat(100).bytes());
     bytes
 }
 
@@ -72,6 +95,14 @@ async fn lists_that_are_not_read_are_bounded() {
         [preface_without_a_window(), gets.collect::<Vec<_>>().concat()].concat()
     };
     bombard(12, 12 * 32, list).await;
+}
+
+#[rstest]
+#[case::begun(streams, 1000)]
+#[case::not_read(streams_that_are_not_read, 60)]
+#[tokio::test]
+async fn streams_are_bounded(#[case] bytes: fn(&str) -> Vec<u8>, #[case] connections: usize) {
+    bombard(connections, 0, bytes).await;
 }
 
 async fn bombard(connections: usize, answered: usize, bytes: impl FnOnce(&str) -> Vec<u8>) {
