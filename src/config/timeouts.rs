@@ -40,7 +40,7 @@ pub struct Timeouts {
     #[arg(long = "request-timeout", value_name = "TIME", default_value = REQUEST, value_parser = timeout,
           env = "CUSTOMER_MATCH_REQUEST_TIMEOUT")]
     pub request: Duration,
-    /// Time that the filter of a long list may search the index; then the list is examined newest first, and not counted
+    /// Time that the filter of a long list may search the index; then the list is walked, and not counted
     #[arg(long = "filter-timeout", value_name = "TIME", default_value = FILTER, value_parser = filter_timeout,
           env = "CUSTOMER_MATCH_FILTER_TIMEOUT")]
     pub filter: Duration,

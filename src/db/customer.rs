@@ -1,8 +1,13 @@
 //! The table `customer`.
 
+use chrono::{DateTime, Utc};
+use serde_json::json;
 use sqlx::PgExecutor;
+use sqlx::types::Json;
 
-use crate::domain::{CuRefNo, Customer, Email, IdentityId, Profile, ProfileText};
+use crate::domain::{
+    CuRefNo, Customer, Email, IdentityId, NamedCustomer, Profile, ProfileText, ProfileUpdate, Updated,
+};
 
 /// Unique reference within the organisation.
 pub const CU_REF_NO_KEY: &str = "customer_cu_ref_no_key";
@@ -58,6 +63,85 @@ pub async fn create(
     .execute(db)
     .await?;
     Ok(())
+}
+
+/// Changes the profile of a customer. May be called again.
+pub async fn update(
+    db: impl PgExecutor<'_>,
+    organisation_id: i64,
+    update: &ProfileUpdate,
+) -> sqlx::Result<Updated> {
+    let updated = sqlx::query_scalar!(
+        r#"select customer_update($1, $2) as "updated!: Json<Updated>""#,
+        organisation_id,
+        json!(update),
+    )
+    .fetch_one(db)
+    .await?;
+    Ok(updated.0)
+}
+
+/// All that is stored of a customer, also of a deleted one, for the operator.
+#[derive(Debug)]
+pub struct CustomerRecord {
+    pub customer: Customer,
+    pub real_ip: Option<String>,
+    pub active_relations: i64,
+    pub merged_from: Vec<String>,
+    pub merged_into: Option<String>,
+    pub deleted_at: Option<DateTime<Utc>>,
+    pub deletion_reason: Option<String>,
+}
+
+/// A deleted customer is found by its reference only.
+pub async fn find_record(
+    db: impl PgExecutor<'_>,
+    organisation_id: i64,
+    named: &NamedCustomer,
+) -> sqlx::Result<Option<CustomerRecord>> {
+    let row = sqlx::query!(
+        r#"
+        select
+            cu_ref_no, email, first_name, last_name, company_name, phone, company_registration_number,
+            tax_identification_number, host(real_ip) as real_ip, created_at, updated_at, deleted_at, deletion_reason,
+            merged_into_cu_ref_no as merged_into,
+            array(
+                select cu_ref_no from customer as legacy
+                where organisation_id = $1 and legacy.merged_into_cu_ref_no = customer.cu_ref_no
+                order by cu_ref_no
+            ) as "merged_from!",
+            (select count(*) from customer_match where organisation_id = $1 and low_cu_ref_no = cu_ref_no and active is not null)
+            + (select count(*) from customer_match where organisation_id = $1 and high_cu_ref_no = cu_ref_no and active is not null)
+                as "active_relations!"
+        from customer
+        where organisation_id = $1 and (cu_ref_no = $2 or (email = $3 and deleted_at is null))
+        "#,
+        organisation_id,
+        named.cu_ref_no(),
+        named.email(),
+    )
+    .fetch_optional(db)
+    .await?;
+    Ok(row.map(|row| CustomerRecord {
+        customer: Customer {
+            cu_ref_no: row.cu_ref_no,
+            email: row.email,
+            first_name: row.first_name,
+            last_name: row.last_name,
+            company_name: row.company_name,
+            phone: row.phone,
+            company_registration_number: row.company_registration_number,
+            tax_identification_number: row.tax_identification_number,
+            created_at: row.created_at.into(),
+            updated_at: row.updated_at.into(),
+        },
+        real_ip: row.real_ip,
+        active_relations: row.active_relations,
+        merged_from: row.merged_from,
+        merged_into: row.merged_into,
+        deleted_at: row.deleted_at,
+        deletion_reason: row.deletion_reason,
+    }))
 }
 
 /// A customer as another one, or itself, sees it.

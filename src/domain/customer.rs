@@ -125,8 +125,9 @@ pub struct ProfileChanges {
 }
 
 /// A change of the profile of a customer.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub struct ProfileUpdate {
+    #[serde(flatten)]
     pub customer: NamedCustomer,
     pub changes: ProfileChanges,
 }

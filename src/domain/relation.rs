@@ -17,8 +17,9 @@ pub struct Match {
     pub representation: bool,
 }
 
-/// How the customer of a match is named.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// How the customer of a match or an update is named.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum NamedCustomer {
     /// Must exist.
     CuRefNo(CuRefNo),

@@ -142,10 +142,11 @@ impl PendingWrite {
                 value["operation"] = json!("register");
                 value
             }
-            Request::Update(update, _) => json!({
-                "operation": "update", "cu_ref_no": update.customer.cu_ref_no(), "email": update.customer.email(),
-                "changes": update.changes,
-            }),
+            Request::Update(update, _) => {
+                let mut value = json!(update);
+                value["operation"] = json!("update");
+                value
+            }
             Request::OpenIdentity(registration, hash, _) => {
                 let mut value = json!(registration);
                 value["operation"] = json!("open_identity");

@@ -9,6 +9,7 @@ mod command_line;
 mod conditional_writes;
 mod config;
 mod connections;
+mod customer_commands;
 mod customer_create;
 mod customer_delete;
 mod customer_detail;

@@ -32,6 +32,10 @@ pub(in crate::cli) struct Create {
     /// Phone number in any notation
     #[arg(long)]
     phone: Option<ProfileText>,
+    #[arg(long, value_name = "NUMBER")]
+    company_registration_number: Option<ProfileText>,
+    #[arg(long, value_name = "NUMBER")]
+    tax_identification_number: Option<ProfileText>,
     #[command(flatten)]
     database: DatabaseArgs,
     #[command(flatten)]
@@ -47,7 +51,9 @@ impl Create {
             last_name: self.last_name,
             company_name: self.company_name,
             phone: self.phone,
-            ..Profile::default()
+            company_registration_number: self.company_registration_number,
+            tax_identification_number: self.tax_identification_number,
+            real_ip: None,
         };
         with_pool(&self.database, async |pool| {
             let Err(error) = customer::create(pool, self.organisation, &cu_ref_no, email, &profile).await
