@@ -151,6 +151,8 @@ create table customer (
   deleted_at                  timestamptz,
   -- In the words of the operator who deleted it.
   deletion_reason             text constraint customer_deletion_reason_normal_form check (is_profile_text(deletion_reason)),
+  -- Since then nothing personal of it is stored but its reference.
+  erased_at                   timestamptz,
   -- The customer that holds its relations now. Null: it was not merged, or that customer was deleted since.
   merged_into_cu_ref_no       text collate "C",
   -- True if it was merged: the customer that holds its relations lives. A merged customer is deleted, so merges make neither
@@ -170,6 +172,13 @@ create table customer (
   constraint customer_cu_ref_no_key primary key (organisation_id, cu_ref_no),
   constraint customer_living_key unique (organisation_id, cu_ref_no, living),
   constraint customer_deletion_reason_of_deleted check (deletion_reason is null or deleted_at is not null),
+  -- Only a deleted customer is erased, and nothing of it is filled in again.
+  constraint customer_erased_is_empty check (
+    erased_at is null or (deleted_at is not null and num_nonnulls(
+      email, first_name, last_name, company_name, phone, company_registration_number, tax_identification_number, real_ip,
+      deletion_reason
+    ) = 0)
+  ),
   -- A merge is a deletion: two living customers never stand for each other.
   constraint customer_merged_is_deleted check (merged_into_cu_ref_no is null or deleted_at is not null),
   constraint customer_merged_into_another check (merged_into_cu_ref_no <> cu_ref_no),
@@ -182,8 +191,8 @@ create table customer (
   ),
   -- In their order, and finite: clients get them as dates.
   constraint customer_times check (
-    isfinite(created_at) and isfinite(updated_at) and isfinite(deleted_at)
-    and created_at <= updated_at and created_at <= coalesce(deleted_at, created_at)
+    isfinite(created_at) and isfinite(updated_at) and isfinite(deleted_at) and isfinite(erased_at)
+    and created_at <= updated_at and created_at <= coalesce(deleted_at, created_at) and deleted_at <= erased_at
   )
 );
 

@@ -91,6 +91,7 @@ pub struct CustomerRecord {
     pub merged_into: Option<String>,
     pub deleted_at: Option<DateTime<Utc>>,
     pub deletion_reason: Option<String>,
+    pub erased_at: Option<DateTime<Utc>>,
 }
 
 /// A deleted customer is found by its reference only.
@@ -103,7 +104,7 @@ pub async fn find_record(
         r#"
         select
             cu_ref_no, email, first_name, last_name, company_name, phone, company_registration_number,
-            tax_identification_number, host(real_ip) as real_ip, created_at, updated_at, deleted_at, deletion_reason,
+            tax_identification_number, host(real_ip) as real_ip, created_at, updated_at, deleted_at, deletion_reason, erased_at,
             merged_into_cu_ref_no as merged_into,
             array(
                 select cu_ref_no from customer as legacy
@@ -141,6 +142,7 @@ pub async fn find_record(
         merged_into: row.merged_into,
         deleted_at: row.deleted_at,
         deletion_reason: row.deletion_reason,
+        erased_at: row.erased_at,
     }))
 }
 

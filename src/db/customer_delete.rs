@@ -28,7 +28,16 @@ impl DeleteError {
     }
 }
 
-/// Deletes a customer and deactivates its relations in one transaction; returns how many were active.
+/// What a deletion did.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Deleted {
+    /// Relations that were active.
+    pub relations: i64,
+    /// Customers that had been merged into this one. They are merged into none now.
+    pub merged_from: Vec<String>,
+}
+
+/// Deletes a customer and deactivates its relations in one transaction.
 ///
 /// The row stays: relations refer to it, and its reference is never reused. Its e-mail address is free at once.
 pub async fn delete(
@@ -36,7 +45,7 @@ pub async fn delete(
     organisation_id: i64,
     cu_ref_no: &CuRefNo,
     reason: &ProfileText,
-) -> Result<i64, DeleteError> {
+) -> Result<Deleted, DeleteError> {
     let write =
         async |transaction: &mut PgConnection| write(transaction, organisation_id, cu_ref_no, reason).await;
     retry(async || transact(pool, true, write).await, DeleteError::is_retryable).await
@@ -47,7 +56,7 @@ async fn write(
     organisation_id: i64,
     cu_ref_no: &CuRefNo,
     reason: &ProfileText,
-) -> Result<i64, DeleteError> {
+) -> Result<Deleted, DeleteError> {
     // A merge of the other side of a relation may hold what this needs, and need what this holds.
     organisation::lock_for_deletion(transaction, organisation_id).await?;
     super::customer_match::lock_all_of(transaction, organisation_id, &[cu_ref_no.as_str()]).await?;
@@ -83,13 +92,15 @@ async fn write(
     )
     .fetch_one(&mut *transaction)
     .await?;
-    sqlx::query!(
-        "update customer set merged_into_cu_ref_no = null where organisation_id = $1 and merged_into_cu_ref_no = $2",
+    let mut merged_from = sqlx::query_scalar!(
+        "update customer set merged_into_cu_ref_no = null where organisation_id = $1 and merged_into_cu_ref_no = $2
+         returning cu_ref_no",
         organisation_id,
         cu_ref_no.as_str(),
     )
-    .execute(&mut *transaction)
+    .fetch_all(&mut *transaction)
     .await?;
+    merged_from.sort();
     sqlx::query!(
         "update customer set deleted_at = greatest(created_at, statement_timestamp()), deletion_reason = $3
          where organisation_id = $1 and cu_ref_no = $2",
@@ -100,5 +111,5 @@ async fn write(
     .execute(&mut *transaction)
     .await?;
     super::customer_identity::end_all_of(transaction, organisation_id, cu_ref_no).await?;
-    Ok(relations)
+    Ok(Deleted { relations, merged_from })
 }

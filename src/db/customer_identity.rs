@@ -53,6 +53,22 @@ pub(super) async fn end_all_of(
     Ok(())
 }
 
+/// Deletes every identity of a customer that is being erased; returns how many there were.
+pub(super) async fn delete_all_of(
+    transaction: &mut PgConnection,
+    organisation_id: i64,
+    cu_ref_no: &CuRefNo,
+) -> sqlx::Result<u64> {
+    let deleted = sqlx::query!(
+        "delete from customer_identity where organisation_id = $1 and cu_ref_no = $2",
+        organisation_id,
+        cu_ref_no.as_str(),
+    )
+    .execute(transaction)
+    .await?;
+    Ok(deleted.rows_affected())
+}
+
 /// Whether there is such an identity, perhaps one that has ended.
 pub async fn exists(
     db: impl PgExecutor<'_>,

@@ -10,6 +10,7 @@ pub(crate) mod connect;
 pub mod cursor_key;
 pub mod customer;
 pub mod customer_delete;
+pub mod customer_erase;
 pub mod customer_identity;
 pub mod customer_import;
 pub mod customer_list;

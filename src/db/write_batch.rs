@@ -230,6 +230,19 @@ pub async fn register_writer(connection: &mut PgConnection, writer_id: i64) -> s
     .await
 }
 
+/// Erases what receipts have of customers and relations. Those of the last 30 s stay: the clients of older ones have their answers,
+/// or were told that there is none in time.
+pub(super) async fn erase_old_answers(connection: &mut PgConnection) -> sqlx::Result<()> {
+    sqlx::query!(
+        "update write_receipt set relations = null, others = null, failures = null
+         where written_at < clock_timestamp() - interval '30 seconds'
+           and num_nonnulls(relations, others, failures) > 0",
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 /// The database's clock.
 pub async fn clock(connection: &mut PgConnection) -> sqlx::Result<DateTime<Utc>> {
     sqlx::query_scalar!(r#"select clock_timestamp() as "at!""#).fetch_one(connection).await

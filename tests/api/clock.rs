@@ -62,7 +62,7 @@ async fn a_deletion_is_later_than_the_customer() {
     let reason = ProfileText::parse("test").unwrap();
     let deleted =
         customer_delete::delete(&service.pool, service.organisation, &reference(MANAGER), &reason).await;
-    assert_eq!(deleted.unwrap(), 2);
+    assert_eq!(deleted.unwrap().relations, 2);
     assert_all_later(&service).await;
 }
 

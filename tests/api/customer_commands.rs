@@ -145,6 +145,7 @@ async fn show_has_all_that_is_stored() {
         "companyRegistrationNumber": null, "taxIdentificationNumber": null, "createdAt": "2025-01-01T00:00:00.000Z",
         "updatedAt": "2025-01-02T00:00:00.000Z", "customerRealIp": "192.0.2.7", "activeRelations": 1,
         "mergedFrom": ["legacyCustomer01", "legacyCustomer02"], "mergedInto": null, "deletedAt": null, "deletionReason": null,
+        "erasedAt": null,
     });
     assert_eq!(json_of(&service, &["show", "jan@barasek.com"]), shown);
     let legacy = json_of(&service, &["show", "legacyCustomer01"]);

@@ -31,7 +31,10 @@ async fn hides_the_customer_and_its_relations() {
 
     let delete = ["customer", "delete", CUSTOMER, "--organisation", "1", "--reason", "asked for it", "--yes"];
     let deleted = run_json(on(&service.database, &[&delete[..], &["--format", "json"]].concat()));
-    assert_eq!(deleted, json!({ "cuRefNo": CUSTOMER, "deleted": true, "relationsDeactivated": 3 }));
+    assert_eq!(
+        deleted,
+        json!({ "cuRefNo": CUSTOMER, "deleted": true, "relationsDeactivated": 3, "mergedFrom": [] })
+    );
     assert_eq!(
         service.relations().await,
         [
@@ -106,6 +109,24 @@ async fn what_cannot_be_deleted_is_told_in_one_line() {
     assert_eq!(living(&service).await, 2);
 }
 
+/// Who erases a person has to know all its customers.
+#[tokio::test]
+async fn the_customers_that_were_merged_into_it_are_named() {
+    let service = Service::start().await;
+    for legacy in [OTHER, "otherCustomer002"] {
+        service.add_customer(legacy, None).await;
+        run(on(&service.database, &["customer", "merge", legacy, CUSTOMER, "--organisation", "1", "--yes"]));
+    }
+    let delete = ["customer", "delete", CUSTOMER, "--organisation", "1", "--reason", "asked for it", "--yes"];
+    assert_eq!(
+        run(on(&service.database, &delete)),
+        format!(
+            "Customer {CUSTOMER} is deleted; 0 active relation(s) were deactivated. \
+             It had been merged from {OTHER}, otherCustomer002, which are the same person.\n"
+        )
+    );
+}
+
 /// A `YES` that is left in the environment of a service must not confirm deletions.
 #[tokio::test]
 async fn the_environment_confirms_nothing() {
@@ -152,8 +173,9 @@ async fn matches_that_race_with_a_deletion_leave_nothing_active(#[values(false, 
     while matches.len() > 60 {
         statuses.push(matches.join_next().await.unwrap().unwrap());
     }
-    let relations =
+    let deleted =
         customer_delete::delete(&service.pool, service.organisation, &cu_ref_no, &reason).await.unwrap();
+    let relations = deleted.relations;
     statuses.extend(matches.join_all().await);
     let made = statuses.iter().filter(|status| **status == 200).count() as i64;
     assert_eq!(made, relations, "what was acknowledged before is deactivated, and nothing came after");

@@ -13,6 +13,7 @@ mod customer_commands;
 mod customer_create;
 mod customer_delete;
 mod customer_detail;
+mod customer_erase;
 mod customer_import;
 mod customer_list;
 mod customer_merge;

@@ -65,6 +65,10 @@ const ROWS: &[(i64, &str)] = &[
         "update customer set deletion_reason = 'twice', merged_into_cu_ref_no = 'customer00000000'
          where organisation_id = {n} and deleted_at is not null",
     ),
+    (
+        20261126000002,
+        "insert into customer (organisation_id, cu_ref_no, deleted_at, erased_at) values ({n}, 'erased0000000000', now(), now())",
+    ),
     (20261126000001, "update api_key set limit_per_minute = 5 where organisation_id = {n} and kind = 'dev'"),
     (20261126000001, "update api_key set last_used_at = now(), last_used_ip = '192.0.2.7' where organisation_id = {n}"),
     (

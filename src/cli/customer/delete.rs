@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::cli::confirm::Confirm;
 use crate::cli::database::{DatabaseArgs, with_pool};
 use crate::cli::output::Output;
-use crate::db::customer_delete;
+use crate::db::customer_delete::{self, Deleted};
 use crate::domain::{CuRefNo, ProfileText};
 
 /// Delete a customer: hide it everywhere, deactivate its relations, end its sessions
@@ -35,13 +35,22 @@ impl Delete {
         self.confirm.ensure_possible()?;
         self.confirm
             .prompt(&format!("Permanently delete customer {cu_ref_no} of organisation {organisation}?"))?;
-        let relations = with_pool(&self.database, async |pool| {
+        let Deleted { relations, merged_from } = with_pool(&self.database, async |pool| {
             Ok(customer_delete::delete(pool, *organisation, cu_ref_no, &self.reason).await?)
         })
         .await?;
-        let value = json!({ "cuRefNo": cu_ref_no, "deleted": true, "relationsDeactivated": relations });
+        let value = json!({
+            "cuRefNo": cu_ref_no, "deleted": true, "relationsDeactivated": relations, "mergedFrom": merged_from,
+        });
         self.output.print(&value, || {
-            format!("Customer {cu_ref_no} is deleted; {relations} active relation(s) were deactivated.")
+            let merged = if merged_from.is_empty() {
+                String::new()
+            } else {
+                format!(" It had been merged from {}, which are the same person.", merged_from.join(", "))
+            };
+            format!(
+                "Customer {cu_ref_no} is deleted; {relations} active relation(s) were deactivated.{merged}"
+            )
         })
     }
 }

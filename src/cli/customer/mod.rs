@@ -2,6 +2,7 @@
 
 mod create;
 mod delete;
+mod erase;
 mod export;
 mod import;
 mod list;
@@ -19,6 +20,7 @@ use crate::domain::{CuRefNo, Email, NamedCustomer};
 pub(super) enum Customer {
     Create(create::Create),
     Delete(delete::Delete),
+    Erase(erase::Erase),
     Export(export::Export),
     Import(import::Import),
     List(list::List),
@@ -32,6 +34,7 @@ impl Customer {
         match self {
             Self::Create(command) => command.run().await,
             Self::Delete(command) => command.run().await,
+            Self::Erase(command) => command.run().await,
             Self::Export(command) => command.run().await,
             Self::Import(command) => command.run().await,
             Self::List(command) => command.run().await,

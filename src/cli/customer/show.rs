@@ -49,6 +49,7 @@ fn to_json(record: &CustomerRecord) -> Value {
     value["mergedInto"] = json!(record.merged_into);
     value["deletedAt"] = json!(record.deleted_at.map(Timestamp::from));
     value["deletionReason"] = json!(record.deletion_reason);
+    value["erasedAt"] = json!(record.erased_at.map(Timestamp::from));
     value
 }
 
@@ -72,6 +73,7 @@ fn to_table(record: &CustomerRecord) -> String {
         ("merged into", record.merged_into.clone()),
         ("deleted", record.deleted_at.map(|at| Timestamp::from(at).to_string())),
         ("deletion reason", record.deletion_reason.clone()),
+        ("erased", record.erased_at.map(|at| Timestamp::from(at).to_string())),
     ];
     let rows = rows.into_iter().filter_map(|(name, value)| Some([name.into(), value?]));
     table(["CUSTOMER", &customer.cu_ref_no], rows)
