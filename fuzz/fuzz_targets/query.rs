@@ -1,4 +1,4 @@
-//! The query string, behind a good key: of a list, of the changes and of a detail.
+//! The query string, behind a good key: of lists, of the changes and of a detail.
 #![no_main]
 
 use std::sync::LazyLock;
@@ -15,6 +15,7 @@ static SERVER: LazyLock<Server> = LazyLock::new(Server::start);
 fuzz_target!(init: LazyLock::force(&SERVER), |query: &str| -> Corpus {
     for path in [
         "/api/v1/customer/matched-customer-list",
+        "/api/v1/customer/list",
         "/api/v1/customer/match-changes",
         "/api/v1/customer/detail",
     ] {

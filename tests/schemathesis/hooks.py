@@ -40,6 +40,10 @@ def keeps_joint_rules(case):
         return body["managerCuRefNo"] != body["customerCuRefNo"]
     if path.endswith("/create"):
         return is_ip(body.get("customerRealIp"))
+    if path.endswith("/update-profile"):
+        return [body.get("cuRefNo"), body.get("email")] != [None, None] and is_ip(body.get("customerRealIp"))
+    if path.endswith("/customer/list"):
+        return is_cursor(query.get("cursor"))
     if path.endswith("/matched-customer-list"):
         return bool(query.get("identityId")) != bool(query.get("cuRefNo")) and is_cursor(query.get("cursor"))
     if path.endswith("/match-changes"):
