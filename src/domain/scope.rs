@@ -10,7 +10,7 @@ pub enum Scope {
     Match,
     /// Lists and details of any customer.
     Read,
-    /// Register customers.
+    /// Register and change customers.
     Write,
     /// Log customers in and out, and read as one that is logged in.
     Session,
