@@ -73,7 +73,8 @@ pub async fn end(
                     customer_match.deactivated_at,
                     greatest(next_microsecond(customer_match.updated_at), excluded.updated_at)
                 ),
-                version = customer_match.version + 1
+                version = customer_match.version + 1,
+                changed_in = excluded.changed_in
             where customer_match.deactivated_at is null
                or (excluded.low_is_manager and not customer_match.low_is_manager)
                or (excluded.high_is_manager and not customer_match.high_is_manager)

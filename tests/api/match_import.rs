@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use crate::support::import::{Import, import as import_file, import_stdin};
-use crate::support::{CUSTOMER, MANAGER, Service, one_way};
+use crate::support::{CHANGES, CUSTOMER, MANAGER, Service, one_way};
 
 const ALL: &str = "managerCuRefNo,customerCuRefNo,customerEmail,notice";
 
@@ -354,6 +354,24 @@ async fn relations_are_made_as_the_file_has_them() {
             format!("{MANAGER}<>customer00000005 back"),
         ]
     );
+}
+
+/// Else a client that follows the changes would take the relation for active for ever.
+#[tokio::test]
+async fn ended_relations_are_in_the_feed_of_changes() {
+    let service = Service::start().await;
+    let changes = async |cursor: Option<&str>| {
+        let cursor = cursor.map(|cursor| ("cursor", cursor));
+        let answer = service.get_from(CHANGES, &Vec::from_iter(cursor)).await;
+        let active: Vec<_> =
+            answer.body["items"].as_array().unwrap().iter().map(|item| item["active"].clone()).collect();
+        (active, answer.body["nextCursor"].as_str().unwrap().to_owned())
+    };
+    import(&service, format!("{ALL}\n{MANAGER},{CUSTOMER},,\n"));
+    let (active, cursor) = changes(None).await;
+    assert_eq!(active, [true]);
+    import(&service, format!("{ALL},active\n{MANAGER},{CUSTOMER},,,false\n"));
+    assert_eq!(changes(Some(&cursor)).await.0, [false]);
 }
 
 #[tokio::test]
