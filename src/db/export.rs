@@ -26,6 +26,7 @@ pub struct Customer {
     pub cu_ref_no: String,
     pub fields: Fields,
     pub created_at: DateTime<Utc>,
+    pub updated_at: DateTime<Utc>,
 }
 
 /// The customers that are not deleted, in the order of their references.
@@ -42,7 +43,7 @@ pub fn customers(
                 email, first_name, last_name, company_name, phone, company_registration_number, tax_identification_number,
                 host(real_ip)
             ] as "fields!: Fields",
-            created_at
+            created_at, updated_at
         from customer
         where organisation_id = $1 and living
         order by cu_ref_no

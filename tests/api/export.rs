@@ -41,7 +41,7 @@ async fn fill(service: &Service) {
                 ('5CmsaVNgAQqRqoen', 'deletedCustomer1', true, false, 'of a deleted one', true)
             ) as relation (low, high, low_manages, high_manages, notice, ended),
             (values ('2026-01-10T16:19:41.675Z'::timestamptz)) as at (t);
-            update customer set created_at = '2026-01-10T16:19:41.675Z';
+            update customer set created_at = '2026-01-10T16:19:41.675Z', updated_at = '2026-01-10T16:19:41.675Z';
             update customer set deleted_at = now() where cu_ref_no = 'deletedCustomer1';
             "#,
         )
@@ -64,12 +64,12 @@ async fn csv_has_a_header_and_no_formulas() {
     let service = Service::start().await;
     fill(&service).await;
     insta::assert_snapshot!(export(&service, "customer", &["--times"]), @r#"
-    cuRefNo,email,firstName,lastName,companyName,phone,companyRegistrationNumber,taxIdentificationNumber,customerRealIp,createdAt
-    1cGIHvFoQDGLAbcA,,,,,,,,,2026-01-10T16:19:41.675Z
-    5CmsaVNgAQqRqoen,jan@barasek.com,,,,,,,,2026-01-10T16:19:41.675Z
-    allFields0000001,eva@example.com,Eva,Malá,"Gym ""One"", Ltd.",'+420 601 234 567,12345678,CZ12345678,2001:db8::1,2026-01-10T16:19:41.675Z
-    formulas00000001,'=cmd@example.com,'=1+1,''=1,','@x,'-1,'＝1,192.0.2.7,2026-01-10T16:19:41.675Z
-    noAddress0000001,,,ends with a backslash\,O'Brien,,,,,2026-01-10T16:19:41.675Z
+    cuRefNo,email,firstName,lastName,companyName,phone,companyRegistrationNumber,taxIdentificationNumber,customerRealIp,createdAt,updatedAt
+    1cGIHvFoQDGLAbcA,,,,,,,,,2026-01-10T16:19:41.675Z,2026-01-10T16:19:41.675Z
+    5CmsaVNgAQqRqoen,jan@barasek.com,,,,,,,,2026-01-10T16:19:41.675Z,2026-01-10T16:19:41.675Z
+    allFields0000001,eva@example.com,Eva,Malá,"Gym ""One"", Ltd.",'+420 601 234 567,12345678,CZ12345678,2001:db8::1,2026-01-10T16:19:41.675Z,2026-01-10T16:19:41.675Z
+    formulas00000001,'=cmd@example.com,'=1+1,''=1,','@x,'-1,'＝1,192.0.2.7,2026-01-10T16:19:41.675Z,2026-01-10T16:19:41.675Z
+    noAddress0000001,,,ends with a backslash\,O'Brien,,,,,2026-01-10T16:19:41.675Z,2026-01-10T16:19:41.675Z
     "#);
     insta::assert_snapshot!(export(&service, "match", &[]), @r#"
     managerCuRefNo,customerCuRefNo,role,active,notice

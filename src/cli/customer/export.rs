@@ -22,14 +22,15 @@ pub(in crate::cli) struct Export {
 
 impl Export {
     pub(super) async fn run(self) -> anyhow::Result<()> {
-        let subject = Subject { name: "customer(s)", columns: &COLUMNS, times: &["createdAt"] };
+        let subject = Subject { name: "customer(s)", columns: &COLUMNS, times: &["createdAt", "updatedAt"] };
         self.arguments
             .run(subject, async |connection, organisation, rows| {
                 let mut customers = export::customers(connection, organisation);
-                while let Some(Customer { cu_ref_no, fields, created_at }) = customers.try_next().await? {
+                while let Some(customer) = customers.try_next().await? {
+                    let Customer { cu_ref_no, fields, created_at, updated_at } = customer;
                     let fields = fields.into_iter().map(|field| json!(field));
-                    let created_at = json!(Timestamp::from(created_at));
-                    rows.write(iter::once(json!(cu_ref_no)).chain(fields).chain([created_at]))?;
+                    let times = [created_at, updated_at].map(|time| json!(Timestamp::from(time)));
+                    rows.write(iter::once(json!(cu_ref_no)).chain(fields).chain(times))?;
                 }
                 Ok(())
             })
