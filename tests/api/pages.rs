@@ -45,7 +45,7 @@ async fn the_home_page_has_the_call_for_its_own_url() {
     assert!(page.contains("reachable") && page.contains(env!("CARGO_PKG_VERSION")), "{page}");
     let bearer = format!("Bearer {}", ApiKey::SAMPLE);
     assert_eq!(page.matches(&bearer).count(), 2, "fetch and Python send the key in the header: {page}");
-    for link in ["/docs", "/errors", "/openapi.json", "/livez", "/readyz"] {
+    for link in ["/explore#trainerPetra0001", "/docs", "/errors", "/openapi.json", "/livez", "/readyz"] {
         assert!(page.contains(&format!("href=\"{link}\"")), "{link}");
     }
 }
@@ -65,7 +65,7 @@ async fn only_a_plain_host_is_repeated(#[case] host: &str, #[case] shown: &str) 
 #[tokio::test]
 async fn outside_demo_mode_no_page_has_a_key() {
     let service = Service::start().await;
-    for path in ["/", "/docs"] {
+    for path in ["/", "/docs", "/explore"] {
         let page = service.page(path, &[]).await;
         assert!(!page.contains(ApiKey::SAMPLE), "{path}");
     }
@@ -80,10 +80,12 @@ async fn the_home_page_shows_an_unreachable_database() {
 }
 
 #[tokio::test]
-async fn the_page_to_try_the_api_has_the_sample_key_in_demo_mode() {
+async fn the_pages_that_call_the_api_have_the_sample_key_in_demo_mode() {
     let service = Service::start_in_demo_mode().await;
-    let page = service.page("/docs", &[]).await;
-    assert!(page.contains(&format!("value=\"{}\"", ApiKey::SAMPLE)), "{page}");
+    for path in ["/docs", "/explore"] {
+        let page = service.page(path, &[]).await;
+        assert!(page.contains(&format!("value=\"{}\"", ApiKey::SAMPLE)), "{page}");
+    }
 }
 
 /// The files that a text names, by their paths: of a page, of a module what it imports.
@@ -106,7 +108,7 @@ fn files_of(text: &str, path: &str) -> Vec<String> {
 async fn every_file_of_a_page_is_served() {
     let service = Service::start().await;
     let mut files = Vec::new();
-    for path in ["/", "/docs", "/errors", "/errors/INTERNAL_ERROR"] {
+    for path in ["/", "/docs", "/explore", "/errors", "/errors/INTERNAL_ERROR"] {
         files.extend(files_of(&service.page(path, &[]).await, path));
     }
     let mut seen = BTreeSet::new();

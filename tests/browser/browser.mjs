@@ -12,11 +12,14 @@ export const devices = {
   desktop: { viewport: { width: 1280, height: 800 } },
 }
 
-/** Runs the test in a browser, and ends that. */
+/** Runs the test in a browser, and ends that; of a failure there is a screenshot. */
 export async function inBrowser(test) {
   const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args: ['--no-sandbox'] })
   try {
     await test(browser)
+  } catch (error) {
+    await browser.contexts().at(-1)?.pages().at(-1)?.screenshot({ path: `${screenshots}/failure.png` })
+    throw error
   } finally {
     await browser.close()
   }

@@ -61,6 +61,15 @@ pub(super) async fn page(
             }
             h2 { "What next" }
             ul {
+                @if app.demo {
+                    li {
+                        "See that relation " a href={ "/explore#" (demo::MANAGER) } { "from one side" } " and "
+                        a href={ "/explore#" (demo::CUSTOMER) } { "from the other" } ", or look around in "
+                        a href={ "/explore#" (demo::TRAINER) } { "34 sample customers" }
+                    }
+                } @else {
+                    li { a href="/explore" { "Look around" } ": your customers and their relations, with your key" }
+                }
                 li { a href="/docs" { "Try the API" } ": every endpoint, in the browser" }
                 li { a href="/errors" { "Look an error up" } ": what each code means, what it looks like and what to do" }
                 li { a href="/openapi.json" { "Generate a client" } " from the OpenAPI document" }

@@ -4,6 +4,7 @@
 
 mod docs;
 mod errors;
+mod explore;
 mod home;
 mod not_found;
 
@@ -45,6 +46,7 @@ pub(super) fn routes(openapi_document: fn() -> &'static str) -> Router<Arc<AppSt
         .route("/openapi.json", static_file("application/json", openapi_document))
         .merge(docs::routes())
         .merge(errors::routes())
+        .merge(explore::routes())
         .layer(MapResponseLayer::new(content_security_policy))
 }
 
@@ -82,6 +84,7 @@ fn layout(title: &str, head: Markup, main: Markup) -> Response {
                 header {
                     nav aria-label="Pages" {
                         a href="/" { "customer-match" }
+                        a href="/explore" { "Explore" }
                         a href="/docs" { "Try the API" }
                         a href="/errors" { "Errors" }
                         a href="/openapi.json" { "OpenAPI" }

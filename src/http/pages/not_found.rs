@@ -16,6 +16,7 @@ pub(crate) fn not_found(error: ApiError) -> Response {
             p { "Nothing on this server has this path. These are its pages:" }
             ul {
                 li { a href="/" { "The server's state and the first call" } }
+                li { a href="/explore" { "Explore customers and their relations" } }
                 li { a href="/docs" { "Try the API" } }
                 li { a href="/errors" { "Errors" } }
             }
