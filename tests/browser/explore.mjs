@@ -47,6 +47,11 @@ await inBrowser(async (browser) => {
     await row('Jakub Novotný').getByText('Knee injury').waitFor()
     await settled()
     await inspect(page, `explore-customer-${name}`)
+    const drawn = await neighbourhood.locator('.picture').innerHTML()
+    await page.reload()
+    await row('Jakub Novotný').waitFor()
+    await settled()
+    assert.ok((await neighbourhood.locator('.picture').innerHTML()) === drawn, 'the same data give the same picture')
     await row('Jakub Novotný').getByRole('link').click()
     await heading('Jakub Novotný')
     await row('Petra Dvořáková').getByText('Knee injury').waitFor()
@@ -128,9 +133,10 @@ await inBrowser(async (browser) => {
     await dialog.getByText('of another client again').waitFor()
     await press('Save all the same', dialog)
     await done('is saved')
+    assert.equal(await page.evaluate(() => document.activeElement.role), 'status', 'the focus does not get lost')
     await row(addedName).getByText('mine').waitFor()
     const edited = await relation(trainer, added)
-    assert.deepEqual([edited.notice, edited.role], ['mine', 'customer'], 'an edit makes nobody a manager')
+    assert.deepEqual([edited.notice, edited.role], ['mine', 'customer'], 'an edit leaves the roles as they are')
 
     // Unmatch, on the same condition; a match of the two is a conflict with the relation that has ended.
     const unmatch = row(addedName).getByRole('button', { name: `Unmatch: ${addedName}` })

@@ -64,8 +64,8 @@ pub(super) async fn page(
                 @if app.demo {
                     li {
                         "See that relation " a href={ "/explore#" (demo::MANAGER) } { "from one side" } " and "
-                        a href={ "/explore#" (demo::CUSTOMER) } { "from the other" } ", or look around in "
-                        a href={ "/explore#" (demo::TRAINER) } { "34 sample customers" }
+                        a href={ "/explore#" (demo::CUSTOMER) } { "from the other" } ", or look around among the "
+                        a href={ "/explore#" (demo::TRAINER) } { "sample customers" }
                     }
                 } @else {
                     li { a href="/explore" { "Look around" } ": your customers and their relations, with your key" }

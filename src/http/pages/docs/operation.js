@@ -9,7 +9,7 @@ export function operation({ method, path, id, takesKey, description }, schemas, 
   const { summary, parameters = [], requestBody, responses } = description
   const inputs = parameters.map((parameter) => [parameter, input(id, parameter)])
   const content = Object.entries(requestBody?.content ?? {}).find(([, { example }]) => example !== undefined)
-  const body = content && textarea(id, schemas.example(content[1]))
+  const body = content && textarea(id, content[0], schemas.example(content[1]))
   const output = h('output', { for: id })
 
   const call = () => {
@@ -70,8 +70,9 @@ function input(id, { name, in: place, example, schema }) {
   return h('input', { id: `${id}-${name}`, value: preset, placeholder: hint, autocomplete: 'off', spellcheck: 'false' })
 }
 
-function textarea(id, example) {
-  const text = typeof example === 'string' ? example : JSON.stringify(example, null, 2)
+function textarea(id, type, example) {
+  const indent = type === 'application/x-ndjson' ? 0 : 2
+  const text = typeof example === 'string' ? example : JSON.stringify(example, null, indent)
   return h('textarea', { id: `${id}-body`, rows: Math.min(text.split('\n').length + 1, 14), spellcheck: 'false' }, text)
 }
 

@@ -18,9 +18,10 @@ export class Schemas {
     return Array.isArray(schema.type) ? { ...schema, type: schema.type.find((type) => type !== 'null'), nullable: schema.type.includes('null') } : schema
   }
 
-  /** The members of an object in their order: `{name, required, schema}`. */
+  /** The members of an object, or of the objects of an array, in their order: `{name, required, schema}`. */
   members(schema) {
-    const { allOf = [], properties = {}, required = [] } = this.resolve(schema)
+    const { items, allOf = [], properties = {}, required = [] } = this.resolve(schema)
+    if (items) return this.members(items)
     const own = Object.entries(properties).map(([name, member]) => ({ name, required: required.includes(name), schema: this.resolve(member) }))
     return [...allOf.flatMap((part) => this.members(part)), ...own]
   }

@@ -15,11 +15,15 @@ export function customerView(api, cuRefNo, signal) {
     const customer = (await api.call(call, signal)).json
     title.textContent = nameOf(customer)
     document.title = `${nameOf(customer)} · customer-match`
-    const status = h('p', { role: 'status', class: 'done' })
+    const status = h('p', { role: 'status', class: 'done', tabindex: -1 })
     const relations = h('div')
     const neighbourhood = h('div')
     const reload = (done) => {
-      if (done) status.textContent = done
+      if (done) {
+        status.textContent = done
+        // The button that had the focus is about to be replaced.
+        status.focus()
+      }
       relations.replaceChildren(...relationsView(api, customer, reload, signal))
       neighbourhood.replaceChildren(...neighbourhoodView(api, customer, signal))
     }

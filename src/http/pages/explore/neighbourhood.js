@@ -81,7 +81,8 @@ async function readTies(api, neighbours, progress, draw, signal) {
     // The others need not go on.
     stopped.abort()
   }
-  draw([...ties.values()])
+  // Answers come in any order.
+  draw([...ties.values()].sort(([a, b], [c, d]) => a - c || b - d))
   const count = `${ties.size} ${ties.size === 1 ? 'relation' : 'relations'} among ${neighbours.length} neighbours.`
   const missing = cut.length > 0 && ` ${cut.length} of them have more than ${LONGEST_PAGE} relations, of which the newest were read: relations between two of those may be missing.`
   progress.replaceChildren(
