@@ -137,7 +137,8 @@ async fn send_the_examples(service: &Service, left_out: &[&str]) {
                 if name == "cursor" {
                     continue;
                 }
-                let example = examples.into_iter().find(|example| !example.is_null()).expect(name);
+                let example = examples.into_iter().find(|example| !example.is_null());
+                let example = example.unwrap_or_else(|| panic!("{name} has no example"));
                 // Of the two that exclude each other in a list, the one for a back end.
                 let excluded = path == LIST && name == "identityId";
                 if parameter["in"] == "query" && !excluded {
