@@ -13,6 +13,7 @@ use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
 use crate::api_keys::{ApiKeyCache, RefreshPolicy};
+use crate::change_watcher::ChangeWatcher;
 use crate::config::Config;
 use crate::db::{Readiness, RequestPool};
 use crate::fair_budget::FairBudget;
@@ -38,7 +39,7 @@ pub struct App {
 }
 
 impl App {
-    /// Starts the writers, the cache of API keys and the maintenance. In demo mode the documentation's sample key is accepted.
+    /// Starts the writers, the cache of API keys, the watcher of changes and the maintenance. In demo mode the documentation's sample key is accepted.
     /// Once `shutdown` is cancelled, `/readyz` reports that the server is not ready.
     pub fn start(
         database: PgConnectOptions,
@@ -52,6 +53,7 @@ impl App {
         let state = AppState {
             group_commit: GroupCommit::start(&database),
             keys: ApiKeyCache::start(database.clone(), Arc::clone(&pool), config, policy),
+            changes: ChangeWatcher::start(database.clone()),
             maintenance: Maintenance::start(database.clone()),
             readiness: Readiness::new(database),
             pool,

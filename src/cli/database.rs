@@ -17,7 +17,7 @@ use crate::db::{self, durability, migration, prerequisites};
 
 /// Enough for the concurrent statements of an import, beside the connections of its writers.
 const ONE_SHOT_CONNECTIONS: u32 = 16;
-/// Of a server beside its pool: writers (8), API keys (3), readiness (1), maintenance (1), and one to spare.
+/// Of a server beside its pool: writers (8), API keys (3), readiness (1), maintenance (1), the watcher of changes (1).
 const OTHER_CONNECTIONS: u32 = 14;
 /// Client-side timeout of one attempt, as a broken network may never deliver an error.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);

@@ -17,7 +17,13 @@ const RENUMBERED_TOGETHER: i64 = 5_000;
 pub struct ChangeOrigin {
     /// `None`: the rows' numbers were drawn elsewhere, and are to be renumbered; or the database is a standby.
     pub history: Option<ChangeHistory>,
-    /// All transactions before this one have ended: their changes can be shown.
+    pub visible: Visible,
+}
+
+/// Which changes can be shown now.
+#[derive(Debug, Clone, Copy)]
+pub struct Visible {
+    /// Those of all transactions before this one, which have ended.
     pub first_running: i64,
     /// No transaction from this one on has begun.
     pub next: i64,
@@ -47,7 +53,7 @@ pub async fn read(db: &mut PgConnection) -> sqlx::Result<ChangeOrigin> {
     .fetch_one(db)
     .await?;
     let history = row.history.and_then(|bytes| bytes.try_into().ok()).map(ChangeHistory);
-    Ok(ChangeOrigin { history, first_running: row.first_running, next: row.next })
+    Ok(ChangeOrigin { history, visible: Visible { first_running: row.first_running, next: row.next } })
 }
 
 /// Renumbers all relations if their numbers were drawn elsewhere, in the order of pairs; true if it did. May be interrupted and run

@@ -4,10 +4,12 @@
 //! below the oldest transaction that is still running. A transaction that commits later has an id from that one on. So what a reader
 //! has passed is complete, however late a transaction commits, and a relation that changes again appears again, further on.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
-use super::change_origin::{self, ChangeOrigin};
+use super::change_origin::{self, ChangeOrigin, Visible};
 use super::matched_customer::MAX_PAGE_BYTES;
 use crate::domain::{ChangeCursor, CuRefNo, RelationState, Role};
 
@@ -71,23 +73,23 @@ impl Row {
     }
 }
 
-/// The page from the cursor on, from the beginning without one. The origin as well, which tells what the feed waits for.
+/// The page from the cursor on, from the beginning without one; and which changes can be shown.
 pub async fn read(
     db: &mut PgConnection,
     organisation_id: i64,
     after: Option<&ChangeCursor>,
     limit: usize,
-) -> sqlx::Result<(ChangeOrigin, ChangesRead)> {
-    let origin = change_origin::read(db).await?;
-    let Some(history) = origin.history else { return Ok((origin, ChangesRead::NotNumbered)) };
+) -> sqlx::Result<(Visible, ChangesRead)> {
+    let ChangeOrigin { history, visible } = change_origin::read(db).await?;
+    let Some(history) = history else { return Ok((visible, ChangesRead::NotNumbered)) };
     let start = ChangeCursor::start(history);
     let after = after.unwrap_or(&start);
     // A copy of the disk from before a change has the same history until it has as many transactions again.
-    if after.history != history || after.changed_in >= origin.first_running {
-        return Ok((origin, ChangesRead::ForeignCursor));
+    if after.history != history || after.changed_in >= visible.first_running {
+        return Ok((visible, ChangesRead::ForeignCursor));
     }
     let rows = rows(db, organisation_id, after, limit).await?;
-    Ok((origin, ChangesRead::Page(page(after, rows, limit))))
+    Ok((visible, ChangesRead::Page(page(after, rows, limit))))
 }
 
 async fn rows(
@@ -128,6 +130,33 @@ async fn rows(
     )
     .fetch_all(db)
     .await
+}
+
+/// The last change of each of these organisations that can be shown; one without any is left out. There is at
+/// least one organisation. They are rows and not scalars, as one statement asks for all.
+pub async fn latest(
+    db: &mut PgConnection,
+    organisation_ids: &[i64],
+) -> sqlx::Result<(Visible, HashMap<i64, i64>)> {
+    let rows = sqlx::query!(
+        r#"select
+               named.id as "organisation_id!", latest.changed_in::text::int8 as changed_in,
+               pg_snapshot_xmin(pg_current_snapshot())::text::int8 as "first_running!",
+               pg_snapshot_xmax(pg_current_snapshot())::text::int8 as "next!"
+           from unnest($1::int8[]) as named (id)
+           left join lateral (
+               select changed_in from customer_match
+               where organisation_id = named.id and changed_in < pg_snapshot_xmin(pg_current_snapshot())
+               order by changed_in desc
+               limit 1
+           ) as latest on true"#,
+        organisation_ids,
+    )
+    .fetch_all(db)
+    .await?;
+    let visible = rows.first().map(|row| Visible { first_running: row.first_running, next: row.next });
+    let latest = rows.into_iter().filter_map(|row| Some((row.organisation_id, row.changed_in?))).collect();
+    Ok((visible.ok_or(sqlx::Error::RowNotFound)?, latest))
 }
 
 /// Ends before the row that follows [`MAX_PAGE_BYTES`], but not before the first one.

@@ -33,6 +33,7 @@ use text_value;
 
 mod api_key;
 mod change_cursor;
+mod change_wait;
 mod cu_ref_no;
 mod customer;
 mod email;
@@ -51,6 +52,7 @@ mod timestamp;
 
 pub use api_key::{ApiKey, EXPIRY_WARNING, KeyKind, KeyStatus};
 pub use change_cursor::{ChangeCursor, ChangeHistory};
+pub use change_wait::ChangeWait;
 pub use cu_ref_no::{CuRefNo, CuRefNoError};
 pub use customer::{Customer, Profile, ProfileChanges, ProfileUpdate, Registered, Registration, Updated};
 pub use email::Email;

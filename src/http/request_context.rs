@@ -1,7 +1,8 @@
-//! Values that extractors find out and the middleware around them needs. Each is set at most once.
+//! Values that extractors find out and the middleware around them needs. Each but the permit is set at most once.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use axum::http::{Extensions, HeaderValue};
 use tokio::time::Instant;
@@ -14,8 +15,10 @@ use crate::rate_limit::Decision;
 /// An extension of every request; the middleware that made it keeps a clone.
 pub(crate) struct RequestContext {
     pub(crate) started: Instant,
-    /// Released with the last clone, when the response has been sent.
-    pub(crate) permit: OnceLock<RequestPermit>,
+    /// Released with the last clone, when the response has been sent, and while the request waits for a change.
+    permit: Mutex<Option<RequestPermit>>,
+    /// How long the request waits for a change, beyond the request timeout.
+    pub(crate) wait: OnceLock<Duration>,
     /// Also set if the key was rejected for its state.
     pub(crate) api_key: OnceLock<Arc<KeyState>>,
     /// The origin of the page that calls, if the key is publishable and allows it.
@@ -66,7 +69,8 @@ impl Default for RequestContext {
     fn default() -> Self {
         Self {
             started: Instant::now(),
-            permit: OnceLock::new(),
+            permit: Mutex::default(),
+            wait: OnceLock::new(),
             api_key: OnceLock::new(),
             allowed_origin: OnceLock::new(),
             rate_limit: OnceLock::new(),
@@ -80,5 +84,11 @@ impl RequestContext {
     /// The request's own. Without the middleware a new one, whose values are lost.
     pub(crate) fn of(extensions: &Extensions) -> Arc<Self> {
         extensions.get().cloned().unwrap_or_default()
+    }
+
+    /// Takes the permit of the request, or releases it with `None`.
+    pub(crate) fn set_permit(&self, permit: Option<RequestPermit>) {
+        // Nothing panics while it is locked.
+        *self.permit.lock().unwrap_or_else(PoisonError::into_inner) = permit;
     }
 }

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::concurrency_limit::ConcurrencyLimit;
 use super::identity_attempts::IdentityAttempts;
 use crate::api_keys::ApiKeyCache;
+use crate::change_watcher::ChangeWatcher;
 use crate::config::{AccessLog, Cors, ServerTiming, Timeouts, TrustedProxies};
 use crate::db::{Readiness, RequestPool, cursor_key};
 use crate::domain::CursorKey;
@@ -41,6 +42,7 @@ pub(crate) struct AppState {
     pub(crate) answer_budget: Arc<FairBudget<Option<IpAddr>>>,
     /// Lines of streams that have begun and not finished, by organisation.
     pub(crate) stream_window: Arc<FairBudget<i64>>,
+    pub(crate) changes: ChangeWatcher,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) maintenance: Maintenance,
     pub(crate) timeouts: Timeouts,

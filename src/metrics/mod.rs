@@ -29,6 +29,7 @@ use prometheus_client::registry::{Metric, Registry, Unit};
 use tokio::sync::watch;
 
 use self::organisations::Organisations;
+use crate::change_watcher::ChangeWatcher;
 use crate::config::LoadedCertificate;
 use crate::db::api_key::ExpiringKey;
 use crate::db::{ReplicationRole, RequestPool};
@@ -77,6 +78,7 @@ pub struct FinishedRequest<'a> {
 pub struct Readings<'a> {
     pub pool: &'a RequestPool,
     pub group_commit: &'a GroupCommit,
+    pub changes: &'a ChangeWatcher,
     pub expiring_keys: &'a [ExpiringKey],
     /// `None`: the database does not answer.
     pub database: Option<ReplicationRole>,
@@ -264,6 +266,7 @@ impl Metrics {
         self.register_connections(registry);
         self.organisations.register(registry, &readings.group_commit.tenants());
         register_group_commit(registry, readings.group_commit);
+        register_changes(registry, readings.changes);
         register_pool(registry, readings.pool);
         register_database(registry, readings.database);
         if let Some(data_dir) = self.data_dir.get() {
@@ -338,6 +341,15 @@ fn register_group_commit(registry: &mut Registry, group_commit: &GroupCommit) {
     );
     let help = "Writes blocked by a lock of another transaction";
     registry.register("match_writes_blocked", help, count(group_commit.blocked()));
+}
+
+fn register_changes(registry: &mut Registry, changes: &ChangeWatcher) {
+    let help = "Calls of match-changes that wait for a change";
+    let waiting = usize::try_from(changes.waiting()).unwrap_or(usize::MAX);
+    registry.register("match_changes_waiting", help, count(waiting));
+    let help = "For how long the oldest running transaction has held changes back";
+    let held_back = float(changes.held_back_for().as_secs_f64());
+    registry.register_with_unit("match_changes_held_back", help, Unit::Seconds, held_back);
 }
 
 fn register_pool(registry: &mut Registry, pool: &RequestPool) {

@@ -1,15 +1,23 @@
 //! `GET /api/v1/customer/match-changes`: a reader that follows the cursor knows at each moment what the table held a moment ago.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
 use customer_match::db::customer_merge::{self, Merge};
-use customer_match::domain::CuRefNo;
+use customer_match::db::migration;
+use customer_match::domain::{ChangeCursor, CuRefNo, CursorKey};
+use futures_util::FutureExt;
+use private_postgres::PrivatePostgres;
 use rstest::rstest;
 use serde_json::{Value, json};
-use sqlx::PgConnection;
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{Connection, PgConnection};
 
 use crate::support::import::import;
-use crate::support::{CHANGES, CUSTOMER, LIST, MANAGER, Service, UNMATCH, uri};
+use crate::support::{
+    Answer, CHANGES, CUSTOMER, LIST, MANAGER, Service, Standby, TestDatabase, UNMATCH, uri,
+};
 
 const OTHER: &str = "otherCustomer001";
 const LEGACY: &str = "legacyCustomer01";
@@ -348,4 +356,239 @@ async fn what_is_no_cursor_is_invalid() {
     }
     let mut other = Reader { key: &key, ..Reader::new(&service) };
     assert_eq!(other.changes().await, [""; 0], "nothing of the other organisation");
+}
+
+/// A call that waits for as long as it may.
+async fn waiting_call(service: &Service, key: &str, cursor: &str) -> Answer {
+    service.get(&uri(CHANGES, key, &[("wait", "60"), ("cursor", cursor)])).await
+}
+
+/// Until so many calls wait.
+async fn until_waiting(service: &Service, calls: usize) {
+    let expected = [format!("customer_match_match_changes_waiting {calls}")];
+    while service.samples(&["match_changes_waiting"]).await != expected {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// It holds no permit and no connection: there is one of each.
+#[tokio::test]
+async fn a_call_waits_for_a_change() {
+    let service =
+        Service::start_configured(&["--max-concurrent-requests", "1", "--database-max-connections", "1"])
+            .await;
+    let mut reader = Reader::new(&service);
+    reader.changes().await;
+    let cursor = reader.cursor.clone().unwrap();
+    let (answer, ()) = tokio::join!(waiting_call(&service, &service.key, &cursor), async {
+        until_waiting(&service, 1).await;
+        relate(&service, MANAGER, CUSTOMER, "new").await;
+    });
+    assert_eq!(in_words(&answer.body["items"][0]).1, format!("{MANAGER}>{CUSTOMER} new"));
+    until_waiting(&service, 0).await;
+    // What is there already is not waited for.
+    let answer = waiting_call(&service, &service.key, &cursor).await;
+    assert_eq!(answer.body["items"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_change_of_another_organisation_wakes_no_call() {
+    let service = Service::start().await;
+    let (_, key) = service.add_organisation("Other").await;
+    let cursor_of = async |key: &str| {
+        let mut reader = Reader { key, ..Reader::new(&service) };
+        reader.changes().await;
+        reader.cursor.unwrap()
+    };
+    let (own, other) = (cursor_of(&service.key).await, cursor_of(&key).await);
+    let mut other = Box::pin(waiting_call(&service, &key, &other));
+    let own = async {
+        let (answer, ()) = tokio::join!(waiting_call(&service, &service.key, &own), async {
+            until_waiting(&service, 2).await;
+            relate(&service, MANAGER, CUSTOMER, "").await;
+        });
+        assert_eq!(answer.body["items"].as_array().unwrap().len(), 1);
+    };
+    tokio::select! {
+        answer = &mut other => panic!("{:#}", answer.body),
+        () = own => {}
+    }
+    assert!(other.as_mut().now_or_never().is_none());
+    drop(other);
+    until_waiting(&service, 0).await;
+}
+
+/// The request timeout is as long, and was used before.
+#[tokio::test]
+async fn the_time_that_a_call_waits_is_its_own() {
+    let service = Service::start_configured(&["--request-timeout", "1s", "--body-timeout", "100ms"]).await;
+    let mut reader = Reader::new(&service);
+    let cursor = reader.page().await["nextCursor"].clone();
+    let answer = service.get_from(CHANGES, &[("wait", "1"), ("cursor", cursor.as_str().unwrap())]).await;
+    assert_eq!(
+        (answer.status, &answer.body),
+        (200, &json!({ "items": [], "nextCursor": cursor, "more": false }))
+    );
+    for wait in ["61", "-1", "1.5", "x"] {
+        service.get_from(CHANGES, &[("wait", wait)]).await.assert_invalid("wait");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_waits_no_longer() {
+    let service = Service::start().await;
+    let cursor = Reader::new(&service).page().await["nextCursor"].as_str().unwrap().to_owned();
+    tokio::select! {
+        answer = waiting_call(&service, &service.key, &cursor) => panic!("{:#}", answer.body),
+        () = until_waiting(&service, 1) => {}
+    }
+    until_waiting(&service, 0).await;
+}
+
+#[tokio::test]
+async fn the_end_of_the_server_ends_waiting() {
+    let service = Service::start().await;
+    let cursor = Reader::new(&service).page().await["nextCursor"].as_str().unwrap().to_owned();
+    let (answer, ()) = tokio::join!(waiting_call(&service, &service.key, &cursor), async {
+        until_waiting(&service, 1).await;
+        service.draining.cancel();
+    });
+    assert_eq!((answer.status, &answer.body["items"]), (200, &json!([])));
+    assert_eq!(answer.body["nextCursor"], cursor.as_str());
+}
+
+/// Half of all that may wait; a further call is answered at once, and one of another organisation waits.
+#[tokio::test]
+async fn an_organisation_has_a_part_of_the_waiting_calls() {
+    let service = Service::start().await;
+    let (_, key) = service.add_organisation("Other").await;
+    let cursor = Reader::new(&service).page().await["nextCursor"].as_str().unwrap().to_owned();
+    let other = Reader { key: &key, ..Reader::new(&service) }.page().await;
+    let other = other["nextCursor"].as_str().unwrap().to_owned();
+    let most =
+        futures_util::future::join_all((0..512).map(|_| waiting_call(&service, &service.key, &cursor)));
+    let then = async {
+        until_waiting(&service, 512).await;
+        let further = waiting_call(&service, &service.key, &cursor).await;
+        assert_eq!((further.status, &further.body["items"]), (200, &json!([])));
+        let (_, ()) = tokio::join!(waiting_call(&service, &key, &other), async {
+            until_waiting(&service, 513).await;
+            service.draining.cancel();
+        });
+    };
+    tokio::join!(most, then);
+}
+
+#[tokio::test]
+async fn how_long_changes_are_held_back_is_measured() {
+    let service = Service::start().await;
+    let mut slow = service.database.connect().await;
+    sqlx::raw_sql("begin; update organisation set name = name").execute(&mut slow).await.unwrap();
+    let name = "match_changes_held_back_seconds";
+    loop {
+        Reader::new(&service).page().await;
+        let sample = service.samples(&[name]).await.pop().unwrap();
+        if sample.rsplit(' ').next().unwrap().parse::<f64>().unwrap() > 0.0 {
+            break;
+        }
+    }
+}
+
+/// As if another Postgres had been given the name of the last one.
+#[tokio::test]
+async fn a_cursor_of_another_database_is_told_so() {
+    let (one, other) = (Service::start().await, Service::start().await);
+    // Both are copies of one database, with the same key for cursors.
+    let cursor = Reader::new(&one).page().await["nextCursor"].as_str().unwrap().to_owned();
+    let answer = other.get_from(CHANGES, &[("cursor", &cursor)]).await;
+    answer.assert_error(409, "PUBLIC_CHANGES_START_AGAIN");
+}
+
+/// A snapshot of the disk, put back, has the same history and fewer transactions.
+#[tokio::test]
+async fn a_cursor_from_the_future_is_told_so() {
+    let service = Service::start().await;
+    let cursor = Reader::new(&service).page().await["nextCursor"].as_str().unwrap().to_owned();
+    let secret: Vec<u8> =
+        sqlx::query_scalar("select secret from cursor_key").fetch_one(&service.pool).await.unwrap();
+    let key = CursorKey::new(&secret);
+    let cursor: ChangeCursor = key.verify(service.organisation, &cursor.parse().unwrap()).unwrap();
+    let next = "select pg_snapshot_xmax(pg_current_snapshot())::text::int8";
+    let next: i64 = sqlx::query_scalar(next).fetch_one(&service.pool).await.unwrap();
+    let future = key.sign(service.organisation, &ChangeCursor { changed_in: next + 1_000_000_000, ..cursor });
+    let answer = service.get_from(CHANGES, &[("cursor", &future)]).await;
+    answer.assert_error(409, "PUBLIC_CHANGES_START_AGAIN");
+}
+
+/// The database as the programs of Postgres name it.
+fn at<'a>(program: &'a mut Command, database: &PgConnectOptions) -> &'a mut Command {
+    program.arg("--host").arg(database.get_socket().unwrap());
+    program.args(["--username", database.get_username(), "--dbname", database.get_database().unwrap()])
+}
+
+/// By `pg_dump` and `psql`.
+async fn restore(from: &PgConnectOptions, to: &PgConnectOptions) {
+    let mut db = PgConnection::connect_with(from).await.unwrap();
+    let bin = "select setting from pg_config where name = 'BINDIR'";
+    let bin: PathBuf = sqlx::query_scalar::<_, String>(bin).fetch_one(&mut db).await.unwrap().into();
+    let mut dump = Command::new(bin.join("pg_dump"));
+    let mut dump = at(&mut dump, from).stdout(Stdio::piped()).spawn().unwrap();
+    let mut restore = Command::new(bin.join("psql"));
+    restore.args(["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--output=/dev/null"]);
+    assert!(at(&mut restore, to).stdin(dump.stdout.take().unwrap()).status().unwrap().success());
+    assert!(dump.wait().unwrap().success());
+}
+
+/// In the same cluster the numbers stay behind those that readers have seen; in another one they stand anywhere.
+#[rstest]
+#[case::into_the_same_cluster(false)]
+#[case::into_another_cluster(true)]
+#[tokio::test]
+async fn a_restored_dump_is_numbered_anew(#[case] into_another: bool) {
+    let original = Service::start().await;
+    original.add_a_long_list().await;
+    let mut reader = Reader::new(&original);
+    reader.assert_complete().await;
+
+    let cluster = PrivatePostgres::start_throw_away().await.unwrap();
+    let empty = TestDatabase::create_empty().await;
+    let options = if into_another { cluster.connect_options() } else { empty.options() };
+    restore(&original.database.options(), &options).await;
+    let restored = Service::moved_to(options.clone(), original.organisation, &original.key).await;
+    let read = async |cursor: &[(&str, &str)]| restored.get_from(CHANGES, cursor).await;
+    let cursor = reader.cursor.clone().unwrap();
+    for cursor in [&[][..], &[("cursor", cursor.as_str())]] {
+        read(cursor).await.assert_error(503, "INTERNAL_SERVICE_UNAVAILABLE");
+    }
+    // Everything else works.
+    relate(&restored, MANAGER, CUSTOMER, "after the dump").await;
+
+    migration::run(&options).await.unwrap();
+    read(&[("cursor", &cursor)]).await.assert_error(409, "PUBLIC_CHANGES_START_AGAIN");
+    let mut again = Reader { limit: "500", ..Reader::new(&restored) };
+    again.assert_complete().await;
+    assert_eq!(again.seen.len(), 11_001);
+    // Nothing is left to be numbered.
+    migration::run(&options).await.unwrap();
+    relate(&restored, MANAGER, CUSTOMER, "later").await;
+    assert_eq!(again.changes().await, [format!("{MANAGER}>{CUSTOMER} later")]);
+}
+
+/// It may not have what the first one has shown last, and draw the same numbers again.
+#[tokio::test]
+async fn readers_start_again_on_a_promoted_standby() {
+    let first = PrivatePostgres::start_throw_away().await.unwrap();
+    migration::run(&first.connect_options()).await.unwrap();
+    let standby = Standby::of(&first.connect_options()).await;
+    let (service, proxy) = Service::start_elsewhere(first.connect_options()).await;
+    relate(&service, MANAGER, CUSTOMER, "").await;
+    let mut reader = Reader::new(&service);
+    assert_eq!(reader.changes().await.len(), 1);
+    let cursor = reader.cursor.clone().unwrap();
+    let promoted = standby.promote().await;
+    proxy.lead_to(promoted.clone());
+    let promoted = Service::moved_to(promoted, service.organisation, &service.key).await;
+    promoted.get_from(CHANGES, &[("cursor", &cursor)]).await.assert_error(409, "PUBLIC_CHANGES_START_AGAIN");
+    // Without an operator's help.
+    Reader::new(&promoted).assert_complete().await;
 }

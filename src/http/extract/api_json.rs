@@ -29,7 +29,7 @@ impl<B: RequestBody + RequiresScope> FromRequest<Arc<AppState>> for ApiJson<B> {
             Some(key) => match AuthenticatedCaller::before_body(app, &parts, Some(&key), B::SCOPES).await {
                 Ok(caller) => {
                     let bytes = json_body::read(app, &parts, body, MAX_BYTES).await?;
-                    caller.admit(app, &parts)?;
+                    caller.admit(app)?;
                     (caller, bytes)
                 }
                 Err(error) => {

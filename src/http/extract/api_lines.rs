@@ -83,7 +83,7 @@ impl<B: RequiresScope> FromRequest<Arc<AppState>> for ApiLines<B> {
         } else {
             Lines::Arriving(begin(app, &parts, body).await?)
         };
-        caller.admit(app, &parts)?;
+        caller.admit(app)?;
         let client = client_ip(&parts, &app.trusted_proxies).map(client_network);
         Ok(Self { caller, key, lines, client, _line: PhantomData })
     }

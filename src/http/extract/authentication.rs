@@ -36,6 +36,7 @@ pub(crate) struct AuthenticatedCaller {
     pub(crate) submitter: Submitter,
     client_ip: Option<IpAddr>,
     key: Arc<KeyState>,
+    context: Arc<RequestContext>,
 }
 
 impl AuthenticatedCaller {
@@ -47,7 +48,7 @@ impl AuthenticatedCaller {
         required: &[RequiredScope],
     ) -> Result<Self, ApiError> {
         let caller = Self::before_body(app, parts, key, required).await?;
-        caller.admit(app, parts)?;
+        caller.admit(app)?;
         Ok(caller)
     }
 
@@ -66,10 +67,11 @@ impl AuthenticatedCaller {
         if !required.iter().any(|required| key.scopes.allow(required.scope)) {
             return Err(scope_missing(required));
         }
-        let end = RequestContext::of(&parts.extensions).started + app.timeouts.request;
+        let context = RequestContext::of(&parts.extensions);
+        let end = context.started + app.timeouts.request;
         let submitter = Submitter::new(key.organisation_id).ending_at(end);
         let client_ip = client_ip(parts, &app.trusted_proxies);
-        Ok(Self { organisation_id: key.organisation_id, submitter, client_ip, key })
+        Ok(Self { organisation_id: key.organisation_id, submitter, client_ip, key, context })
     }
 
     /// Whether the key may also do this, beside what the endpoint needs.
@@ -92,14 +94,28 @@ impl AuthenticatedCaller {
     }
 
     /// Takes a permit of the concurrency limit.
-    pub(super) fn admit(&self, app: &AppState, parts: &Parts) -> Result<(), ApiError> {
-        admit(app, parts, self.organisation_id)
+    pub(super) fn admit(&self, app: &AppState) -> Result<(), ApiError> {
+        admit(app, &self.context, self.organisation_id)
+    }
+
+    /// Runs `waiting`, which takes at most `longest`, without the permit and without that time counting for the request timeout.
+    /// Once for a request.
+    pub(crate) async fn wait<T>(
+        &self,
+        app: &AppState,
+        longest: Duration,
+        waiting: impl Future<Output = T>,
+    ) -> Result<T, ApiError> {
+        let _ = self.context.wait.set(longest);
+        self.context.set_permit(None);
+        let waited = waiting.await;
+        self.admit(app)?;
+        Ok(waited)
     }
 }
 
-fn admit(app: &AppState, parts: &Parts, organisation_id: i64) -> Result<(), ApiError> {
-    let permit = app.concurrency_limit.acquire(Some(organisation_id))?;
-    let _ = RequestContext::of(&parts.extensions).permit.set(permit);
+fn admit(app: &AppState, context: &RequestContext, organisation_id: i64) -> Result<(), ApiError> {
+    context.set_permit(Some(app.concurrency_limit.acquire(Some(organisation_id))?));
     Ok(())
 }
 
@@ -118,7 +134,7 @@ impl FromRequestParts<Arc<AppState>> for ValidApiKey {
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<AppState>) -> Result<Self, ApiError> {
         let state = authenticate(app, parts, key_outside_body(parts).as_deref()).await?;
-        admit(app, parts, state.organisation_id)?;
+        admit(app, &RequestContext::of(&parts.extensions), state.organisation_id)?;
         Ok(Self { organisation_id: state.organisation_id })
     }
 }

@@ -6,8 +6,8 @@ use utoipa::{PartialSchema, ToSchema};
 
 use crate::demo;
 use crate::domain::{
-    ChangeCursor, CuRefNo, Cursor, Email, HostIp, IdentityId, Notice, PageLimit, ProfileText, SearchTerm,
-    Timestamp,
+    ChangeCursor, ChangeWait, CuRefNo, Cursor, Email, HostIp, IdentityId, Notice, PageLimit, ProfileText,
+    SearchTerm, Timestamp,
 };
 
 /// Postgres cannot hold the character NUL in a text.
@@ -63,6 +63,11 @@ schemas! {
         .minimum(Some(*PageLimit::RANGE.start()))
         .maximum(Some(*PageLimit::RANGE.end()))
         .default(Some(PageLimit::default().get().into()));
+    ChangeWait: ObjectBuilder::new()
+        .schema_type(Type::Integer)
+        .minimum(Some(*ChangeWait::RANGE.start()))
+        .maximum(Some(*ChangeWait::RANGE.end()))
+        .default(Some(0.into()));
     Cursor: ObjectBuilder::new()
         .schema_type(Type::String)
         .description(Some("The `nextCursor` of the page before; opaque, and signed by the server."));

@@ -8,8 +8,9 @@ use serde::Serialize;
 use sqlx::PgConnection;
 use utoipa::ToSchema;
 
+use crate::change_watcher::Waited;
 use crate::db::relation_change::{self, ChangePage, ChangesRead};
-use crate::domain::{ChangeCursor, CursorError, PageLimit, RelationState, Scope, SignedCursor};
+use crate::domain::{ChangeCursor, ChangeWait, CursorError, PageLimit, RelationState, Scope, SignedCursor};
 use crate::error::{ApiError, ErrorCode, InvalidField};
 use crate::http::extract::{ApiQuery, ParseQuery, Prefer, QueryParameters};
 use crate::http::openapi::{self, ErrorExamples, ErrorResponses};
@@ -19,6 +20,7 @@ use crate::http::state::AppState;
 pub(crate) struct ChangesQuery {
     cursor: Option<SignedCursor>,
     limit: PageLimit,
+    wait: ChangeWait,
 }
 
 impl RequiresScope for ChangesQuery {
@@ -29,7 +31,8 @@ impl ParseQuery for ChangesQuery {
     fn parse(parameters: &mut QueryParameters<'_>) -> Result<Option<Self>, ApiError> {
         let cursor = parameters.get("cursor");
         let limit = parameters.get("limit").unwrap_or_default();
-        Ok(Some(Self { cursor, limit }))
+        let wait = parameters.get("wait").unwrap_or_default();
+        Ok(Some(Self { cursor, limit, wait }))
     }
 }
 
@@ -67,6 +70,8 @@ fn invalid_cursor(rule: CursorError) -> InvalidField {
     params(
         ("cursor" = inline(Option<ChangeCursor>), Query, description = "The `nextCursor` of the answer before; absent at the start."),
         ("limit" = inline(Option<PageLimit>), Query, description = "The most items of a page."),
+        ("wait" = inline(Option<ChangeWait>), Query,
+         description = "For how many seconds the call waits for a change if there is none. It may be answered before, with an empty page."),
         ("Prefer" = inline(Option<Prefer>), Header, nullable = false, example = "handling=strict",
          description = "`handling=strict`: unknown parameters are invalid (RFC 7240)."),
     ),
@@ -83,7 +88,16 @@ pub(crate) async fn list_match_changes(
     let key = app.cursor_key(organisation).await?;
     let cursor = query.cursor.as_ref().map(|cursor| key.verify(organisation, cursor)).transpose();
     let cursor = cursor.map_err(|rule| ApiError::from(invalid_cursor(rule)))?;
-    let page = read(&app, organisation, cursor.as_ref(), query.limit).await?;
+    let mut page = read(&app, organisation, cursor.as_ref(), query.limit).await?;
+    if page.items.is_empty() && !query.wait.get().is_zero() {
+        let after = page.next_cursor.changed_in;
+        let longest = query.wait.get();
+        let changed = app.changes.wait(organisation, after, longest);
+        let changed = app.shutdown.run_until_cancelled(changed);
+        if caller.wait(&app, longest, changed).await? == Some(Waited::Changed) {
+            page = read(&app, organisation, Some(&page.next_cursor), query.limit).await?;
+        }
+    }
     Ok(Json(MatchChanges {
         next_cursor: key.sign(organisation, &page.next_cursor),
         items: page.items,
@@ -99,7 +113,8 @@ async fn read(
 ) -> Result<ChangePage, ApiError> {
     let limit = usize::from(limit.get());
     let read = async |db: &mut PgConnection| relation_change::read(db, organisation, after, limit).await;
-    let (_, found) = app.pool.with_connection(organisation, read).await?;
+    let (visible, found) = app.pool.with_connection(organisation, read).await?;
+    app.changes.observe(visible);
     match found {
         ChangesRead::Page(page) => Ok(page),
         ChangesRead::ForeignCursor => Err(ErrorCode::ChangesStartAgain.into()),

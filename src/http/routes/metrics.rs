@@ -20,6 +20,7 @@ pub(crate) async fn show_metrics(State(app): State<Arc<AppState>>) -> Result<Res
     let readings = Readings {
         pool: &app.pool,
         group_commit: &app.group_commit,
+        changes: &app.changes,
         expiring_keys: &app.maintenance.expiring_keys(),
         database: database.ok().and_then(Result::ok).map(|state| state.role),
     };

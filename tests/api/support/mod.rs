@@ -93,6 +93,12 @@ impl Service {
         (Self::start_on(TestDatabase::create().await, options, &[], false).await, proxy)
     }
 
+    /// On a database of a server that is not shared with other tests, which has this organisation and this key already.
+    pub async fn moved_to(options: PgConnectOptions, organisation: i64, key: &str) -> Self {
+        let unused = TestDatabase::create().await;
+        Self { organisation, key: key.into(), ..Self::around(unused, options, &[], false) }
+    }
+
     async fn start_with(flags: &[&str], demo: bool) -> Self {
         let database = TestDatabase::create().await;
         let options = database.options();
