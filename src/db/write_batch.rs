@@ -234,9 +234,9 @@ pub async fn register_writer(connection: &mut PgConnection, writer_id: i64) -> s
 /// or were told that there is none in time.
 pub(super) async fn erase_old_answers(connection: &mut PgConnection) -> sqlx::Result<()> {
     sqlx::query!(
-        "update write_receipt set relations = null, others = null, failures = null
+        "update write_receipt set relations = null, others = null
          where written_at < clock_timestamp() - interval '30 seconds'
-           and num_nonnulls(relations, others, failures) > 0",
+           and num_nonnulls(relations, others) > 0",
     )
     .execute(connection)
     .await?;

@@ -46,8 +46,8 @@ async fn with_a_customer() -> (Service, String) {
     let renamed = service.post_to(UPDATE, json!({ "cuRefNo": cu_ref_no, "newEmail": NEEDLES[1] })).await;
     assert_eq!(renamed.status, 200);
     // That of a connection which has been closed since, as a server that was restarted leaves one.
-    let old = "insert into write_receipt (writer_id, batch_number, failures, others)
-               values (1, 1, '{23514 needle.old@example.com}', '[{\"done\": {\"email\": \"needle.old@example.com\"}}]')";
+    let old = "insert into write_receipt (writer_id, batch_number, others)
+               values (1, 1, '[{\"done\": {\"email\": \"needle.old@example.com\"}}, {\"failed\": \"23514 needle.old@example.com\"}]')";
     service.execute(old).await;
     (service, cu_ref_no)
 }
