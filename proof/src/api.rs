@@ -51,13 +51,9 @@ impl Api {
     }
 
     /// Fails when the rate limit is reached: rejected calls prove nothing.
-    pub async fn post(&self, path: &str, body: String, represent: bool) -> anyhow::Result<Reply> {
-        let mut request =
-            self.request(Method::POST, path).header("content-type", "application/json").body(body);
-        if represent {
-            request = request.header("prefer", "return=representation");
-        }
-        send(request).await
+    pub async fn post(&self, path: &str, body: String, headers: &[(&str, String)]) -> anyhow::Result<Reply> {
+        let request = self.request(Method::POST, path).header("content-type", "application/json").body(body);
+        send(headers.iter().fold(request, |request, (name, value)| request.header(*name, value))).await
     }
 
     /// See [`Api::post`].

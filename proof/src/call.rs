@@ -2,7 +2,7 @@
 
 use crate::customers::Id;
 use crate::interner::Symbol;
-use crate::model::{Shown, Time};
+use crate::model::{Shown, State, Time};
 
 #[derive(Debug, Clone)]
 pub struct Call {
@@ -14,6 +14,14 @@ pub struct Call {
     pub answer: Answer,
 }
 
+/// The relation as an answer showed it. As the condition of a match: it takes effect only on this version, or only if there is
+/// no relation.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Seen {
+    pub version: Option<u64>,
+    pub state: State,
+}
+
 #[derive(Debug, Clone)]
 pub enum Request {
     Match {
@@ -21,6 +29,7 @@ pub enum Request {
         customer: Id,
         by_email: bool,
         notice: Option<Symbol>,
+        condition: Option<Seen>,
         represent: bool,
     },
     Unmatch {
@@ -86,6 +95,8 @@ pub struct Invalid {
 #[derive(Debug, Clone)]
 pub enum Answer {
     Matched(Option<Representation>),
+    /// 412: the condition does not hold.
+    Conflict(Seen),
     Unmatched,
     /// 404: the two were never matched.
     NeverMatched,
@@ -125,7 +136,11 @@ impl Answer {
     }
 
     pub fn is_acknowledged(&self) -> bool {
-        self.is_served() && !matches!(self, Self::Rejected | Self::NeverMatched | Self::Unexpected(_))
+        self.is_served() && !self.is_rejected() && !matches!(self, Self::Unexpected(_))
+    }
+
+    pub fn is_rejected(&self) -> bool {
+        matches!(self, Self::Rejected | Self::NeverMatched | Self::Conflict(_))
     }
 }
 

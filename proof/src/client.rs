@@ -1,5 +1,6 @@
 //! A client: makes one random call after the other and records each.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,11 +10,11 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{Api, CREATE, DETAIL, LIST, LOGOUT, MAGIC_AUTH, MATCH, Reply, UNMATCH};
-use crate::call::{Answer, Call, Invalid, Item, List, Representation, Request};
+use crate::call::{Answer, Call, Invalid, Item, List, Representation, Request, Seen};
 use crate::customers::{FEW, FEW_REGISTERED, FIRST_OUTSIDER, Id, MANY, MANY_REGISTERED, organisation};
 use crate::interner::Symbol;
 use crate::locks::Locked;
-use crate::model::{Change, Shown};
+use crate::model::{Change, Shown, State};
 use crate::world::World;
 
 /// After a call that was not served.
@@ -35,6 +36,8 @@ pub struct Client {
     number: usize,
     random: StdRng,
     calls: Vec<Call>,
+    /// The relations that answers showed last, by the two customers in their order.
+    seen: HashMap<[Id; 2], Seen>,
     /// Makes notices unique.
     count: u32,
 }
@@ -51,7 +54,7 @@ impl Client {
     pub fn new(world: Arc<World>, number: usize, seed: u64) -> Self {
         let server = number % world.servers.len();
         let random = StdRng::seed_from_u64(seed.wrapping_add(u64::try_from(number).unwrap_or_default()));
-        Self { world, server, number, random, calls: Vec::new(), count: 0 }
+        Self { world, server, number, random, calls: Vec::new(), seen: HashMap::new(), count: 0 }
     }
 
     pub fn into_calls(self) -> Vec<Call> {
@@ -94,7 +97,7 @@ impl Client {
     }
 
     fn draw(&mut self) -> Option<Plan> {
-        match self.random.random_range(0..100) {
+        let plan = match self.random.random_range(0..100) {
             0..38 => {
                 let (manager, customer) = self.pair();
                 self.matching(manager, customer)
@@ -127,7 +130,20 @@ impl Client {
                 Some(Plan { path: LOGOUT, body, request: Request::LogOut { id, identity } })
             }
             _ => self.invalid(),
+        };
+        plan.map(|plan| self.with_condition(plan))
+    }
+
+    /// Some matches are on condition of the version that the client has seen last, others are to create only.
+    fn with_condition(&mut self, mut plan: Plan) -> Plan {
+        if let Request::Match { manager, customer, condition, .. } = &mut plan.request {
+            *condition = match self.random.random_range(0..10) {
+                0 => Some(Seen::default()),
+                1..5 => self.seen.get(&in_order(*manager, *customer)).copied(),
+                _ => None,
+            };
         }
+        plan
     }
 
     async fn call_about(&mut self, locked: Locked) -> anyhow::Result<()> {
@@ -145,6 +161,7 @@ impl Client {
             Locked::Organisation(_) => self.matching_newcomer(),
         };
         if let Some(plan) = plan {
+            let plan = self.with_condition(plan);
             self.execute_unless_crowded(plan).await?;
         }
         Ok(())
@@ -231,7 +248,7 @@ impl Client {
         Some(Plan {
             path: MATCH,
             body,
-            request: Request::Match { manager, customer, by_email, notice, represent },
+            request: Request::Match { manager, customer, by_email, notice, condition: None, represent },
         })
     }
 
@@ -379,14 +396,18 @@ impl Client {
             return self.list(of, PAGE, 1).await;
         }
         let api = self.api(request.customers().next().unwrap_or_default()).clone();
-        let represent = matches!(request, Request::Match { represent: true, .. });
         let start = self.world.now();
         let reply = if let Request::Detail { identity, .. } = request {
             api.get(plan.path, &[("identityId", &self.world.interner.text(identity))]).await?
         } else {
-            api.post(plan.path, plan.body.to_string(), represent).await?
+            api.post(plan.path, plan.body.to_string(), &headers(&request)).await?
         };
         let end = self.world.now();
+        if let (Request::Match { manager, customer, .. }, Reply::Answer { body, .. }) = (&request, &reply)
+            && let Some(seen) = self.seen(*manager, *customer, &body["relation"])
+        {
+            self.seen.insert(in_order(*manager, *customer), seen);
+        }
         let answer = self.understand(&request, reply);
         if let (Request::LogIn { id }, Answer::LoggedIn { identity }) = (&request, &answer) {
             self.world.add_identity(*id, *identity);
@@ -420,6 +441,20 @@ impl Client {
         let success = status == 200 && body == json!({ "success": true });
         let understood = match (request, status, code) {
             (_, 503, "INTERNAL_SERVICE_UNAVAILABLE") => Some(Answer::Unavailable),
+            (
+                Request::Match { manager, customer, condition: Some(condition), .. },
+                412,
+                "INTERNAL_PRECONDITION_FAILED",
+            ) => {
+                let relation = &body["relation"];
+                let shown = if relation.is_null() {
+                    Some(Seen::default())
+                } else {
+                    self.seen(*manager, *customer, relation)
+                };
+                // The version that the call named would have met its condition.
+                shown.filter(|shown| shown.version != condition.version).map(Answer::Conflict)
+            }
             (Request::Match { represent: false, .. }, ..) => success.then_some(Answer::Matched(None)),
             (Request::Match { customer, .. }, 200, _) => {
                 if let Some(reference) = body["relation"]["customerCuRefNo"].as_str() {
@@ -449,6 +484,20 @@ impl Client {
             _ => None,
         };
         understood.unwrap_or_else(|| Answer::Unexpected(format!("{status} {body}")))
+    }
+
+    /// `None` if it is no relation.
+    fn seen(&self, manager: Id, customer: Id, relation: &Value) -> Option<Seen> {
+        let [first, other] = match relation["role"].as_str()? {
+            "customer" => [true, false],
+            "manager" => [false, true],
+            "both" => [true, true],
+            _ => return None,
+        };
+        let managers = if manager < customer { [first, other] } else { [other, first] };
+        let notice = self.optional_symbol(&relation["notice"])?;
+        let state = State::shown(relation["active"].as_bool()?, managers, notice);
+        Some(Seen { version: Some(relation["version"].as_u64()?), state })
     }
 
     fn representation(&self, body: &Value) -> Option<Representation> {
@@ -539,4 +588,18 @@ impl Client {
     fn optional_symbol(&self, value: &Value) -> Option<Symbol> {
         if value.is_null() { Some(Symbol::default()) } else { self.symbol(value) }
     }
+}
+
+fn in_order(one: Id, other: Id) -> [Id; 2] {
+    [one.min(other), one.max(other)]
+}
+
+fn headers(request: &Request) -> Vec<(&'static str, String)> {
+    let Request::Match { condition, represent, .. } = request else { return Vec::new() };
+    let condition = condition.map(|seen| match seen.version {
+        Some(version) => ("if-match", format!("\"{version}\"")),
+        None => ("if-none-match", "*".to_owned()),
+    });
+    let prefer = represent.then(|| ("prefer", "return=representation".to_owned()));
+    condition.into_iter().chain(prefer).collect()
 }

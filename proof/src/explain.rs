@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::call::{Answer, Call, Request};
+use crate::call::{Answer, Call, Request, Seen};
 use crate::customers::Id;
 use crate::interner::Symbol;
 use crate::model::{Kind, Listing, Op};
@@ -54,12 +54,17 @@ fn head(call: &Call) -> String {
 fn request(world: &World, request: &Request) -> String {
     let name = |id: Id| name(world, id);
     match request {
-        Request::Match { manager, customer, by_email, notice, represent } => {
+        Request::Match { manager, customer, by_email, notice, condition, represent } => {
             let how = if *by_email { " by e-mail address" } else { "" };
             let notice = notice
                 .map_or_else(|| "no notice".to_owned(), |notice| format!("notice {}", quoted(world, notice)));
             let prefer = if *represent { ", Prefer: return=representation" } else { "" };
-            format!("{} matches {}{how}, {notice}{prefer}", name(*manager), name(*customer))
+            let condition = match condition {
+                None => String::new(),
+                Some(Seen { version: None, .. }) => ", If-None-Match: *".to_owned(),
+                Some(Seen { version: Some(version), .. }) => format!(", If-Match: \"{version}\""),
+            };
+            format!("{} matches {}{how}, {notice}{condition}{prefer}", name(*manager), name(*customer))
         }
         Request::Unmatch { manager, customer } => format!("{} unmatches {}", name(*manager), name(*customer)),
         Request::List { of } => format!("list of {}", name(*of)),
@@ -81,6 +86,11 @@ fn answer(world: &World, answer: &Answer) -> String {
             let state = if relation.shown.active { "active" } else { "inactive" };
             let guest = if relation.customer_created { ", customer created" } else { "" };
             format!("success, {change}{guest}: {state}, notice {}", quoted(world, relation.shown.notice))
+        }
+        Answer::Conflict(Seen { version: None, .. }) => "412, never matched".into(),
+        Answer::Conflict(Seen { version: Some(version), state }) => {
+            let life = if state.is_active() { "active" } else { "inactive" };
+            format!("412, version {version}: {life}, notice {}", quoted(world, state.notice()))
         }
         Answer::NeverMatched => "404, never matched".into(),
         Answer::Listed(list) => format!("{} of {}", list.items.len(), list.item_count),

@@ -50,7 +50,10 @@ pub struct Shown {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// A `notice` of `None` keeps the present one.
-    Match { manager: usize, notice: Option<Symbol>, shown: Option<Shown> },
+    /// With a condition it takes effect only on the state that its client `expected`.
+    Match { manager: usize, notice: Option<Symbol>, expected: Option<State>, shown: Option<Shown> },
+    /// A match whose condition does not hold: it shows the relation as it is, and changes nothing.
+    Conflict(State),
     /// `found` is false if the answer was that the two were never matched.
     Unmatch { found: bool },
     /// Changes nothing.
@@ -81,12 +84,26 @@ pub struct Op {
 }
 
 impl State {
+    /// As an answer shows it.
+    pub fn shown(active: bool, managers: [bool; 2], notice: Symbol) -> Self {
+        Self { life: if active { Life::Active } else { Life::Inactive }, managers, notice }
+    }
+
+    pub fn is_active(self) -> bool {
+        self.life == Life::Active
+    }
+
+    pub fn notice(self) -> Symbol {
+        self.notice
+    }
+
     pub fn with_notice(self, change: impl Fn(Symbol) -> Symbol) -> Self {
         Self { notice: change(self.notice), ..self }
     }
 
     pub fn after(self, kind: Kind) -> Self {
         match kind {
+            Kind::Match { expected: Some(expected), .. } if self != expected => self,
             Kind::Match { manager, notice, .. } => {
                 let mut managers = self.managers;
                 managers[manager] = true;
@@ -94,18 +111,20 @@ impl State {
             }
             Kind::Unmatch { .. } if self.life == Life::NeverMatched => self,
             Kind::Unmatch { .. } => Self { life: Life::Inactive, ..self },
-            Kind::List(_) => self,
+            Kind::List(_) | Kind::Conflict(_) => self,
         }
     }
 
     /// Whether the answer is right if the operation takes effect in this state.
     pub fn allows(self, kind: Kind) -> bool {
         match kind {
+            Kind::Match { expected: Some(expected), .. } if self != expected => false,
             Kind::Match { shown: None, .. } => true,
             Kind::Match { shown: Some(shown), .. } => {
                 let after = self.after(kind);
                 shown == Shown { change: self.change_to(after), active: true, notice: after.notice }
             }
+            Kind::Conflict(shown) => self == shown,
             Kind::Unmatch { found } => found == (self.life != Life::NeverMatched),
             Kind::List(Listing::Absent) => self.life != Life::Active,
             Kind::List(Listing::Present { managers, notice }) => {
@@ -127,7 +146,7 @@ impl State {
 /// The history up to a moment. What ends later may have taken effect, if with the answer that it gets.
 pub fn until(ops: &[Op], end: Time) -> Vec<Op> {
     let begun = ops.iter().filter(|op| op.start <= end);
-    let open = |op: &Op| (!op.kind.is_list()).then_some(Op { effect: Effect::AtMostOnce, ..*op });
+    let open = |op: &Op| (!op.kind.is_read()).then_some(Op { effect: Effect::AtMostOnce, ..*op });
     begun.filter_map(|op| if op.end <= end { Some(*op) } else { open(op) }).collect()
 }
 
@@ -139,16 +158,19 @@ impl Op {
 }
 
 impl Kind {
-    pub fn is_list(self) -> bool {
-        matches!(self, Self::List(_))
+    pub fn is_read(self) -> bool {
+        matches!(self, Self::List(_) | Self::Conflict(_))
     }
 
     /// All that it writes or shows.
     pub fn notices(self) -> impl Iterator<Item = Symbol> {
         let notices = match self {
-            Self::Match { notice, shown, .. } => [notice, shown.map(|shown| shown.notice)],
-            Self::Unmatch { .. } | Self::List(Listing::Absent) => [None, None],
-            Self::List(Listing::Present { notice, .. }) => [Some(notice), None],
+            Self::Match { notice, expected, shown, .. } => {
+                [notice, expected.map(State::notice), shown.map(|shown| shown.notice)]
+            }
+            Self::Unmatch { .. } | Self::List(Listing::Absent) => [None; 3],
+            Self::List(Listing::Present { notice, .. }) => [Some(notice), None, None],
+            Self::Conflict(state) => [Some(state.notice), None, None],
         };
         notices.into_iter().flatten()
     }
@@ -156,8 +178,9 @@ impl Kind {
     /// Writes another notice.
     pub fn with_notice(self, change: impl Fn(Symbol) -> Symbol) -> Self {
         match self {
-            Self::Match { manager, notice, shown } => {
-                Self::Match { manager, notice: notice.map(change), shown }
+            Self::Match { manager, notice, expected, shown } => {
+                let expected = expected.map(|state| state.with_notice(&change));
+                Self::Match { manager, notice: notice.map(change), expected, shown }
             }
             _ => self,
         }
@@ -166,9 +189,11 @@ impl Kind {
     /// The same effect, whatever is answered.
     pub fn unanswered(self) -> Self {
         match self {
-            Self::Match { manager, notice, .. } => Self::Match { manager, notice, shown: None },
+            Self::Match { manager, notice, expected, .. } => {
+                Self::Match { manager, notice, expected, shown: None }
+            }
             Self::Unmatch { .. } => Self::Unmatch { found: true },
-            Self::List(_) => self,
+            Self::List(_) | Self::Conflict(_) => self,
         }
     }
 }

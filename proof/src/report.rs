@@ -29,7 +29,7 @@ pub fn calls_table(calls: &[Call]) -> String {
             Request::Invalid(_) => "invalid match",
         };
         let column = match call.answer {
-            Answer::Rejected | Answer::NeverMatched => 1,
+            _ if call.answer.is_rejected() => 1,
             Answer::Unavailable => 2,
             Answer::Lost => 3,
             Answer::NotSent => 4,

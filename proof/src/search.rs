@@ -230,7 +230,7 @@ impl<'a> Search<'a> {
             }
             for (slot, op) in self.in_flight(&self.answered) {
                 let bit = 1 << slot;
-                let may = done & bit == 0 && !op.kind.is_list() && state.allows(op.kind);
+                let may = done & bit == 0 && !op.kind.is_read() && state.allows(op.kind);
                 if may && self.ends_first(&self.answered, done, op) {
                     push(
                         Configuration { state: state.after(op.kind), done: done | bit },
@@ -256,7 +256,7 @@ impl<'a> Search<'a> {
     /// Lists in flight whose answer is right take effect.
     fn read(&self, configuration: &mut Configuration) {
         for (slot, op) in self.in_flight(&self.answered) {
-            if op.kind.is_list() && configuration.state.allows(op.kind) {
+            if op.kind.is_read() && configuration.state.allows(op.kind) {
                 configuration.done |= 1 << slot;
             }
         }

@@ -16,7 +16,7 @@ pub fn shortest(states: &[State], ops: Vec<Op>) -> Vec<Op> {
     ops.sort_by_key(|op| op.start);
     let mut kept = last(states, &ops);
     let (lists, writes): (Vec<usize>, Vec<usize>) =
-        (0..ops.len()).filter(|index| kept[*index]).partition(|index| ops[*index].kind.is_list());
+        (0..ops.len()).filter(|index| kept[*index]).partition(|index| ops[*index].kind.is_read());
     let mut before = ops.len() + 1;
     loop {
         leave_out(states, &ops, &mut kept, &lists);
@@ -79,7 +79,7 @@ fn leave_out(states: &[State], ops: &[Op], kept: &mut Vec<bool>, candidates: &[u
 fn relaxed(ops: &[Op], kept: &[bool], merge: impl Fn(Symbol) -> Symbol) -> Vec<Op> {
     let relax = |(op, kept): (&Op, &bool)| match op.kind {
         _ if *kept => Some(*op),
-        kind if kind.is_list() => None,
+        kind if kind.is_read() => None,
         kind => Some(Op { effect: Effect::AnyNumber, kind: kind.unanswered().with_notice(&merge), ..*op }),
     };
     ops.iter().zip(kept).filter_map(relax).collect()

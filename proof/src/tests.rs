@@ -22,7 +22,7 @@ fn unanswered(start: u64, end: u64, kind: Kind) -> Op {
 }
 
 fn matched(notice: Option<Symbol>) -> Kind {
-    Kind::Match { manager: 0, notice, shown: None }
+    Kind::Match { manager: 0, notice, expected: None, shown: None }
 }
 
 fn matched_by(manager: usize, change: Change) -> Kind {
@@ -42,7 +42,17 @@ fn managed_by(managers: [bool; 2]) -> Kind {
 }
 
 fn shown(manager: usize, wanted: Option<Symbol>, change: Change, active: bool, notice: Symbol) -> Kind {
-    Kind::Match { manager, notice: wanted, shown: Some(Shown { change, active, notice }) }
+    let shown = Some(Shown { change, active, notice });
+    Kind::Match { manager, notice: wanted, expected: None, shown }
+}
+
+/// A match by the first side on the condition that the relation is as it was seen.
+fn matched_if(expected: State, notice: Symbol) -> Kind {
+    Kind::Match { manager: 0, notice: Some(notice), expected: Some(expected), shown: None }
+}
+
+fn active(notice: Symbol) -> State {
+    State::shown(true, [true, false], notice)
 }
 
 #[test]
@@ -112,6 +122,27 @@ fn what_can_be_explained() {
                 op(0, 1, matched(Some(a))),
                 op(2, 9, shown(0, None, Change::Unchanged, true, a)),
                 op(2, 9, shown(0, Some(b), Change::Updated, true, b)),
+            ],
+        ),
+        (
+            "of two edits of what both have seen one is a conflict",
+            vec![
+                op(0, 1, matched(Some(a))),
+                op(2, 9, matched_if(active(a), b)),
+                op(2, 9, Kind::Conflict(active(b))),
+                op(10, 11, listed(b)),
+            ],
+        ),
+        (
+            "created only once",
+            vec![op(0, 9, matched_if(State::default(), a)), op(0, 9, Kind::Conflict(active(a)))],
+        ),
+        (
+            "a condition without an answer that did not hold",
+            vec![
+                op(0, 1, matched(Some(a))),
+                unanswered(2, 9, matched_if(State::default(), b)),
+                op(10, 11, listed(a)),
             ],
         ),
         ("without an answer, done", vec![unanswered(0, 20, matched(Some(a))), op(5, 6, listed(a))]),
@@ -221,6 +252,29 @@ fn what_cannot() {
                 op(3, 4, UNMATCHED),
                 op(5, 6, ABSENT),
                 op(7, 8, listed(a)),
+            ],
+        ),
+        (
+            "two edits of what both have seen",
+            2,
+            vec![
+                op(0, 1, matched(Some(a))),
+                op(2, 9, matched_if(active(a), b)),
+                op(2, 9, matched_if(active(a), empty)),
+            ],
+        ),
+        (
+            "a conflict that shows what is not there",
+            1,
+            vec![op(0, 1, matched(Some(a))), op(2, 3, Kind::Conflict(active(b)))],
+        ),
+        (
+            "a condition without an answer that did not hold, and took effect",
+            2,
+            vec![
+                op(0, 1, matched(Some(a))),
+                unanswered(2, 9, matched_if(State::default(), b)),
+                op(10, 11, listed(b)),
             ],
         ),
         (

@@ -226,7 +226,7 @@ impl Cause {
 fn find_call(failure: &PairFailure) -> Cause {
     let PairFailure { failed, ops, .. } = failure;
     let is_recent = |op: &&Op| op.end.saturating_add(nanoseconds(MAX_AGE)) > failed.start;
-    let writes = ops.iter().filter(|op| !op.kind.is_list());
+    let writes = ops.iter().filter(|op| !op.kind.is_read());
     let mut suspects: Vec<Op> = writes.filter(is_recent).copied().collect();
     suspects.sort_by_key(|op| std::cmp::Reverse(op.end - op.start));
     let explains = |suspect: &Op, end: Time| {
@@ -247,12 +247,16 @@ fn find_call(failure: &PairFailure) -> Cause {
 
 fn write(index: usize, call: &Call) -> Option<(Pair, Op)> {
     let (pair, kind) = match call.request {
-        Request::Match { manager, customer, notice, .. } => {
+        Request::Match { manager, customer, notice, condition, .. } => {
             let shown = match call.answer {
                 Answer::Matched(Some(relation)) => Some(relation.shown),
                 _ => None,
             };
-            let kind = Kind::Match { manager: usize::from(manager > customer), notice, shown };
+            let expected = condition.map(|seen| seen.state);
+            let kind = match call.answer {
+                Answer::Conflict(seen) => Kind::Conflict(seen.state),
+                _ => Kind::Match { manager: usize::from(manager > customer), notice, expected, shown },
+            };
             (ordered(manager, customer), kind)
         }
         Request::Unmatch { manager, customer } => {

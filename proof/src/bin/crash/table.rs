@@ -81,7 +81,7 @@ pub fn phases_table(records: &[Record], reading: Range<Time>, calls: &[Call], ve
             faults(counts),
             calls.len().to_string(),
             answered(Answer::is_acknowledged),
-            answered(|answer| matches!(answer, Answer::Rejected | Answer::NeverMatched)),
+            answered(Answer::is_rejected),
             answered(|answer| matches!(answer, Answer::Unavailable)),
             answered(|answer| matches!(answer, Answer::Lost | Answer::NotSent | Answer::TimedOut)),
             format!("{:.2} s", Duration::from_nanos(slowest).as_secs_f64()),
