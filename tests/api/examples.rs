@@ -18,12 +18,14 @@ use axum::routing::get;
 use customer_match::db::api_key::{self, NewKey};
 use customer_match::domain::{ApiKey, KeyKind};
 use customer_match::error::ApiError;
+use http_body_util::BodyExt;
 use rstest::rstest;
+use serde_json::json;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpListener;
 use tokio::process::Command;
 
-use crate::support::{CUSTOMER, MANAGER, Service};
+use crate::support::{CUSTOMER, MANAGER, NDJSON, Service};
 
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// Timers of some platforms are a little early.
@@ -125,6 +127,74 @@ async fn works_as_printed(#[case] tool: &str, #[case] command: &[&str]) {
         String::from_utf8_lossy(&refused.stderr).contains("PUBLIC_API_KEY_DOES_NOT_EXIST"),
         "{refused:?}"
     );
+}
+
+/// The call that is rejected first is made again; then the summary comes.
+#[tokio::test]
+async fn a_file_is_sent_as_a_stream() {
+    if !is_there("curl") {
+        return;
+    }
+    let (service, front, url) = serve().await;
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    let relation = json!({ "managerCuRefNo": MANAGER, "customerCuRefNo": CUSTOMER });
+    write!(file, "{relation}\n{{}}\n{relation}\n").unwrap();
+    let run = async |key: &str| -> Output {
+        let mut command = Command::new("sh");
+        command.arg(example("batch.sh")).arg(file.path()).stdin(Stdio::null());
+        command.env("CUSTOMER_MATCH_URL", &url).env("CUSTOMER_MATCH_KEY", key).output().await.unwrap()
+    };
+    let sent = run(&service.key).await;
+    assert!(sent.status.success(), "{sent:?}");
+    assert_eq!(front.calls.load(Ordering::Relaxed), 2);
+    let printed = String::from_utf8_lossy(&sent.stdout);
+    assert!(
+        printed.starts_with(r#"written: {"lines":3,"#) && printed.contains(r#""rejected":1}"#),
+        "{printed}"
+    );
+    assert!(String::from_utf8_lossy(&sent.stderr).starts_with(r#"{"line":2,"error":{"#), "{sent:?}");
+    assert_eq!(service.relations().await.len(), 1);
+
+    let rejected = run("PROD0000000000000000000000000000").await;
+    assert_eq!(rejected.status.code(), Some(1), "{rejected:?}");
+    assert!(String::from_utf8_lossy(&rejected.stderr).contains("PUBLIC_API_KEY_DOES_NOT_EXIST"));
+}
+
+/// The last line of an answer without a summary names the line to go on from.
+#[tokio::test]
+async fn a_stream_that_was_cut_goes_on_from_its_line() {
+    if !is_there("curl") {
+        return;
+    }
+    let service = Service::start().await;
+    let cut = Arc::new(AtomicUsize::new(0));
+    let router = service.router.clone().layer(from_fn_with_state(cut, cut_once));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async { axum::serve(listener, router).await });
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    for number in 1..=5 {
+        let relation =
+            json!({ "managerCuRefNo": MANAGER, "customerEmail": format!("guest{number}@example.com") });
+        writeln!(file, "{relation}").unwrap();
+    }
+    let mut command = Command::new("sh");
+    command.arg(example("batch.sh")).arg(file.path()).stdin(Stdio::null());
+    command.env("CUSTOMER_MATCH_URL", &url).env("CUSTOMER_MATCH_KEY", &service.key);
+    let sent = command.output().await.unwrap();
+    let printed = String::from_utf8_lossy(&sent.stdout);
+    assert!(printed.starts_with(r#"written: {"lines":3,"created":3,"#), "{sent:?}");
+    assert_eq!(service.relations().await.len(), 3, "of the first two the server said that they were written");
+}
+
+/// Answers the first call as a server that stops after the second line.
+async fn cut_once(State(calls): State<Arc<AtomicUsize>>, request: Request, next: Next) -> Response {
+    if calls.fetch_add(1, Ordering::Relaxed) > 0 {
+        return next.run(request).await;
+    }
+    request.into_body().collect().await.unwrap();
+    let last = r#"{"line":3,"error":{"code":"INTERNAL_SERVICE_UNAVAILABLE"},"retryAfter":1}"#;
+    ([(header::CONTENT_TYPE, NDJSON)], format!("{last}\n")).into_response()
 }
 
 /// Until the page says this on its console.

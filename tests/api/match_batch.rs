@@ -461,15 +461,20 @@ async fn a_client_that_sends_nothing_more_is_told_so() {
     assert_eq!(stream.next().await, None);
 }
 
+/// For a lock.
+async fn wait_for_a_writer_that_waits(service: &Service) {
+    let waits = "select exists (select from pg_stat_activity where datname = current_database()
+                 and application_name = 'customer-match writer' and wait_event_type = 'Lock')";
+    while !sqlx::query_scalar::<_, bool>(waits).fetch_one(&service.pool).await.unwrap() {}
+}
+
 #[tokio::test]
 async fn at_shutdown_what_is_in_flight_is_finished() {
     let service = Service::start().await;
     let mut lock = PgConnection::connect_with(&service.database.options()).await.unwrap();
     sqlx::raw_sql("begin; lock table customer_match").execute(&mut lock).await.unwrap();
     let mut stream = Streaming::open(&service, &by_email(1)).await;
-    let waits = "select exists (select from pg_stat_activity where datname = current_database()
-                 and application_name = 'customer-match writer' and wait_event_type = 'Lock')";
-    while !sqlx::query_scalar::<_, bool>(waits).fetch_one(&service.pool).await.unwrap() {}
+    wait_for_a_writer_that_waits(&service).await;
     service.draining.cancel();
     lock.close().await.unwrap();
     assert_eq!(stream.next().await.unwrap()["outcome"], "created");
@@ -604,6 +609,27 @@ async fn a_client_that_never_reads_is_disconnected() {
     stream.write_all(head.as_bytes()).await.unwrap();
     let chunk = format!("{:x}\r\n{}\r\n", 3 * 4096, "{}\n".repeat(4096));
     while stream.write_all(chunk.as_bytes()).await.is_ok() {}
+}
+
+/// While its line waits for a lock, other connections are closed because they are idle.
+#[tokio::test]
+async fn a_stream_that_has_nothing_to_say_is_not_idle() {
+    let listening = Listening::start(&["--idle-timeout", "100ms", "--header-timeout", "100ms"]).await;
+    let service = &listening.service;
+    let mut lock = PgConnection::connect_with(&service.database.options()).await.unwrap();
+    sqlx::raw_sql("begin; lock table customer_match").execute(&mut lock).await.unwrap();
+    let mut stream = listening.connect().await;
+    let line = lines([by_email(1)]);
+    let head = head(&service.key, "Transfer-Encoding: chunked\r\n");
+    stream.write_all(format!("{head}{:x}\r\n{line}\r\n", line.len()).as_bytes()).await.unwrap();
+    wait_for_a_writer_that_waits(service).await;
+    for _ in 0..5 {
+        let idle = listening.exchange(b"GET /livez HTTP/1.1\r\nHost: h\r\n\r\n").await;
+        assert!(idle.starts_with("HTTP/1.1 200 "), "{idle}");
+    }
+    lock.close().await.unwrap();
+    stream.write_all(b"0\r\n\r\n").await.unwrap();
+    assert_eq!(unchunk(&read_to_end(stream).await)[0]["created"], 1);
 }
 
 /// While the body goes on after the end of the answer, the client can read that end.

@@ -1,23 +1,38 @@
 //! The answers of a stream, in the order of its lines: once one is sent, all lines before it have finished.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::IpAddr;
 
 use axum::body::Bytes;
 use serde::Serialize;
+use tokio_util::bytes::{BufMut, BytesMut};
 
-/// How many bytes of answers may be kept for a client that does not read. A stream takes no more lines until it does.
-pub(super) const MAX_UNSENT: usize = 1024 * 1024;
+use crate::fair_budget::Share;
 
-#[derive(Default)]
+/// How many bytes of answers are kept for a client that does not read, before the stream takes no more lines.
+const CAPACITY: usize = 512 * 1024;
+/// What a stream takes of the budget of answers: the capacity, and usual answers of all lines that are in flight then.
+pub(super) const RESERVED: u64 = 2 * CAPACITY as u64;
+/// Bytes that are sent at once: as many more are on their way without being counted.
+const PIECE: usize = 64 * 1024;
+
 pub(super) struct Answers {
     unfinished: BTreeSet<u64>,
     /// Of lines that have finished before an earlier one.
     kept: BTreeMap<u64, Vec<u8>>,
     kept_bytes: usize,
-    ready: Vec<u8>,
+    ready: BytesMut,
+    share: Share<Option<IpAddr>>,
+    counted: u64,
 }
 
 impl Answers {
+    pub(super) fn new(share: Share<Option<IpAddr>>) -> Self {
+        let (unfinished, kept, ready) = (BTreeSet::new(), BTreeMap::new(), BytesMut::new());
+        Self { unfinished, kept, kept_bytes: 0, ready, share, counted: RESERVED }
+    }
+
     /// The line has its answer later.
     pub(super) fn begin(&mut self, line: u64) {
         self.unfinished.insert(line);
@@ -29,7 +44,7 @@ impl Answers {
         let first = self.unfinished.first().copied().unwrap_or(u64::MAX);
         if let Some(answer) = answer {
             if line < first && self.kept.first_key_value().is_none_or(|(kept, _)| line < *kept) {
-                write(&mut self.ready, &answer);
+                write((&mut self.ready).writer(), &answer);
             } else {
                 let mut bytes = Vec::new();
                 write(&mut bytes, &answer);
@@ -40,7 +55,7 @@ impl Answers {
         while let Some(kept) = self.kept.first_entry().filter(|kept| *kept.key() < first) {
             let bytes = kept.remove();
             self.kept_bytes -= bytes.len();
-            self.ready.extend(bytes);
+            self.ready.extend_from_slice(&bytes);
         }
     }
 
@@ -48,25 +63,38 @@ impl Answers {
         self.unfinished.is_empty()
     }
 
-    /// Whether more lines may be taken. What else waits to be sent has half of the capacity.
+    /// Whether more lines may be taken.
     pub(super) fn have_capacity(&self) -> bool {
-        self.ready.len() + self.kept_bytes < MAX_UNSENT / 2
+        self.unsent() < CAPACITY
+    }
+
+    /// Takes more of the budget if the answers of lines in flight were long, as those with notices are. False if the client holds too
+    /// much of it.
+    pub(super) fn count(&mut self) -> bool {
+        let more = (self.unsent() as u64).saturating_sub(self.counted);
+        self.counted += more;
+        more == 0 || self.share.grow(more)
+    }
+
+    fn unsent(&self) -> usize {
+        self.ready.len() + self.kept_bytes
     }
 
     pub(super) fn are_ready(&self) -> bool {
         !self.ready.is_empty()
     }
 
-    /// All that can be sent now.
+    /// What is to be sent next.
     pub(super) fn take_ready(&mut self) -> Bytes {
-        std::mem::take(&mut self.ready).into()
+        let length = self.ready.len().min(PIECE);
+        self.ready.split_to(length).freeze()
     }
 }
 
-fn write(bytes: &mut Vec<u8>, answer: &impl Serialize) {
-    // Strings, numbers and lists are JSON, and a vector takes whatever is written.
-    let _ = serde_json::to_writer(&mut *bytes, answer);
-    bytes.push(b'\n');
+fn write(mut bytes: impl io::Write, answer: &impl Serialize) {
+    // Strings, numbers and lists are JSON, and a buffer takes whatever is written.
+    let _ = serde_json::to_writer(&mut bytes, answer);
+    let _ = bytes.write_all(b"\n");
 }
 
 #[cfg(test)]
@@ -74,6 +102,29 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::fair_budget::FairBudget;
+
+    #[test]
+    fn long_ones_take_more_of_the_budget_while_there_is_some() {
+        let budget = FairBudget::new(4 * RESERVED);
+        let mut answers = Answers::new(budget.try_take(None, RESERVED).unwrap());
+        let text = "x".repeat(CAPACITY);
+        let mut counted = Vec::new();
+        for line in 1..=5 {
+            assert_eq!(answers.have_capacity(), line == 1);
+            answers.begin(line);
+            answers.finish(line, Some(&text));
+            counted.push((answers.count(), budget.held() / CAPACITY as u64));
+        }
+        assert_eq!(counted, [(true, 2), (true, 2), (true, 3), (true, 4), (false, 4)]);
+        let mut sent = 0;
+        while answers.are_ready() {
+            sent += answers.take_ready().len();
+        }
+        assert_eq!(sent, 5 * (CAPACITY + 3));
+        drop(answers);
+        assert_eq!(budget.held(), 0);
+    }
 
     proptest! {
         /// Whatever order lines finish in, and whichever of them have an answer, each answer is ready once all lines before it
@@ -83,7 +134,8 @@ mod tests {
             order in Just((1..=40_u64).collect::<Vec<_>>()).prop_shuffle(),
             has_answer in proptest::collection::vec(any::<bool>(), 41),
         ) {
-            let mut answers = Answers::default();
+            let budget = FairBudget::new(4 * RESERVED);
+            let mut answers = Answers::new(budget.try_take(None, RESERVED).unwrap());
             let mut finished = BTreeSet::new();
             let mut sent = String::new();
             for line in 1..=40 {

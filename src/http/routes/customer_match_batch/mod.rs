@@ -13,12 +13,13 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use futures_util::stream as streams;
+use futures_util::{StreamExt, stream as streams};
 use serde::Serialize;
 use tokio::sync::mpsc;
 use tracing::Instrument;
 use utoipa::ToSchema;
 
+use self::answers::Answers;
 use self::line::BatchLine;
 use self::stream::{Stream, Written};
 use crate::demo;
@@ -143,19 +144,15 @@ pub(crate) async fn match_customers_batch(
     prefer: Prefer,
     call: ApiLines<BatchLine>,
 ) -> Result<Response, ApiError> {
-    let unsent = app.answer_budget.try_take(call.client, answers::MAX_UNSENT as u64);
-    let unsent = unsent.ok_or(ErrorCode::ServiceUnavailable)?;
+    let share = app.answer_budget.try_take(call.client, answers::RESERVED);
+    let answers = Answers::new(share.ok_or(ErrorCode::ServiceUnavailable)?);
     let counts = Arc::<StreamCounts>::default();
     let _ = context.stream.set(Arc::clone(&counts));
     let applied = prefer.representation.then_some([(PREFERENCE_APPLIED, Prefer::REPRESENTATION)]);
-    // What is sent while more becomes ready: as much again as the stream keeps.
-    let (output, sent) = mpsc::channel(1);
-    let (stream, lines) = Stream::new(app, call, prefer, counts);
+    let (output, mut sent) = mpsc::channel(1);
+    let (stream, lines) = Stream::new(app, call, prefer, counts, answers);
     tokio::spawn(stream.run(lines, output).in_current_span());
-    let body = streams::unfold((sent, unsent), async |(mut sent, unsent)| {
-        let bytes = sent.recv().await?;
-        Some((Ok::<_, Infallible>(bytes), (sent, unsent)))
-    });
+    let body = streams::poll_fn(move |cx| sent.poll_recv(cx)).map(Ok::<_, Infallible>);
     let content_type = [(CONTENT_TYPE, NDJSON)];
     Ok((applied, content_type, Body::from_stream(body)).into_response())
 }

@@ -91,6 +91,7 @@ impl Stream {
         call: ApiLines<B>,
         prefer: Prefer,
         counts: Arc<StreamCounts>,
+        answers: Answers,
     ) -> (Self, Lines) {
         let ApiLines { caller, key, lines, .. } = call;
         let stream = Self {
@@ -107,7 +108,7 @@ impl Stream {
             pairs: Pairs::default(),
             writes: VecDeque::new(),
             in_flight: FuturesUnordered::new(),
-            answers: Answers::default(),
+            answers,
             summary: Summary::default(),
         };
         (stream, lines)
@@ -147,10 +148,13 @@ impl Stream {
         loop {
             let mut wait = Wait::Progress;
             if end.is_none() {
-                wait = self.take_lines(lines).await.unwrap_or_else(|error| {
-                    end = Some(End::Error(error));
-                    Wait::Progress
-                });
+                match self.take_lines(lines).await {
+                    Ok(next) => wait = next,
+                    Err(error) => end = Some(End::Error(error)),
+                }
+            }
+            if !self.answers.count() && end.is_none() {
+                end = Some(End::Error(ErrorCode::ServiceUnavailable.into()));
             }
             self.app.group_commit.push_many(&mut self.writes);
             if end.is_some() && self.answers.is_finished() {
