@@ -17,6 +17,17 @@ SLOWER = 1.25
 # What else there is, see sql/requests.sql, is read. In the mix one of ten requests is a match.
 MATCH = "match"
 MIX = "mix"
+# Matches too, but of one organisation: by single calls, by one stream; or of all others by single calls, without and with that stream.
+ONE = "one organisation"
+STREAM = "one stream"
+OTHERS = "the others"
+BESIDE = "the others beside the stream"
+LOAD = {
+    ONE: ["--last-organisation=1"],
+    STREAM: ["--stream-of=1"],
+    OTHERS: ["--first-organisation=2"],
+    BESIDE: ["--first-organisation=2", "--stream-of=1"],
+}
 
 
 @dataclass(frozen=True)
@@ -34,7 +45,7 @@ class Run:
 
     @property
     def template(self):
-        return self.relations if self.workload == MATCH else READS
+        return self.relations if self.workload in (MATCH, *LOAD) else READS
 
 
 def table_before(result):
@@ -82,8 +93,9 @@ def serve(run, contender, cluster, seed):
         load = [RUST / "load", f"--address=127.0.0.1:{port}", f"--connections={run.connections}", f"--seed={seed}"]
         load += [f"--warm-up={run.warm_up}", f"--seconds={run.seconds}", f"--answers={answers}"]
         load += ["--rejected"] if contender.rejected else []
-        load += [f"--reads={cluster.requests(run.workload)}"] if run.workload != MATCH else []
+        load += [f"--reads={cluster.requests(run.workload)}"] if run.template == READS else []
         load += ["--matches-of-ten=1"] if run.workload == MIX else []
+        load += LOAD.get(run.workload, [])
         load_log = cluster.folder / "load.log"
         load_log.unlink(missing_ok=True)
         with running(load, load_log, stdout=subprocess.PIPE) as generator:
@@ -99,8 +111,11 @@ def serve(run, contender, cluster, seed):
         if server.poll() is not None:
             raise Failed(f"the server ended by itself:\n{tail(log)}")
     figures = json.loads(line)
+    # Of a stream alone the lines are what is measured, beside single calls only what they are beside.
+    figures["requests"] = figures["requests"] or figures["streamed"]
     figures |= machine.usage(before, after, roots) | {
         "per_second": round(figures["requests"] / figures["seconds"], 1),
+        "streamed_per_second": round(figures["streamed"] / figures["seconds"], 1),
         "memory_mb": memory,
     }
     verified = verify(cluster, answers)

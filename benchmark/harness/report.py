@@ -4,8 +4,8 @@ import statistics
 
 from . import chart
 from .contenders import CONTENDERS
-from .measure import MATCH, table_before, workload
-from .summary import FASTIFY, MEMORY, P50, P99, PER_SECOND, Summary, cpu, read_targets, targets
+from .measure import LOAD, MATCH, table_before, workload
+from .summary import FASTIFY, MEMORY, P50, P99, PER_SECOND, Summary, cpu, read_targets, stream_targets, targets
 
 # One line of the pictures each. Of Fastify's two the better one counts.
 LINES = [
@@ -20,6 +20,9 @@ LINES = [
 
 
 def write(data, out):
+    if data["mode"] == "stream":
+        write_stream(data, out)
+        return
     summary, sized = Summary(data["results"]), Summary(data["results"], sized=True)
     # In the order of the plan's first round, which is shuffled: by name.
     names = sorted({workload(result) for result in data["results"]} - {MATCH}, key=lambda name: (name.rpartition("-")[2], name))
@@ -39,6 +42,28 @@ def write(data, out):
     sections += [sizes(sized, "with 2 GB of buffers"), resources(summary), *read_tables(reads), trust(data)]
     sections += [circumstances(data), all_rounds(data)]
     (out / "README.md").write_text("\n".join(section for section in sections if section))
+
+
+def write_stream(data, out):
+    summaries = {name: Summary(data["results"], workload=name) for name in LOAD}
+    figures = [
+        (PER_SECOND, "{:,.0f}", 1),
+        (lambda result: result["streamed_per_second"], "{:,.0f}", 1),
+        (P50, "{:.2f}", 1000),
+        (P99, "{:.2f}", 1000),
+        (cpu("server"), "{:.0f}", 1),
+        (cpu("Postgres"), "{:.0f}", 1),
+        (MEMORY, "{:.0f}", 1),
+    ]
+    rows = [
+        [f"{CONTENDERS[key[0]].label}: {name}", key[1]] + [cell(summary, key, *figure) for figure in figures]
+        for name, summary in summaries.items()
+        for key in sorted(summary.by_key)
+    ]
+    head = ["", "connections", "a second", "of the stream", "p50 ms", "p99 ms", "server µs", "Postgres µs", "peak memory MB"]
+    note = "CPU is for a match; beside the stream, for a single call and the lines in its time together.\n"
+    sections = [heading(data), target_table(stream_targets(summaries)), table("One stream of matches", head, rows), note]
+    (out / "README.md").write_text("\n".join([*sections, trust(data), circumstances(data), all_rounds(data)]))
 
 
 def line(summary, names, value, divisor):

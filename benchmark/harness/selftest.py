@@ -6,7 +6,7 @@ from unittest import mock
 
 from . import measure
 from .contenders import CONTENDERS, Server
-from .measure import Run
+from .measure import STREAM, Run
 from .process import Failed
 
 RUN = Run("one-statement", 8, 0, 0.2, 0.5)
@@ -82,13 +82,17 @@ def self_test(cluster):
         check("a server that writes nothing", measure.measure(Run("liar", 8, 0, 0.2, 0.5), cluster, 1, 1e9), "not in the table")
     for name, (sql, objection) in TAMPERING.items():
         check(name, measure_tampered(cluster, sql), objection)
+    stream = Run("customer-match", 0, 0, 0.2, 0.5, workload=STREAM)
+    check("a stream", measure.measure(stream, cluster, 1, 1e9), None)
+    sql, objection = TAMPERING["a lost row"]
+    check("a lost row of a stream", measure_tampered(cluster, sql, stream), objection)
     for workload in ("page-10", "detail", "mix"):
         check(f"reads: {workload}", measure.measure(Run("one-statement", 8, 0, 0.2, 0.5, workload=workload), cluster, 1, 1e9), None)
     for name, (old, new) in WRONG_READS.items():
         check(name, measure_wrong_read(cluster, old, new), "no proper answer")
 
 
-def measure_tampered(cluster, sql):
+def measure_tampered(cluster, sql, run=RUN):
     """An honest run, but the table is changed before the verification."""
     verify = measure.verify
 
@@ -97,7 +101,7 @@ def measure_tampered(cluster, sql):
         return verify(cluster, answers)
 
     with mock.patch.object(measure, "verify", tamper):
-        return measure.measure(RUN, cluster, 1, 1e9)
+        return measure.measure(run, cluster, 1, 1e9)
 
 
 def measure_wrong_read(cluster, old, new):

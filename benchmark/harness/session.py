@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from . import machine
 from .contenders import CONTENDERS
-from .measure import MIX, Run, measure, table_before
+from .measure import BESIDE, MIX, ONE, OTHERS, STREAM, Run, measure, table_before
 from .postgres import READS
 
 # Repeats of noisy runs in all, as a share of the runs: a machine that is never quiet must come to an end too.
@@ -75,6 +75,22 @@ def reads(rounds, seconds):
         for connections in (8, 64)
     ]
     return Plan("reads", rounds or 3, runs)
+
+
+def stream(rounds, seconds):
+    # The stream's bytes wait in sockets before the server reads them: that many must have come to rest.
+    runs = [
+        Run(name, connections, 0, 4.0, seconds or 6.0, workload=workload)
+        for name, connections, workload in (
+            # Its calls count for the limits of keys, so they are of many.
+            ("ceiling", 256, OTHERS),
+            ("customer-match", 256, ONE),
+            ("customer-match", 0, STREAM),
+            ("customer-match", 64, OTHERS),
+            ("customer-match", 64, BESIDE),
+        )
+    ]
+    return Plan("stream", rounds or 5, runs)
 
 
 def carry_out(plan, clusters, save):

@@ -3,7 +3,7 @@
 import statistics
 from dataclasses import dataclass
 
-from .measure import MATCH, workload as workload_of
+from .measure import BESIDE, MATCH, ONE, OTHERS, STREAM, workload as workload_of
 
 # What is read from a run.
 PER_SECOND = lambda result: result["per_second"]
@@ -123,4 +123,27 @@ def read_targets(reads):
         for workload, summary in reads.items()
         for connections in sorted({key[1] for key in summary.by_key})
         for other, label in (("one-statement", "axum + sqlx"), ("fastify-2", "Fastify + pg"), ("fastapi", "FastAPI + asyncpg"))
+    ]
+
+
+def stream_targets(summaries):
+    """Of one stream of matches. `summaries` has one for each of its workloads."""
+    stream, single, ceiling = ("customer-match", 0, 0), ("customer-match", 256, 0), ("ceiling", 256, 0)
+    others = ("customer-match", 64, 0)
+    used = lambda result: cpu("server")(result) + cpu("Postgres")(result)
+    by_round = lambda workload, key, value: {n: value(run) for n, run in summaries[workload].rounds(key).items()}
+
+    def over(ours, theirs):
+        return Figure.of([ours[number] / theirs[number] for number in ours.keys() & theirs.keys()])
+
+    streamed, called = by_round(STREAM, stream, used), by_round(ONE, single, used)
+    http = by_round(OTHERS, ceiling, cpu("server"))
+    group_commit = {number: called[number] - http[number] for number in called.keys() & http.keys()}
+    return [
+        Target("matches a second in one stream", 20_000, 30_000, False, summaries[STREAM].figure(stream, PER_SECOND)),
+        Target("CPU of server and Postgres for a match of the stream, over a single call of 256 without its HTTP", 1.5, 1.2, True,
+               over(streamed, group_commit)),
+        Target("the same over a whole single call", 1.0, 0.8, True, over(streamed, called)),
+        Target("p99 of single calls of other organisations at 64 connections, with the stream over without", 2.0, 1.5, True,
+               over(by_round(BESIDE, others, P99), by_round(OTHERS, others, P99))),
     ]

@@ -81,24 +81,33 @@ impl Connection {
             }
         };
         self.body.clear();
-        write!(
-            self.body,
-            r#"{{"managerCuRefNo":"{}","{customer_field}":"{}","notice":"Met on the course, {}"}}"#,
-            cu_ref_no(pair.manager),
-            cu_ref_no(pair.customer),
-            pair.number
-        )?;
+        write_match(&mut self.body, pair, customer_field)?;
         write!(
             self.output,
-            "POST /api/v1/customer/customer-match-customer?apiKey=PRODbenchmarkOrganisation{:07} HTTP/1.1\r\n\
+            "POST /api/v1/customer/customer-match-customer?apiKey={} HTTP/1.1\r\n\
              host: {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
-            pair.organisation,
+            key(pair.organisation),
             self.address,
             self.body.len()
         )?;
         self.output.extend_from_slice(&self.body);
         Ok(())
     }
+}
+
+/// By `sql/seed.sql`.
+pub fn key(organisation: u32) -> String {
+    format!("PRODbenchmarkOrganisation{organisation:07}")
+}
+
+pub fn write_match(body: &mut Vec<u8>, pair: &Pair, customer_field: &str) -> io::Result<()> {
+    write!(
+        body,
+        r#"{{"managerCuRefNo":"{}","{customer_field}":"{}","notice":"Met on the course, {}"}}"#,
+        cu_ref_no(pair.manager),
+        cu_ref_no(pair.customer),
+        pair.number
+    )
 }
 
 fn fault(request: &Request<'_>, status: u16, body: &str) -> Option<&'static str> {

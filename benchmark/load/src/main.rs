@@ -1,5 +1,5 @@
 //! A closed loop of keep-alive connections: each sends a random request, waits for the answer, notes it and sends the next.
-//! Requests are matches of random pairs, reads from a file, or both.
+//! Requests are matches of random pairs, reads from a file, or both. Beside them, or alone, there may be one stream of matches.
 //!
 //! It shares the machine with what it measures, so it is one thread and does little: request bytes are written by hand
 //! and answers are only checked. The lines `measuring` and `measured` on stdout bound the figures, so that the harness
@@ -10,6 +10,7 @@ mod client;
 mod pairs;
 mod reads;
 mod record;
+mod stream;
 
 use std::fs::File;
 use std::io::{self, BufWriter};
@@ -56,6 +57,15 @@ struct Settings {
     /// Of ten requests, how many are matches when there are reads.
     #[arg(long, default_value_t = 0)]
     matches_of_ten: u32,
+    /// The organisations of the pairs are this one …
+    #[arg(long, default_value_t = 1)]
+    first_organisation: u32,
+    /// … to this one.
+    #[arg(long, default_value_t = pairs::ORGANISATIONS)]
+    last_organisation: u32,
+    /// A stream of this organisation besides.
+    #[arg(long)]
+    stream_of: Option<u32>,
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -67,12 +77,20 @@ async fn main() -> io::Result<()> {
     let mut tasks = Vec::new();
     for index in 0..settings.connections {
         let connection = Connection::open(settings.address).await?;
-        let pairs = Pairs::new(settings.seed, index, settings.connections);
+        let organisations = [settings.first_organisation, settings.last_organisation];
+        let pairs = Pairs::new(settings.seed, index, settings.connections + 1, organisations);
         let (settings, reads, barrier) = (Arc::clone(&settings), Arc::clone(&reads), Arc::clone(&barrier));
         tasks.push(tokio::spawn(call(connection, pairs, settings, reads, barrier)));
     }
     barrier.wait().await;
     let start = Instant::now();
+    let stream = settings.stream_of.map(|organisation| {
+        // After those of the connections.
+        let pairs =
+            Pairs::new(settings.seed, settings.connections, settings.connections + 1, [organisation; 2]);
+        let length = Duration::from_secs_f64(settings.warm_up + settings.seconds);
+        tokio::spawn(stream::send(settings.address, organisation, pairs, length))
+    });
     let from = start + Duration::from_secs_f64(settings.warm_up);
     let to = from + Duration::from_secs_f64(settings.seconds);
     tokio::time::sleep_until(from.into()).await;
@@ -82,6 +100,9 @@ async fn main() -> io::Result<()> {
     let mut log = Log::default();
     for task in tasks {
         log.append(task.await?);
+    }
+    if let Some(stream) = stream {
+        log.append(stream.await??);
     }
     log.write(BufWriter::new(File::create(&settings.answers)?))?;
     println!("{}", log.summary(from, to, if settings.rejected { client::REJECTED } else { client::OK }));
@@ -117,7 +138,7 @@ async fn call(
         let answer = answer.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
         let answered = Instant::now();
         let status = *answer.as_ref().unwrap_or(&record::NO_ANSWER);
-        records.push(Record { pair, status, sent, answered });
+        records.push(Record { pair, status, sent, answered, streamed: false });
         if let Err(error) = answer {
             eprintln!("a connection ended: {error}");
             return records;

@@ -15,18 +15,20 @@ pub struct Pair {
     pub customer: u32,
 }
 
-/// Random pairs in random organisations, in either direction.
+/// Random pairs in random organisations of some, in either direction.
 pub struct Pairs {
     random: SplitMix64,
+    /// The first and the last one.
+    organisations: [u32; 2],
     next_number: u64,
     step: u64,
 }
 
 impl Pairs {
     /// Those of one connection of many.
-    pub fn new(seed: u64, connection: u64, connections: u64) -> Self {
+    pub fn new(seed: u64, connection: u64, connections: u64, organisations: [u32; 2]) -> Self {
         let random = SplitMix64(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ (connection << 32));
-        Self { random, next_number: connection, step: connections }
+        Self { random, organisations, next_number: connection, step: connections }
     }
 
     /// A number below `limit`, from the same source.
@@ -37,7 +39,8 @@ impl Pairs {
     pub fn next_pair(&mut self) -> Pair {
         let number = self.next_number;
         self.next_number += self.step;
-        let organisation = 1 + self.random.below(ORGANISATIONS);
+        let [first, last] = self.organisations;
+        let organisation = first + self.random.below(last + 1 - first);
         loop {
             let ranks = [(); 2].map(|()| self.random.below(CUSTOMERS / ORGANISATIONS));
             if ranks[0] != ranks[1] && !(ranks[0] + ranks[1]).is_multiple_of(SEEDED) {

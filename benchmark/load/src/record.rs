@@ -16,6 +16,8 @@ pub struct Record {
     pub status: u16,
     pub sent: Instant,
     pub answered: Instant,
+    /// A line of the stream.
+    pub streamed: bool,
 }
 
 impl Record {
@@ -44,14 +46,13 @@ impl Log {
     }
 
     /// JSON: the figures of the answers with the status that was asked for and that came between the two moments, and how
-    /// many of each status came at all.
+    /// many of each status came at all. Lines of the stream count by themselves: they have no time from request to answer.
     pub fn summary(&self, from: Instant, to: Instant, wanted: u16) -> String {
-        let mut micros: Vec<_> = self
-            .0
-            .iter()
-            .filter(|record| record.status == wanted && from <= record.answered && record.answered < to)
-            .map(Record::micros)
-            .collect();
+        let counts =
+            |record: &&Record| record.status == wanted && from <= record.answered && record.answered < to;
+        let streamed = self.0.iter().filter(counts).filter(|record| record.streamed).count();
+        let single = self.0.iter().filter(counts).filter(|record| !record.streamed);
+        let mut micros: Vec<_> = single.map(Record::micros).collect();
         micros.sort_unstable();
         let quantile = |q: f64| {
             let rank = (q * micros.len() as f64).ceil() as usize;
@@ -64,7 +65,7 @@ impl Log {
         let statuses: Vec<_> =
             statuses.iter().map(|(status, count)| format!("\"{status}\":{count}")).collect();
         format!(
-            r#"{{"requests":{},"seconds":{},"p50_us":{},"p99_us":{},"max_us":{},"statuses":{{{}}}}}"#,
+            r#"{{"requests":{},"streamed":{streamed},"seconds":{},"p50_us":{},"p99_us":{},"max_us":{},"statuses":{{{}}}}}"#,
             micros.len(),
             (to - from).as_secs_f64(),
             quantile(0.5),
