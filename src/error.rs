@@ -332,6 +332,10 @@ impl ApiError {
                 Self::scope_not_allowed("The key lacks the scope customer.match.")
             }
             ErrorCode::ApiKeyTooManyRequest => Self::too_many_requests(Duration::from_secs(12)),
+            ErrorCode::CustomerEmailTaken => Self::email_taken(CuRefNo::parse(demo::MANAGER).ok()),
+            ErrorCode::PreconditionFailed => {
+                Self::precondition_failed(Some(demo::documented_relation().into()))
+            }
             other => other.into(),
         }
     }

@@ -7,11 +7,12 @@ pub use calls::{curl, fetch, python};
 pub(crate) use sample_data::{CLIENT, TRAINER};
 
 use anyhow::Context;
+use chrono::{DateTime, TimeDelta};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
 use crate::db::{self, api_key, customer, customer_identity, organisation};
-use crate::domain::{ApiKey, CuRefNo, Email, IdentityId, Profile, Registration};
+use crate::domain::{ApiKey, CuRefNo, Email, IdentityId, Profile, Registration, Relation, Role, Timestamp};
 
 const ORGANISATION: &str = "Demo";
 /// The manager of the documented example.
@@ -57,6 +58,24 @@ pub async fn set_up(pool: &PgPool) -> anyhow::Result<()> {
         customer_identity::open(pool, organisation_id, &identity, &registration).await?;
     }
     Ok(())
+}
+
+/// The relation of the documented example as a later call may find it.
+pub(crate) fn documented_relation() -> Relation {
+    let at = Timestamp::from(DateTime::UNIX_EPOCH + TimeDelta::milliseconds(1_736_525_981_675));
+    Relation {
+        manager_cu_ref_no: MANAGER.into(),
+        customer_cu_ref_no: Some(CUSTOMER.into()),
+        customer_email: None,
+        role: Some(Role::Customer),
+        notice: Some(Some(NOTICE.into())),
+        active: true,
+        created_at: at,
+        matched_at: at,
+        updated_at: at,
+        ended_at: None,
+        version: 1,
+    }
 }
 
 pub fn documented_body() -> Value {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::http::header::{CONTENT_TYPE, LINK, RETRY_AFTER, VARY};
+use axum::http::header::{CONTENT_TYPE, ETAG, LINK, RETRY_AFTER, VARY};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -135,7 +135,7 @@ fn sample_answer(code: ErrorCode) -> Markup {
     let error = ApiError::sample(code);
     let body = serde_json::to_string_pretty(&error.envelope()).unwrap_or_default();
     let response = error.into_response();
-    let headers = [CONTENT_TYPE, RETRY_AFTER, LINK].into_iter().filter_map(|name| {
+    let headers = [CONTENT_TYPE, ETAG, RETRY_AFTER, LINK].into_iter().filter_map(|name| {
         let value = response.headers().get(&name)?.to_str().ok()?;
         Some(format!("{name}: {value}\n"))
     });

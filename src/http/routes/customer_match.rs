@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 use super::success::Success;
 use crate::demo;
 use crate::domain::{Change, CuRefNo, Email, Match, Matched, NamedCustomer, Notice, Relation, Scope};
-use crate::error::{ApiError, InvalidField};
+use crate::error::{ApiError, ErrorCode, InvalidField};
 use crate::group_commit::WriteError;
 use crate::http::entity_tag::{entity_tag, precondition};
 use crate::http::extract::{ApiJson, Prefer, RequestBody, is_invalid, required};
@@ -70,7 +70,7 @@ impl ErrorExamples for MatchRequest {
         vec![
             ApiError::missing_field("managerCuRefNo"),
             ApiError::customer_not_found(demo::CUSTOMER),
-            ApiError::precondition_failed(None),
+            ApiError::sample(ErrorCode::PreconditionFailed),
         ]
     }
 }

@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 use super::success::Success;
 use crate::demo;
 use crate::domain::{CuRefNo, Relation, Scope, Unmatch, Unmatched};
-use crate::error::{ApiError, InvalidField};
+use crate::error::{ApiError, ErrorCode, InvalidField};
 use crate::group_commit::WriteError;
 use crate::http::entity_tag::{entity_tag, precondition};
 use crate::http::extract::{ApiJson, Prefer, RequestBody, required};
@@ -52,7 +52,7 @@ impl ErrorExamples for UnmatchRequest {
         vec![
             ApiError::missing_field("managerCuRefNo"),
             relation_not_found(demo::MANAGER, demo::CUSTOMER),
-            ApiError::precondition_failed(None),
+            ApiError::sample(ErrorCode::PreconditionFailed),
         ]
     }
 }
