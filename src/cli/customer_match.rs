@@ -7,6 +7,8 @@ use serde_json::json;
 
 use super::export::{ExportArgs, Subject};
 use super::import::{Import as Work, ImportArgs};
+use super::match_list::MatchList;
+use super::match_show::MatchShow;
 use crate::db;
 use crate::db::dry_run::DryRun;
 use crate::db::export::{self, Relation};
@@ -18,8 +20,10 @@ use crate::import::relation_row::EXPORTED_COLUMNS;
 /// Manage relations of two customers
 #[derive(Subcommand)]
 pub(super) enum CustomerMatch {
-    Export(Export),
+    List(MatchList),
+    Show(MatchShow),
     Import(Import),
+    Export(Export),
 }
 
 /// Write all relations to a file that `match import` reads
@@ -47,8 +51,10 @@ pub(super) struct Import {
 impl CustomerMatch {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         match self {
-            Self::Export(command) => command.run().await,
+            Self::List(command) => command.run().await,
+            Self::Show(command) => command.run().await,
             Self::Import(command) => command.run().await,
+            Self::Export(command) => command.run().await,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! An error as the operator reads it: one line that says each thing once, and the exit status.
 
 use std::error::Error;
+use std::fmt::Display;
 use std::io::{Write, stderr};
 use std::process::ExitCode;
 
@@ -21,8 +22,10 @@ pub(super) fn usage_error(message: &'static str) -> anyhow::Error {
     UsageError(anyhow!(message)).into()
 }
 
-pub(super) fn no_organisation(id: i64) -> anyhow::Error {
-    anyhow!("there is no organisation {id}: `customer-match organisation list` shows which there are")
+pub(super) fn no_organisation(organisation: impl Display) -> anyhow::Error {
+    anyhow!(
+        "there is no organisation {organisation}: `customer-match organisation list` shows which there are"
+    )
 }
 
 pub(super) fn no_key(id: i64) -> anyhow::Error {

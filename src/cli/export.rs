@@ -12,9 +12,10 @@ use sqlx::PgConnection;
 use tempfile::NamedTempFile;
 
 use super::database::{DatabaseArgs, with_pool};
-use super::error::{UsageError, no_organisation};
+use super::error::UsageError;
+use super::organisation_selector::OrganisationSelector;
 use super::signals::{Interrupted, cancelled_by_signal};
-use crate::db::{export, organisation};
+use crate::db::export;
 use crate::import::formula::guard;
 
 #[derive(Args)]
@@ -23,8 +24,8 @@ pub(super) struct ExportArgs {
     #[arg(value_name = "FILE", default_value = "-")]
     file: PathBuf,
     /// Organisation of the customers
-    #[arg(long, value_name = "ID", env = "CUSTOMER_MATCH_ORGANISATION")]
-    organisation: i64,
+    #[arg(long, value_name = "ID|NAME", env = "CUSTOMER_MATCH_ORGANISATION")]
+    organisation: OrganisationSelector,
     /// Format of the file [default: ndjson if its name ends with .ndjson or .jsonl, else csv]
     #[arg(long, value_enum)]
     format: Option<Format>,
@@ -70,12 +71,10 @@ impl ExportArgs {
         let columns = subject.columns.iter().chain(times).copied().collect();
         let mut rows = Rows::new(self.format(), columns, output).context("the header cannot be written")?;
         with_pool(&self.database, async |pool| {
-            if !organisation::exists(pool, self.organisation).await? {
-                return Err(no_organisation(self.organisation));
-            }
+            let organisation = self.organisation.find(pool).await?;
             let stop = cancelled_by_signal(|| {})?;
             let mut connection = export::connect(pool).await?;
-            let work = work(&mut connection, self.organisation, &mut rows);
+            let work = work(&mut connection, organisation, &mut rows);
             stop.run_until_cancelled(work).await.unwrap_or_else(|| Err(Interrupted.into()))?;
             Ok(export::close(connection).await?)
         })

@@ -13,11 +13,11 @@ use serde_json::json;
 use sqlx::PgPool;
 
 use super::database::{DatabaseArgs, with_pool};
-use super::error::{UsageError, no_organisation};
+use super::error::UsageError;
+use super::organisation_selector::OrganisationSelector;
 use super::output::Output;
 use super::rejected_rows::RejectedRows;
 use super::signals::cancelled_by_signal;
-use crate::db::organisation;
 use crate::import::columns::{ColumnNames, Renamed};
 use crate::import::file::File;
 use crate::import::record::Record;
@@ -29,8 +29,8 @@ pub(super) struct ImportArgs {
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// Organisation of the customers
-    #[arg(long, value_name = "ID", env = "CUSTOMER_MATCH_ORGANISATION")]
-    organisation: i64,
+    #[arg(long, value_name = "ID|NAME", env = "CUSTOMER_MATCH_ORGANISATION")]
+    organisation: OrganisationSelector,
     /// Report what the import would do, and write nothing
     #[arg(long)]
     dry_run: bool,
@@ -69,16 +69,14 @@ impl ImportArgs {
         let (file, mut progress) = self.open().map_err(UsageError)?;
         let mut summary = Summary::<C>::default();
         let result = with_pool(&self.database, async |pool| {
-            if !organisation::exists(pool, self.organisation).await? {
-                return Err(no_organisation(self.organisation));
-            }
+            let organisation = self.organisation.find(pool).await?;
             let bar = progress.bar.clone();
             let stop = cancelled_by_signal(move || {
                 print_above(&bar, "stopping after the rows in flight; Ctrl-C again stops at once");
             })?;
             let import = Import {
                 pool,
-                organisation: self.organisation,
+                organisation,
                 dry_run: self.dry_run,
                 rows: Rows { batches: file.read(), stop },
                 progress: &mut progress,

@@ -3,26 +3,33 @@
 //! Settings, `--organisation` and `--format` are environment variables too. Arguments of one-shot subcommands are not, so that
 //! no value left in an environment decides what a command does.
 
+mod completions;
 mod config;
 mod confirm;
 mod customer;
 mod customer_match;
 mod database;
 mod error;
+mod examples;
 mod export;
 mod healthcheck;
 mod import;
 mod key;
 mod local_tls;
+mod man;
+mod match_list;
+mod match_show;
 mod migrate;
 mod openapi;
 mod organisation;
+mod organisation_selector;
 mod output;
 mod pgoptions;
 mod rejected_rows;
 mod serve;
 mod signals;
 mod start_event;
+mod stats;
 
 use std::ffi::OsStr;
 
@@ -30,6 +37,7 @@ use anyhow::Context;
 use clap::{Command as Grammar, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use self::error::report;
+use self::examples::with_examples;
 use crate::config::Log;
 use crate::telemetry::{self, Process};
 
@@ -62,17 +70,25 @@ enum Command {
     Customer(customer::Customer),
     #[command(subcommand)]
     Match(customer_match::CustomerMatch),
+    Stats(stats::Stats),
     #[command(subcommand)]
     Config(config::Config),
     Healthcheck(healthcheck::Healthcheck),
     #[command(name = "openapi")]
     OpenApi(openapi::OpenApi),
+    Completions(completions::Completions),
+    Man(man::Man),
 }
 
 impl Cli {
+    /// The command line with all that its help has.
+    fn grammar() -> Grammar {
+        with_examples(Self::command())
+    }
+
     /// Parses the command line and the environment. Prints help or a usage error and exits if that is the result.
     pub fn read() -> Self {
-        let mut grammar = without_empty_variables(Self::command());
+        let mut grammar = without_empty_variables(Self::grammar());
         // Passes `--log-level` on to the subcommands, and gives them their whole names.
         grammar.build();
         let mut grammar = with_plain_usage(grammar);
@@ -95,9 +111,12 @@ impl Cli {
             Command::Key(command) => command.run().await,
             Command::Customer(command) => command.run().await,
             Command::Match(command) => command.run().await,
+            Command::Stats(command) => command.run().await,
             Command::Config(command) => command.run().await,
             Command::Healthcheck(command) => command.run().await,
             Command::OpenApi(command) => command.run(),
+            Command::Completions(command) => command.run(),
+            Command::Man(command) => command.run(),
         }
     }
 }

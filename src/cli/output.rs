@@ -11,6 +11,7 @@ use rustix::termios::tcgetwinsize;
 use serde::Serialize;
 
 #[derive(Args)]
+#[command(next_help_heading = "Result")]
 pub(super) struct Output {
     /// Format of the result
     #[arg(long, value_enum, default_value_t = Format::Text, env = "CUSTOMER_MATCH_FORMAT")]

@@ -8,6 +8,7 @@ use clap::Args;
 use crate::domain::is_origin;
 
 #[derive(Args, Debug, Clone)]
+#[command(next_help_heading = "Network")]
 pub struct Cors {
     /// Origin of a web front end that may call, such as https://app.example; repeat for more [default: any]
     #[arg(

@@ -15,6 +15,7 @@ use super::{ConfigError, require, variable};
 const SCHEMES: [&str; 2] = ["postgres://", "postgresql://"];
 
 #[derive(Args, Debug, Clone)]
+#[command(next_help_heading = "Database")]
 pub struct Database {
     /// Database URL, as postgres://USER:PASSWORD@HOST/DATABASE; also read from DATABASE_URL [default: a private Postgres]
     #[arg(long = "database-url", value_name = "URL", env = "CUSTOMER_MATCH_DATABASE_URL", hide_env_values = true,

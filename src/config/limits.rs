@@ -15,6 +15,7 @@ const ADMIN_CONNECTIONS: u32 = 64;
 const REQUESTS: u32 = 2_048;
 
 #[derive(Args, Debug, Clone, Copy)]
+#[command(next_help_heading = "Limits")]
 pub struct Limits {
     /// Most client connections; further ones are closed at once
     #[arg(id = "max-connections", long, value_name = "N", default_value_t = CONNECTIONS,

@@ -9,6 +9,7 @@ use clap::Args;
 const DEFAULT_LISTEN_ADDRESS: &str = "127.0.0.1:8080";
 
 #[derive(Args, Debug, Clone)]
+#[command(next_help_heading = "Network")]
 pub struct Listen {
     /// Listen address: IP address or host name, and port; port 0 chooses a free one
     #[arg(long = "listen", value_name = "ADDRESS", default_value = DEFAULT_LISTEN_ADDRESS, env = "CUSTOMER_MATCH_LISTEN")]

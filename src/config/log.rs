@@ -11,6 +11,7 @@ const FILTER: &str = "info,sqlx=warn";
 
 /// Every subcommand has these.
 #[derive(Args, Debug, Clone)]
+#[command(next_help_heading = "Log and measurements")]
 pub struct Log {
     /// Format of the log on stderr
     #[arg(id = "log-format", long, value_name = "FORMAT", value_enum, default_value_t = LogFormat::Auto, global = true,

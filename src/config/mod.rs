@@ -18,7 +18,7 @@
 //! | [`Limits`] | `--max-connections`, `--max-connections-per-client-ip`, `--max-concurrent-requests` |
 //! | [`Timeouts`] | `--header-timeout`, `--idle-timeout`, `--body-timeout`, `--request-timeout`, `--filter-timeout`, `--shutdown-timeout` |
 //!
-//! Each file holds one concern: its flags, and the reasons of their defaults. [`Config::check`] rejects settings that contradict
+//! Each file holds one concern: its flags with the heading that the help has them under, and the reasons of their defaults. [`Config::check`] rejects settings that contradict
 //! each other before anything is started. A new setting also goes into the table of docs/operations.md, which a test compares.
 
 mod access_log;

@@ -7,6 +7,7 @@ use clap::Args;
 const MAX_CONNECTIONS: u32 = 16;
 
 #[derive(Args, Debug, Clone, Copy)]
+#[command(next_help_heading = "Database")]
 pub struct Pool {
     /// Most database connections of the pool, of which one organisation gets half at most; writers (up to 8), API keys (3),
     /// readiness (1), maintenance (1) and calls that wait for changes (1, for all of them) have further ones

@@ -14,6 +14,7 @@ const DEV: u32 = 1_000;
 const INVALID_KEYS: u32 = 60;
 
 #[derive(Args, Debug, Clone, Copy)]
+#[command(next_help_heading = "Limits")]
 pub struct RateLimits {
     /// Calls within any minute with a PROD key without a limit of its own
     #[arg(long = "prod-limit-per-minute", value_name = "N", default_value_t = PROD,

@@ -11,6 +11,7 @@ use super::timeouts;
 const WAIT_FOR_DATABASE: &str = "30s";
 
 #[derive(Args, Debug, Clone)]
+#[command(next_help_heading = "Start")]
 pub struct Start {
     /// Accept the sample key of the documentation, for an organisation of its own [default: true on the private Postgres while
     /// only this machine reaches the server]

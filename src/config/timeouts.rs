@@ -23,6 +23,7 @@ const SHUTDOWN: &str = "22s";
 
 /// Values such as `500ms`, `10s` or `1m`.
 #[derive(Args, Debug, Clone, Copy)]
+#[command(next_help_heading = "Timeouts")]
 pub struct Timeouts {
     /// Time to connect and to send the headers of a request; then the connection is closed
     #[arg(long = "header-timeout", value_name = "TIME", default_value = HEADER, value_parser = timeout,

@@ -18,6 +18,7 @@ use super::{ConfigError, require};
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
 #[derive(Args, Debug, Clone)]
+#[command(next_help_heading = "Network")]
 pub struct Tls {
     /// PEM file with the certificate of the server and its chain, to serve HTTPS [default: plain HTTP]
     #[arg(id = "tls-certificate", long, value_name = "FILE", env = "CUSTOMER_MATCH_TLS_CERTIFICATE")]

@@ -7,6 +7,7 @@ use clap::Args;
 use ipnet::IpNet;
 
 #[derive(Args, Debug, Clone)]
+#[command(next_help_heading = "Network")]
 pub struct TrustedProxies {
     /// IP address or network of a proxy, such as 10.0.0.0/8, whose header X-Forwarded-For is trusted; repeat for more [default:
     /// none]

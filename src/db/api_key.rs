@@ -129,9 +129,6 @@ pub struct NewKey<'a> {
     pub client_limit_per_minute: Option<u32>,
 }
 
-/// Violated by a key for an organisation that does not exist.
-pub const ORGANISATION_FKEY: &str = "api_key_organisation_id_fkey";
-
 /// Violated by a limit for a key of the kind root.
 pub const ROOT_IS_UNLIMITED: &str = "api_key_root_is_unlimited";
 

@@ -29,6 +29,7 @@ pub(crate) mod prerequisites;
 mod readiness;
 pub mod relation_change;
 pub mod retry;
+pub mod statistics;
 mod transaction;
 pub mod write_batch;
 

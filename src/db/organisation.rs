@@ -28,6 +28,11 @@ pub async fn list(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<Organisation>> {
         .await
 }
 
+/// The id of the organisation with this name.
+pub async fn find_by_name(db: impl PgExecutor<'_>, name: &str) -> sqlx::Result<Option<i64>> {
+    sqlx::query_scalar!("select id from organisation where name = $1", name).fetch_optional(db).await
+}
+
 pub async fn exists(db: impl PgExecutor<'_>, id: i64) -> sqlx::Result<bool> {
     let found =
         sqlx::query_scalar!("select id from organisation where id = $1", id).fetch_optional(db).await?;

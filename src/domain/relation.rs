@@ -201,6 +201,16 @@ pub enum Role {
     Both,
 }
 
+impl Role {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Manager => "manager",
+            Self::Customer => "customer",
+            Self::Both => "both",
+        }
+    }
+}
+
 /// A relation that is to end. The order of the two does not matter.
 #[derive(Debug, Clone)]
 pub struct Unmatch {

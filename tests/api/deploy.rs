@@ -203,9 +203,11 @@ fn the_runbook_names_panels_of_the_dashboard() {
     let panels: BTreeSet<_> = texts(&dashboard["panels"], "title").into_iter().collect();
     let (_, runbook) = OPERATIONS.split_once("\n## Runbook\n").unwrap();
     let (runbook, _) = runbook.split_once("\n## ").unwrap();
+    // Names may be wrapped.
+    let runbook = runbook.split_whitespace().collect::<Vec<_>>().join(" ");
     let named: BTreeSet<_> = Regex::new(r"(?:^|[^*])\*([A-Z][^*]+)\*")
         .unwrap()
-        .captures_iter(runbook)
+        .captures_iter(&runbook)
         .map(|name| name.extract::<1>().1[0])
         .collect();
     assert!(named.len() > 10, "{named:?}");

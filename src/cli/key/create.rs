@@ -8,10 +8,10 @@ use serde_json::json;
 
 use super::print_new_key;
 use crate::cli::database::{DatabaseArgs, with_pool};
-use crate::cli::error::{no_organisation, usage_error};
+use crate::cli::error::usage_error;
+use crate::cli::organisation_selector::OrganisationSelector;
 use crate::cli::output::Output;
 use crate::config::limit_per_minute;
-use crate::db;
 use crate::db::api_key::{self, NewKey};
 use crate::domain::{ApiKey, KeyKind, OriginPattern, Scope};
 
@@ -24,8 +24,8 @@ const CLIENT_LIMIT: u32 = 60;
 #[derive(Args)]
 pub(in crate::cli) struct Create {
     /// Organisation whose data the key gives access to
-    #[arg(long, value_name = "ID", env = "CUSTOMER_MATCH_ORGANISATION")]
-    organisation: i64,
+    #[arg(long, value_name = "ID|NAME", env = "CUSTOMER_MATCH_ORGANISATION")]
+    organisation: OrganisationSelector,
     /// Kind of the key, which its first four characters show
     #[arg(long, value_parser = kind_parser())]
     kind: KeyKind,
@@ -112,12 +112,9 @@ impl Create {
                 .then(|| self.client_limit_per_minute.unwrap_or(CLIENT_LIMIT)),
         };
         let id = with_pool(&self.database, async |pool| {
-            match api_key::create(pool, self.organisation, &key, &new).await {
-                Err(error) if db::violates(&error, api_key::ORGANISATION_FKEY) => {
-                    Err(no_organisation(self.organisation))
-                }
-                result => result?.context("the generated key exists already: try again"),
-            }
+            let organisation = self.organisation.find(pool).await?;
+            let created = api_key::create(pool, organisation, &key, &new).await?;
+            created.context("the generated key exists already: try again")
         })
         .await?;
         print_new_key(&self.output, id, &key, expires_at, json!({}), "")

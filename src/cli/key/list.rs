@@ -5,16 +5,21 @@ use clap::Args;
 
 use super::shown;
 use crate::cli::database::{DatabaseArgs, with_pool};
-use crate::cli::error::no_organisation;
+use crate::cli::organisation_selector::OrganisationSelector;
 use crate::cli::output::{Output, table};
-use crate::db::{api_key, organisation};
+use crate::db::api_key;
 
 /// List the keys of an organisation, masked
 #[derive(Args)]
 pub(in crate::cli) struct List {
     /// Organisation that the keys belong to
-    #[arg(long, value_name = "ID", env = "CUSTOMER_MATCH_ORGANISATION", required_unless_present = "all")]
-    organisation: Option<i64>,
+    #[arg(
+        long,
+        value_name = "ID|NAME",
+        env = "CUSTOMER_MATCH_ORGANISATION",
+        required_unless_present = "all"
+    )]
+    organisation: Option<OrganisationSelector>,
     /// List the keys of all organisations
     #[arg(long)]
     all: bool,
@@ -29,12 +34,11 @@ impl List {
         // The organisation may be a variable that is always set.
         let organisation = self.organisation.filter(|_| !self.all);
         let keys = with_pool(&self.database, async |pool| {
-            if let Some(organisation) = organisation
-                && !organisation::exists(pool, organisation).await?
-            {
-                return Err(no_organisation(organisation));
-            }
-            Ok(api_key::list(pool, organisation).await?)
+            let id = match &organisation {
+                Some(organisation) => Some(organisation.find(pool).await?),
+                None => None,
+            };
+            Ok(api_key::list(pool, id).await?)
         })
         .await?;
         let now = Utc::now();
