@@ -15,7 +15,8 @@ COPY private-postgres private-postgres
 COPY src src
 # The commit that the log names: `docker build --build-arg SOURCE_COMMIT=$(git rev-parse --short=12 HEAD) .`
 ARG SOURCE_COMMIT
-RUN touch src/lib.rs src/main.rs private-postgres/src/lib.rs && cargo build --release --locked
+RUN touch src/lib.rs src/main.rs private-postgres/src/lib.rs && cargo build --release --locked \
+ && strip target/release/customer-match
 
 FROM debian:bookworm-slim
 # The roots that a database's certificate is checked against.
