@@ -1,5 +1,6 @@
 //! The client examples, as they are printed, against the real router. What a machine has no tool for is skipped, and said so.
 
+use std::collections::BTreeSet;
 use std::env;
 use std::ffi::OsStr;
 use std::io::{Write, stderr};
@@ -25,7 +26,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpListener;
 use tokio::process::Command;
 
-use crate::support::{CUSTOMER, MANAGER, NDJSON, Service};
+use crate::support::{CUSTOMER, MANAGER, NDJSON, Service, UNMATCH};
 
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// Timers of some platforms are a little early.
@@ -246,4 +247,112 @@ async fn fetch_works_in_a_page_of_an_allowed_origin() {
     open_in_a_browser(&page("127.0.0.1"), "matched: {").await;
     assert_eq!(service.relations().await.len(), 1);
     assert!(front.calls.load(Ordering::Relaxed) > calls);
+}
+
+/// A statement about the file of `sync.py`; prints the rows that it returns.
+const SQLITE: &str = "import sqlite3, sys
+with sqlite3.connect(sys.argv[1], timeout=60) as db:
+    for row in db.execute(sys.argv[2]):
+        print(*row, sep='')";
+
+/// It is killed while it imports customers, while it imports relations, and while it follows the changes of both sides.
+#[tokio::test(flavor = "multi_thread")]
+async fn sync_goes_on_after_it_was_killed_until_both_sides_are_equal() {
+    if !is_there("python3") {
+        return;
+    }
+    let (service, _, url) = serve().await;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("sync.sqlite");
+    let sync = |more: &[&str]| {
+        let mut command = Command::new("python3");
+        command
+            .arg(example("sync.py"))
+            .arg(&file)
+            .args(["--customers", "300", "--relations", "3000"])
+            .args(more);
+        command.env_clear().env("PATH", env::var_os("PATH").unwrap()).kill_on_drop(true);
+        command.env("CUSTOMER_MATCH_URL", &url).env("CUSTOMER_MATCH_KEY", &service.key);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    };
+    let finish = async || {
+        let done = sync(&["--once"]).output().await.unwrap();
+        assert!(done.status.success(), "{done:?}");
+    };
+    let sqlite = async |statement: &str| {
+        let done =
+            Command::new("python3").args(["-c", SQLITE]).arg(&file).arg(statement).output().await.unwrap();
+        assert!(done.status.success(), "{done:?}");
+        String::from_utf8(done.stdout).unwrap().lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let count = async |sql: &str| sqlx::query_scalar::<_, i64>(sql).fetch_one(&service.pool).await.unwrap();
+    // Runs it until this many rows are counted.
+    let kill_at = async |sql: &str, rows: i64| {
+        let mut child = sync(&[]).spawn().unwrap();
+        while count(sql).await < rows {
+            assert!(child.try_wait().unwrap().is_none(), "{:?}", child.wait_with_output().await);
+        }
+        child.kill().await.unwrap();
+    };
+    kill_at("select count(*) from customer", 100).await;
+    kill_at("select count(*) from customer_match", 1_500).await;
+    finish().await;
+    assert_eq!(service.count("customer").await, 2 + 300);
+    assert_eq!(service.count("customer_match").await, 3_000);
+
+    let reference = async |number: u32| {
+        let sql = "select cu_ref_no from customer where email = $1";
+        let found = sqlx::query_scalar::<_, String>(sql).bind(format!("c{number}@example.com"));
+        found.fetch_one(&service.pool).await.unwrap()
+    };
+    let (manager, customer) = (reference(50).await, reference(51).await);
+    let pair = json!({ "managerCuRefNo": manager, "customerCuRefNo": customer });
+    service.post_to(UNMATCH, pair).await.assert_success();
+    let reversed = json!({ "managerCuRefNo": reference(61).await, "customerCuRefNo": reference(60).await, "notice": "there" });
+    service.post_match(reversed).await.assert_success();
+    let guest =
+        json!({ "managerCuRefNo": manager, "customerEmail": "guest@example.com", "notice": "new there" });
+    service.post_match(guest).await.assert_success();
+    for statement in [
+        "update relation set notice = 'here' where id <= 20",
+        "update relation set active = 0 where id between 21 and 30",
+        "update relation set role = 'both' where id = 40",
+        "insert into customer (email) values ('new@example.com')",
+        "insert into relation (manager, customer, notice) select 1, max(id), 'new here' from customer",
+    ] {
+        sqlite(statement).await;
+    }
+    kill_at("select count(*) from customer_match where notice = 'here'", 1).await;
+    finish().await;
+
+    let there: Vec<String> = sqlx::query_scalar(
+        "select
+             case when low_is_manager and high_is_manager then
+                 least(low.email, high.email) || '<>' || greatest(low.email, high.email)
+             when low_is_manager then low.email || '>' || high.email
+             else high.email || '>' || low.email end
+             || case when active then '' else ' ended' end || ' ' || coalesce(notice, '') as relation
+         from customer_match
+         join customer as low on low.cu_ref_no = low_cu_ref_no
+         join customer as high on high.cu_ref_no = high_cu_ref_no",
+    )
+    .fetch_all(&service.pool)
+    .await
+    .unwrap();
+    let here = sqlite(
+        "select
+             case role when 'both' then min(m.email, c.email) || '<>' || max(m.email, c.email)
+             else m.email || '>' || c.email end
+             || case when active then '' else ' ended' end || ' ' || coalesce(notice, '') as relation
+         from relation join customer m on m.id = manager join customer c on c.id = customer",
+    )
+    .await;
+    let [here, there] = [here, there].map(BTreeSet::from_iter);
+    assert_eq!(here, there);
+    assert_eq!(there.len(), 3_002);
+    let counted = |part: &str| there.iter().filter(|relation| relation.contains(part)).count();
+    assert_eq!((counted(" here"), counted(" ended "), counted("<>")), (20 + 1, 10 + 1, 2));
+    assert!(there.contains(&"c50@example.com>guest@example.com new there".to_owned()));
+    assert!(there.contains(&"c60@example.com<>c61@example.com there".to_owned()));
 }
