@@ -64,6 +64,7 @@ impl Tenant {
             "cursor" => made_up_cursor(self.customer),
             "notice"
             | "limit"
+            | "wait"
             // Given, it becomes one's own. tests/api/customer_update.rs gives that of another organisation.
             | "newEmail"
             | "operation"
