@@ -48,12 +48,15 @@ fn settings_have_variables_and_one_shot_arguments_have_none() {
     let names = |options: Vec<Arg>| options.iter().filter_map(long).collect::<BTreeSet<_>>();
     assert_eq!(names(with), &settings - &named(["help"]).collect());
     let one_shot = [
+        "after",
         "all",
         "allowed-origin",
         "clear",
         "client-limit-per-minute",
         "company-name",
+        "company-registration-number",
         "cu-ref-no",
+        "customer-real-ip",
         "days",
         "description",
         "dry-run",
@@ -70,13 +73,16 @@ fn settings_have_variables_and_one_shot_arguments_have_none() {
         "limit-per-minute",
         "map",
         "never-expires",
+        "notices",
         "overlap",
         "overwrite",
         "phone",
         "publishable",
+        "query",
         "reason",
         "rejected",
         "scope",
+        "tax-identification-number",
         "times",
         "yes",
     ];
