@@ -353,6 +353,6 @@ async fn sync_goes_on_after_it_was_killed_until_both_sides_are_equal() {
     assert_eq!(there.len(), 3_002);
     let counted = |part: &str| there.iter().filter(|relation| relation.contains(part)).count();
     assert_eq!((counted(" here"), counted(" ended "), counted("<>")), (20 + 1, 10 + 1, 2));
-    assert!(there.contains(&"c50@example.com>guest@example.com new there".to_owned()));
-    assert!(there.contains(&"c60@example.com<>c61@example.com there".to_owned()));
+    assert!(there.contains("c50@example.com>guest@example.com new there"));
+    assert!(there.contains("c60@example.com<>c61@example.com there"));
 }
