@@ -53,6 +53,8 @@ async fn only_writes_that_need_the_lock_wait(#[case] sql: &str) {
         (MAGIC_AUTH, json!({ "email": "new@example.com" })),
     ];
     let locked = join_all(locked.into_iter().map(|(path, body)| service.post_to(path, body)));
+    let conditional = json_request(&format!("{MATCH}?apiKey={}", service.key)).header("if-match", "*");
+    let conditional = conditional.body(pair(MANAGER, CUSTOMER, "conditional").to_string().into()).unwrap();
     let others = async {
         for round in 0..20 {
             let body = pair("trainer000000001", "client0000000001", &round.to_string());
@@ -65,8 +67,8 @@ async fn only_writes_that_need_the_lock_wait(#[case] sql: &str) {
         }
         sqlx::raw_sql("rollback").execute(&mut lock).await.unwrap();
     };
-    let (locked, ()) = join(locked, others).await;
-    for answer in locked {
+    let (locked, (conditional, ())) = join(locked, join(service.call(conditional), others)).await;
+    for answer in locked.into_iter().chain([conditional]) {
         assert_eq!(answer.status, 200, "{:#}", answer.body);
     }
 }
