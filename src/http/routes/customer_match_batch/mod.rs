@@ -127,7 +127,7 @@ struct Summary {
             example = json!({"managerCuRefNo": demo::MANAGER, "customerCuRefNo": demo::CUSTOMER, "notice": demo::NOTICE})),
         (Vec<BatchLine> = "application/json", example = json!([
             {"managerCuRefNo": demo::MANAGER, "customerCuRefNo": demo::CUSTOMER, "notice": demo::NOTICE},
-            {"operation": "unmatch", "managerCuRefNo": demo::MANAGER, "customerCuRefNo": demo::CUSTOMER},
+            {"operation": "unmatch", "managerCuRefNo": demo::TRAINER, "customerCuRefNo": demo::CLIENT},
         ])),
     ), description = "A JSON object on each line, any number of lines; or an array of at most 1,000 of them, of at most 1 MiB."),
     responses(
