@@ -9,6 +9,7 @@ use serde_json::Value;
 pub const MATCH: &str = "/api/v1/customer/customer-match-customer";
 pub const UNMATCH: &str = "/api/v1/customer/customer-unmatch-customer";
 pub const LIST: &str = "/api/v1/customer/matched-customer-list";
+pub const CHANGES: &str = "/api/v1/customer/match-changes";
 pub const CREATE: &str = "/api/v1/customer/create";
 pub const MAGIC_AUTH: &str = "/api/v1/customer/magic-auth";
 pub const LOGOUT: &str = "/api/v1/customer/logout";

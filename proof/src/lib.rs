@@ -4,6 +4,7 @@
 //!   minimises one that is not
 //! - [`customers`] and [`client`] generate calls, [`api`] sends them, [`call`] is the record of one, [`locks`] the record of row locks
 //!   that are held meanwhile
+//! - [`feed`] follows the changes beside them
 //! - [`run`] collects a history, [`checker`] compares it with the guarantees, [`explain`] and [`report`] print what was found
 
 pub mod api;
@@ -12,6 +13,7 @@ pub mod checker;
 pub mod client;
 pub mod customers;
 pub mod explain;
+pub mod feed;
 pub mod interner;
 pub mod locks;
 pub mod model;

@@ -52,6 +52,10 @@ pub fn print(verdict: &mut Verdict, calls: usize) {
         "{calls} calls, {} pairs of customers, {} operations on them checked.",
         verdict.pairs, verdict.operations
     );
+    println!(
+        "Readers of changes had to know the last states of {} relations, all together.",
+        verdict.followed
+    );
     if verdict.undecided > 0 {
         println!(
             "{} pairs had too many calls at the same time to be checked: use fewer clients.",

@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use anyhow::bail;
+use futures_util::future::try_join_all;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -11,12 +12,15 @@ use crate::api::Api;
 use crate::call::{Answer, Call};
 use crate::client::Client;
 use crate::customers::{FEW, FEW_REGISTERED, FIRST_NEIGHBOUR, FIRST_OUTSIDER, Id, MANY, MANY_REGISTERED};
+use crate::feed::{FeedReader, MANNERS};
 use crate::interner::Symbol;
 use crate::model::Time;
 use crate::world::World;
 
 /// Clients that read in the end.
 const READERS: usize = 8;
+/// Organisations whose changes are followed: the one that most calls are in, and a neighbour.
+const READ_ORGANISATIONS: usize = 2;
 /// Outsiders that are created in the end, which shows whether they existed.
 const MAX_OUTSIDERS: usize = 500;
 
@@ -29,8 +33,13 @@ pub struct Run {
     pub wanderers: BTreeSet<usize>,
     /// No call since then changes a relation.
     pub quiesced: Time,
+    /// The readers of changes; in the end one for each organisation that has read from the start.
+    pub readers: Vec<FeedReader>,
     clients: usize,
 }
+
+/// Readers of changes that run.
+pub type Reading = JoinSet<anyhow::Result<FeedReader>>;
 
 /// The calls of clients that run.
 pub type Running = JoinSet<anyhow::Result<Vec<Call>>>;
@@ -40,7 +49,8 @@ impl Run {
     pub async fn start(servers: Vec<Vec<Api>>, seed: u64) -> anyhow::Result<Self> {
         let world = Arc::new(World::new(servers));
         let wanderers = BTreeSet::new();
-        let mut run = Self { world, seed, calls: Vec::new(), wanderers, quiesced: 0, clients: 0 };
+        let readers = Vec::new();
+        let mut run = Self { world, seed, calls: Vec::new(), wanderers, quiesced: 0, readers, clients: 0 };
         let mut registrar = run.client();
         let neighbours: Vec<_> = run.world.neighbours().collect();
         for id in FEW_REGISTERED.chain(MANY_REGISTERED).chain(neighbours.iter().copied().flatten()) {
@@ -62,7 +72,8 @@ impl Run {
     #[cfg(test)]
     pub fn of(calls: Vec<Call>) -> Self {
         let world = Arc::new(World::new(vec![Vec::new()]));
-        Self { world, seed: 0, calls, wanderers: BTreeSet::new(), quiesced: Time::MAX, clients: 1 }
+        let (wanderers, readers) = (BTreeSet::new(), Vec::new());
+        Self { world, seed: 0, calls, wanderers, quiesced: Time::MAX, readers, clients: 1 }
     }
 
     /// Its calls are to be added to the run's in the end.
@@ -94,6 +105,43 @@ impl Run {
                 Ok(client.into_calls())
             });
         }
+    }
+
+    /// Starts readers of changes of the first organisations, in each manner and at each server.
+    pub fn start_readers(&self, stop: &CancellationToken) -> Reading {
+        let mut reading = Reading::new();
+        let servers = self.world.servers.iter().enumerate();
+        for (server, organisations) in servers {
+            for organisation in 0..organisations.len().min(READ_ORGANISATIONS) {
+                for manner in MANNERS {
+                    let mut reader = FeedReader::new(Arc::clone(&self.world), server, organisation, manner);
+                    let stop = stop.clone();
+                    reading.spawn(async move {
+                        let _stops_all = stop.clone().drop_guard();
+                        reader.follow(&stop).await?;
+                        Ok(reader)
+                    });
+                }
+            }
+        }
+        reading
+    }
+
+    pub async fn join_readers(&mut self, mut reading: Reading) -> anyhow::Result<()> {
+        while let Some(reader) = reading.join_next().await {
+            self.readers.push(reader??);
+        }
+        Ok(())
+    }
+
+    /// Lets the readers read what is left, and others all from the start. No call may be in flight that changes a relation.
+    pub async fn finish_readers(&mut self) -> anyhow::Result<()> {
+        let organisations = self.world.servers.first().map_or(0, Vec::len).min(READ_ORGANISATIONS);
+        let from_the_start = (0..organisations)
+            .map(|organisation| FeedReader::new(Arc::clone(&self.world), 0, organisation, MANNERS[1]));
+        self.readers.extend(from_the_start);
+        try_join_all(self.readers.iter_mut().map(FeedReader::finish)).await?;
+        Ok(())
     }
 
     pub async fn join(&mut self, mut running: Running) -> anyhow::Result<()> {

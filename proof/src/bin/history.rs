@@ -61,10 +61,13 @@ async fn run(arguments: Arguments) -> anyhow::Result<bool> {
     let stop = CancellationToken::new();
     let mut running = Running::new();
     run.start_wanderers(arguments.clients.into(), &stop, &mut running);
+    let reading = run.start_readers(&stop);
     stop.run_until_cancelled(tokio::time::sleep(Duration::from_secs(arguments.seconds))).await;
     stop.cancel();
     run.join(running).await?;
+    run.join_readers(reading).await?;
     run.read_everything().await?;
+    run.finish_readers().await?;
     println!("\n{}\n", report::calls_table(&run.calls));
     let mut verdict = check(&run, &Conditions::default());
     report::print(&mut verdict, run.calls.len());

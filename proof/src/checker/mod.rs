@@ -6,10 +6,12 @@
 //! - `sessions`: an identity is valid until its logout, and never after
 //! - `lists`: each list by itself, and the last ones from both sides
 //! - `isolation`: a lock delays only the calls that it concerns
+//! - `feed`: each reader of changes knows what there is in the end
 //! - `tables`: the tables hold what the calls of their time left
 
 mod addresses;
 mod answers;
+mod feed;
 mod isolation;
 mod lists;
 mod pairs;
@@ -83,6 +85,8 @@ pub struct Verdict {
     pub pairs: usize,
     /// Calls, and what lists show, of each pair.
     pub operations: usize,
+    /// Relations whose last state each reader of changes had to know, of all readers together.
+    pub followed: usize,
     /// Pairs with too many calls at a time to be searched.
     pub undecided: usize,
     pub latencies: Latencies,
@@ -104,6 +108,7 @@ pub fn check(run: &Run, conditions: &Conditions) -> Verdict {
     checker.both_sides(&mut verdict);
     checker.isolation(&mut verdict);
     checker.tables(&mut verdict);
+    checker.feeds(&mut verdict);
     checker.pairs(&mut verdict);
     verdict
 }

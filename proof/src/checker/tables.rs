@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::{Checker, Verdict, ViolationKind, is_certain, last_effect, nanoseconds};
 use crate::call::{Answer, Call, Request};
 use crate::customers::Id;
+use crate::feed::Relations;
 use crate::model::Time;
 
 /// The system clock, which the database reads, may be adjusted against the monotonic one.
@@ -17,6 +18,8 @@ pub struct Tables {
     pub created: HashMap<Id, Time>,
     /// Identities of each customer, valid and ended.
     pub identities: HashMap<Id, usize>,
+    /// The relations of each organisation, by its index.
+    pub relations: HashMap<usize, Relations>,
 }
 
 impl Checker<'_> {

@@ -6,6 +6,7 @@ use rstest::rstest;
 
 use super::{Conditions, Tables, Violation, ViolationKind, check};
 use crate::call::{Answer, Call, Request};
+use crate::feed::{FeedReader, MANNERS, RelationRow, Relations};
 use crate::interner::Symbol;
 use crate::locks::Locked;
 use crate::model::Time;
@@ -121,7 +122,48 @@ fn a_log_in_in_the_tables(
     let tables = Tables {
         created: HashMap::from([(7, created * SECOND)]),
         identities: HashMap::from([(7, identities)]),
+        relations: HashMap::new(),
     };
     let conditions = Conditions { tables: Some(tables), ..FAULTS };
     assert_eq!(kinds(vec![log_in], &conditions), Vec::from_iter(expected));
+}
+
+fn reader(run: &Run, seen: Relations) -> FeedReader {
+    let mut reader = FeedReader::new(run.world.clone(), 0, 0, MANNERS[0]);
+    reader.seen = seen;
+    reader
+}
+
+#[rstest]
+#[case::the_last_state(Some(3), None)]
+#[case::an_older_state(Some(2), Some(ViolationKind::Missing))]
+#[case::nothing(None, Some(ViolationKind::Missing))]
+fn what_a_reader_has_seen(#[case] version: Option<i64>, #[case] expected: Option<ViolationKind>) {
+    let pair = ["a", "b"].map(str::to_owned);
+    let relation = |version| {
+        let row = RelationRow { version, active: true, managers: [true, false], notice: String::new() };
+        Relations::from([(pair.clone(), row)])
+    };
+    let seen = version.map(relation).unwrap_or_default();
+    let (from_tables, from_the_start) = (Some(relation(3)), relation(3));
+    for table in [from_tables, None] {
+        let mut run = Run::of(Vec::new());
+        let (first, second) = (reader(&run, seen.clone()), reader(&run, from_the_start.clone()));
+        run.readers = vec![first, second];
+        let tables =
+            table.map(|relations| Tables { relations: HashMap::from([(0, relations)]), ..Tables::default() });
+        let found = check(&run, &Conditions { tables, ..FAULTS }).violations;
+        assert_eq!(found.iter().map(|found| found.kind).collect::<Vec<_>>(), Vec::from_iter(expected));
+    }
+}
+
+#[test]
+fn a_relation_that_does_not_exist() {
+    let row = RelationRow { version: 1, active: true, managers: [true, false], notice: String::new() };
+    let mut run = Run::of(Vec::new());
+    let seen = Relations::from([(["a", "b"].map(str::to_owned), row)]);
+    run.readers = vec![reader(&run, seen)];
+    let tables = Tables { relations: HashMap::from([(0, Relations::new())]), ..Tables::default() };
+    let found = check(&run, &Conditions { tables: Some(tables), ..FAULTS }).violations;
+    assert_eq!(found.iter().map(|found| found.kind).collect::<Vec<_>>(), [ViolationKind::Trace]);
 }

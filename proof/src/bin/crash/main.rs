@@ -9,6 +9,7 @@
 mod client_relay;
 mod database_relay;
 mod faults;
+mod late_writer;
 mod locker;
 mod postgres;
 mod rig;
@@ -109,6 +110,12 @@ async fn prove(arguments: &Arguments, rig: &mut Rig) -> anyhow::Result<bool> {
     let mut running = Running::new();
     run.start_wanderers(arguments.clients.into(), &stop, &mut running);
     run.start_visitors(VISITORS, &stop, &mut running);
+    let options = rig.postgres.connect_options()?;
+    let first = rig.organisations[0].0;
+    if !late_writer::start(&options, &rig.socket, first, &stop, &mut random).await? {
+        println!("the relations of this server have no change numbers: no changes are followed");
+    }
+    let reading = run.start_readers(&stop);
 
     let mut records: Vec<Record> = Vec::new();
     let mut not_recovered = Vec::new();
@@ -129,11 +136,13 @@ async fn prove(arguments: &Arguments, rig: &mut Rig) -> anyhow::Result<bool> {
     }
     stop.cancel();
     run.join(running).await?;
+    run.join_readers(reading).await?;
     for probe in probes {
         run.calls.extend(probe.into_calls());
     }
     rig.quiesce().await?;
     run.read_everything().await?;
+    run.finish_readers().await?;
     let end = run.world.now();
 
     let only_locks =
@@ -141,7 +150,7 @@ async fn prove(arguments: &Arguments, rig: &mut Rig) -> anyhow::Result<bool> {
     let conditions = Conditions {
         faults: true,
         only_locks: only_locks.collect(),
-        tables: Some(tables::read(&run.world, &rig.postgres.connect_options()?).await?),
+        tables: Some(tables::read(&run, &rig.organisations, &rig.postgres.connect_options()?).await?),
     };
     let mut verdict = check(&run, &conditions);
     verdict.violations.extend(not_recovered);

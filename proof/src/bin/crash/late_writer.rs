@@ -1,0 +1,97 @@
+//! Transactions that change relations and are committed late, in another order than they began, as an operator's are: what a reader of
+//! changes could pass.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rand::prelude::*;
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{Connection, PgConnection};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+/// Writers, each with relations of its own.
+const WRITERS: u32 = 3;
+/// Relations of a writer.
+const RELATIONS: u32 = 5;
+/// After the database was unavailable.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Starts the writers in this organisation, whose customers no client knows. False if its relations have no change numbers, as in
+/// an older version.
+pub async fn start(
+    options: &PgConnectOptions,
+    socket: &watch::Sender<PathBuf>,
+    organisation: i64,
+    stop: &CancellationToken,
+    random: &mut StdRng,
+) -> anyhow::Result<bool> {
+    let mut database = PgConnection::connect_with(options).await?;
+    let column = "select exists (select from pg_attribute
+                  where attrelid = 'customer_match'::regclass and attname = 'changed_in')";
+    if !sqlx::query_scalar::<_, bool>(column).fetch_one(&mut database).await? {
+        return Ok(false);
+    }
+    for writer in 0..WRITERS {
+        for number in 0..=RELATIONS {
+            sqlx::query("insert into customer (organisation_id, cu_ref_no) values ($1, $2)")
+                .bind(organisation)
+                .bind(reference(writer, number))
+                .execute(&mut database)
+                .await?;
+        }
+        let (options, socket, stop) = (options.clone(), socket.subscribe(), stop.clone());
+        let mut random = StdRng::seed_from_u64(random.random());
+        tokio::spawn(async move {
+            while !stop.is_cancelled() {
+                let options = options.clone().socket(socket.borrow().as_path());
+                if write(&options, organisation, writer, &mut random).await.is_err() {
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+        });
+    }
+    Ok(true)
+}
+
+fn reference(writer: u32, number: u32) -> String {
+    format!("lateWriter{writer}{number:05}")
+}
+
+/// One transaction, which stays open for a while.
+async fn write(
+    options: &PgConnectOptions,
+    organisation: i64,
+    writer: u32,
+    random: &mut StdRng,
+) -> sqlx::Result<()> {
+    let mut database = PgConnection::connect_with(options).await?;
+    for _ in 0..10 {
+        let mut transaction = database.begin().await?;
+        for number in (1..=RELATIONS).sample(random, 2) {
+            sqlx::query(
+                "insert into customer_match as m (
+                     organisation_id, low_cu_ref_no, high_cu_ref_no, low_is_manager, high_is_manager, notice,
+                     created_at, matched_at, updated_at
+                 )
+                 values ($1, $2, $3, true, false, $4, now(), now(), clock_timestamp())
+                 on conflict (organisation_id, low_cu_ref_no, high_cu_ref_no) do update set
+                     notice = excluded.notice, version = m.version + 1, updated_at = excluded.updated_at,
+                     changed_in = excluded.changed_in",
+            )
+            .bind(organisation)
+            .bind(reference(writer, 0))
+            .bind(reference(writer, number))
+            .bind(format!("late {}", random.random::<u32>()))
+            .execute(&mut *transaction)
+            .await?;
+        }
+        tokio::time::sleep(Duration::from_millis(random.random_range(0..1_500))).await;
+        if random.random_bool(0.8) {
+            transaction.commit().await?;
+        } else {
+            transaction.rollback().await?;
+        }
+    }
+    database.close().await
+}
