@@ -3,7 +3,7 @@
 use clap::Command as Grammar;
 
 /// Without the name of the program, in the order of the help. A test parses them.
-pub(super) const EXAMPLES: [&str; 28] = [
+pub(super) const EXAMPLES: [&str; 32] = [
     "serve --listen 0.0.0.0:8080 --tls-certificate cert.pem --tls-key key.pem --admin-listen 127.0.0.1:9464",
     "migrate --database-url postgres://customer_match@db.example/customer_match",
     "organisation create Acme",
@@ -19,10 +19,14 @@ pub(super) const EXAMPLES: [&str; 28] = [
     "key revoke 7",
     "customer create --organisation 1 --email jan@barasek.com",
     "customer delete 5CmsaVNgAQqRqoen --organisation 1 --reason requested",
+    "customer erase 5CmsaVNgAQqRqoen --organisation Acme --dry-run",
     "customer export customers.csv --organisation Acme",
     "customer import customers.csv --organisation Acme --dry-run",
+    "customer list --organisation Acme --query novak",
     "customer merge 5CmsaVNgAQqRqoen 1cGIHvFoQDGLAbcA --organisation 1 --dry-run",
-    "match list 1cGIHvFoQDGLAbcA --organisation Acme --filter novak",
+    "customer show 5CmsaVNgAQqRqoen --organisation Acme",
+    "customer update 5CmsaVNgAQqRqoen --organisation Acme --phone +420123456789",
+    "match list 1cGIHvFoQDGLAbcA --organisation Acme --query novak",
     "match show 1cGIHvFoQDGLAbcA 5CmsaVNgAQqRqoen --organisation Acme",
     "match import matches.csv --organisation Acme --rejected rejected.csv",
     "match export matches.csv --organisation Acme",

@@ -26,7 +26,7 @@ pub(super) struct MatchList {
     organisation: OrganisationSelector,
     /// Only those in whose name, company or e-mail address this is found, whatever its case and diacritics are
     #[arg(long, value_name = "TEXT", value_parser = SearchTerm::parse)]
-    filter: Option<SearchTerm>,
+    query: Option<SearchTerm>,
     /// How many to list at most
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     limit: u32,
@@ -46,7 +46,7 @@ impl MatchList {
             loop {
                 let (db, after) = (&mut *connection, cursor.as_ref());
                 let left = self.limit as usize - items.len();
-                let page = match &self.filter {
+                let page = match &self.query {
                     Some(term) => {
                         matched_customer::search(db, organisation, &owner, term, after, left, INDEX_TIMEOUT)
                             .await

@@ -13,8 +13,6 @@ use crate::domain::{
 pub const CU_REF_NO_KEY: &str = "customer_cu_ref_no_key";
 /// Unique address within the organisation, among customers that are not deleted.
 pub const EMAIL_KEY: &str = "customer_email_key";
-/// The foreign key to the organisation, broken by a customer of one that does not exist.
-pub const ORGANISATION_FKEY: &str = "customer_organisation_id_fkey";
 
 /// The customer with this reference, unless it is deleted.
 pub async fn find(

@@ -5,7 +5,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::cli::database::{DatabaseArgs, with_pool};
-use crate::cli::error::no_organisation;
+use crate::cli::organisation_selector::OrganisationSelector;
 use crate::cli::output::Output;
 use crate::db;
 use crate::db::customer;
@@ -15,8 +15,8 @@ use crate::domain::{CuRefNo, Email, Profile, ProfileText};
 #[derive(Args)]
 pub(in crate::cli) struct Create {
     /// Organisation of the customer
-    #[arg(long, value_name = "ID", env = "CUSTOMER_MATCH_ORGANISATION")]
-    organisation: i64,
+    #[arg(long, value_name = "ID|NAME", env = "CUSTOMER_MATCH_ORGANISATION")]
+    organisation: OrganisationSelector,
     /// Reference number of 16 letters or digits [default: a random one]
     #[arg(long, value_name = "CUREFNO")]
     cu_ref_no: Option<CuRefNo>,
@@ -56,21 +56,15 @@ impl Create {
             real_ip: None,
         };
         with_pool(&self.database, async |pool| {
-            let Err(error) = customer::create(pool, self.organisation, &cu_ref_no, email, &profile).await
-            else {
+            let organisation = self.organisation.find(pool).await?;
+            let Err(error) = customer::create(pool, organisation, &cu_ref_no, email, &profile).await else {
                 return Ok(());
             };
-            if db::violates(&error, customer::ORGANISATION_FKEY) {
-                return Err(no_organisation(self.organisation));
-            }
             if db::violates(&error, customer::CU_REF_NO_KEY) {
-                bail!("organisation {} has a customer {cu_ref_no} already", self.organisation);
+                bail!("organisation {organisation} has a customer {cu_ref_no} already");
             }
             if let Some(email) = email.filter(|_| db::violates(&error, customer::EMAIL_KEY)) {
-                bail!(
-                    "organisation {} has a customer with the e-mail address {email} already",
-                    self.organisation
-                );
+                bail!("organisation {organisation} has a customer with the e-mail address {email} already");
             }
             Err(error.into())
         })

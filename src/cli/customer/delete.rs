@@ -5,6 +5,7 @@ use serde_json::json;
 
 use crate::cli::confirm::Confirm;
 use crate::cli::database::{DatabaseArgs, with_pool};
+use crate::cli::organisation_selector::OrganisationSelector;
 use crate::cli::output::Output;
 use crate::db::customer_delete::{self, Deleted};
 use crate::domain::{CuRefNo, ProfileText};
@@ -16,8 +17,8 @@ pub(in crate::cli) struct Delete {
     #[arg(value_name = "CUREFNO")]
     cu_ref_no: CuRefNo,
     /// Organisation of the customer
-    #[arg(long, value_name = "ID", env = "CUSTOMER_MATCH_ORGANISATION")]
-    organisation: i64,
+    #[arg(long, value_name = "ID|NAME", env = "CUSTOMER_MATCH_ORGANISATION")]
+    organisation: OrganisationSelector,
     /// Reason, which is stored with the customer
     #[arg(long, value_name = "TEXT")]
     reason: ProfileText,
@@ -36,7 +37,8 @@ impl Delete {
         self.confirm
             .prompt(&format!("Permanently delete customer {cu_ref_no} of organisation {organisation}?"))?;
         let Deleted { relations, merged_from } = with_pool(&self.database, async |pool| {
-            Ok(customer_delete::delete(pool, *organisation, cu_ref_no, &self.reason).await?)
+            let organisation = organisation.find(pool).await?;
+            Ok(customer_delete::delete(pool, organisation, cu_ref_no, &self.reason).await?)
         })
         .await?;
         let value = json!({

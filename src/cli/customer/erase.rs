@@ -5,6 +5,7 @@ use serde_json::json;
 
 use crate::cli::confirm::Confirm;
 use crate::cli::database::{DatabaseArgs, with_pool};
+use crate::cli::organisation_selector::OrganisationSelector;
 use crate::cli::output::Output;
 use crate::db::customer_erase::{self, Erased};
 use crate::domain::CuRefNo;
@@ -16,8 +17,8 @@ pub(in crate::cli) struct Erase {
     #[arg(value_name = "CUREFNO")]
     cu_ref_no: CuRefNo,
     /// Organisation of the customer
-    #[arg(long, value_name = "ID", env = "CUSTOMER_MATCH_ORGANISATION")]
-    organisation: i64,
+    #[arg(long, value_name = "ID|NAME", env = "CUSTOMER_MATCH_ORGANISATION")]
+    organisation: OrganisationSelector,
     /// Erase the notices of its relations too, which are the other customers' as well
     #[arg(long)]
     notices: bool,
@@ -42,8 +43,9 @@ impl Erase {
                 format!("Permanently erase customer {cu_ref_no} of organisation {organisation}{what}?");
             self.confirm.prompt(&question)?;
         }
-        let wanted = customer_erase::Erase { organisation_id: *organisation, cu_ref_no, notices: *notices };
         let erased = with_pool(&self.database, async |pool| {
+            let organisation_id = organisation.find(pool).await?;
+            let wanted = customer_erase::Erase { organisation_id, cu_ref_no, notices: *notices };
             let erase = if *dry_run {
                 customer_erase::preview(pool, wanted).await
             } else {

@@ -7,9 +7,9 @@ use clap::Args;
 use serde_json::json;
 
 use crate::cli::database::{DatabaseArgs, with_pool};
-use crate::cli::error::no_organisation;
+use crate::cli::organisation_selector::OrganisationSelector;
 use crate::cli::output::{Output, table};
-use crate::db::{customer_list, organisation};
+use crate::db::customer_list;
 use crate::domain::{CuRefNo, Customer, PageLimit, SearchTerm};
 
 /// The operator waits for it, unlike the clients of a server.
@@ -19,8 +19,8 @@ const INDEX_TIMEOUT: Duration = Duration::from_secs(1);
 #[derive(Args)]
 pub(in crate::cli) struct List {
     /// Organisation of the customers
-    #[arg(long, value_name = "ID", env = "CUSTOMER_MATCH_ORGANISATION")]
-    organisation: i64,
+    #[arg(long, value_name = "ID|NAME", env = "CUSTOMER_MATCH_ORGANISATION")]
+    organisation: OrganisationSelector,
     /// Part of a name, a company or an e-mail address; case and diacritics are ignored
     #[arg(long, value_name = "TEXT")]
     query: Option<SearchTerm>,
@@ -38,14 +38,11 @@ pub(in crate::cli) struct List {
 
 impl List {
     pub(super) async fn run(self) -> anyhow::Result<()> {
-        let organisation = self.organisation;
         // A blank one finds all, as that of the endpoint does.
         let term = self.query.filter(|term| !term.as_str().is_empty());
         let mut after = self.after;
         let items = with_pool(&self.database, async |pool| {
-            if !organisation::exists(pool, organisation).await? {
-                return Err(no_organisation(organisation));
-            }
+            let organisation = self.organisation.find(pool).await?;
             let mut db = pool.acquire().await?;
             let mut items: Vec<Customer> = Vec::new();
             while items.len() < self.limit {

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use crate::cli::confirm::Confirm;
 use crate::cli::database::{DatabaseArgs, with_pool};
+use crate::cli::organisation_selector::OrganisationSelector;
 use crate::cli::output::Output;
 use crate::db::customer_merge::{self, Merged};
 use crate::domain::CuRefNo;
@@ -21,8 +22,8 @@ pub(in crate::cli) struct Merge {
     #[arg(value_name = "FINAL")]
     survivor: CuRefNo,
     /// Organisation of both customers
-    #[arg(long, value_name = "ID", env = "CUSTOMER_MATCH_ORGANISATION")]
-    organisation: i64,
+    #[arg(long, value_name = "ID|NAME", env = "CUSTOMER_MATCH_ORGANISATION")]
+    organisation: OrganisationSelector,
     /// Print what the merge would do, and change nothing
     #[arg(long)]
     dry_run: bool,
@@ -39,12 +40,10 @@ impl Merge {
         if !self.dry_run {
             self.confirm.ensure_possible()?;
         }
-        let wanted = customer_merge::Merge {
-            organisation_id: self.organisation,
-            legacy: &self.legacy,
-            survivor: &self.survivor,
-        };
         let merged = with_pool(&self.database, async |pool| {
+            let organisation_id = self.organisation.find(pool).await?;
+            let wanted =
+                customer_merge::Merge { organisation_id, legacy: &self.legacy, survivor: &self.survivor };
             if self.dry_run {
                 return Ok(customer_merge::preview(pool, wanted).await?);
             }

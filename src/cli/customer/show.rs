@@ -5,10 +5,9 @@ use serde_json::{Value, json};
 
 use super::{named_customer, not_found};
 use crate::cli::database::{DatabaseArgs, with_pool};
-use crate::cli::error::no_organisation;
+use crate::cli::organisation_selector::OrganisationSelector;
 use crate::cli::output::{Output, table};
 use crate::db::customer::{self, CustomerRecord};
-use crate::db::organisation;
 use crate::domain::{NamedCustomer, Timestamp};
 
 /// Show all that is stored of a customer, also of a deleted one
@@ -18,8 +17,8 @@ pub(in crate::cli) struct Show {
     #[arg(value_name = "CUREFNO|EMAIL", value_parser = named_customer)]
     customer: NamedCustomer,
     /// Organisation of the customer
-    #[arg(long, value_name = "ID", env = "CUSTOMER_MATCH_ORGANISATION")]
-    organisation: i64,
+    #[arg(long, value_name = "ID|NAME", env = "CUSTOMER_MATCH_ORGANISATION")]
+    organisation: OrganisationSelector,
     #[command(flatten)]
     database: DatabaseArgs,
     #[command(flatten)]
@@ -28,11 +27,8 @@ pub(in crate::cli) struct Show {
 
 impl Show {
     pub(super) async fn run(self) -> anyhow::Result<()> {
-        let organisation = self.organisation;
         let record = with_pool(&self.database, async |pool| {
-            if !organisation::exists(pool, organisation).await? {
-                return Err(no_organisation(organisation));
-            }
+            let organisation = self.organisation.find(pool).await?;
             let record = customer::find_record(pool, organisation, &self.customer).await?;
             record.ok_or_else(|| not_found(organisation, &self.customer))
         })

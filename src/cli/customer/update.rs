@@ -6,10 +6,11 @@ use serde_json::json;
 
 use super::{named_customer, not_found};
 use crate::cli::database::{DatabaseArgs, with_pool};
-use crate::cli::error::{no_organisation, usage_error};
+use crate::cli::error::usage_error;
+use crate::cli::organisation_selector::OrganisationSelector;
 use crate::cli::output::Output;
+use crate::db::customer;
 use crate::db::retry::{is_retryable, retry};
-use crate::db::{customer, organisation};
 use crate::domain::{Email, HostIp, NamedCustomer, ProfileChanges, ProfileText, ProfileUpdate, Updated};
 
 /// Change the profile of a customer, by the rules of the endpoint
@@ -19,8 +20,8 @@ pub(in crate::cli) struct Update {
     #[arg(value_name = "CUREFNO|EMAIL", value_parser = named_customer)]
     customer: NamedCustomer,
     /// Organisation of the customer
-    #[arg(long, value_name = "ID", env = "CUSTOMER_MATCH_ORGANISATION")]
-    organisation: i64,
+    #[arg(long, value_name = "ID|NAME", env = "CUSTOMER_MATCH_ORGANISATION")]
+    organisation: OrganisationSelector,
     #[command(flatten)]
     changes: Changes,
     #[command(flatten)]
@@ -70,12 +71,9 @@ enum Field {
 
 impl Update {
     pub(super) async fn run(self) -> anyhow::Result<()> {
-        let organisation = self.organisation;
         let update = ProfileUpdate { customer: self.customer, changes: self.changes.check()? };
         let customer = with_pool(&self.database, async |pool| {
-            if !organisation::exists(pool, organisation).await? {
-                return Err(no_organisation(organisation));
-            }
+            let organisation = self.organisation.find(pool).await?;
             match retry(async || customer::update(pool, organisation, &update).await, is_retryable).await? {
                 Updated::Updated(customer) => Ok(customer),
                 Updated::EmailTaken(owner) => bail!("customer {owner} has the e-mail address"),
