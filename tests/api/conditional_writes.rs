@@ -354,7 +354,10 @@ async fn locked_by(service: &Service, sql: &str) -> PgConnection {
 /// It waits for the lock, and then sees what the transaction has done.
 #[rstest]
 #[case::unchanged("select from customer_match for update", 200)]
-#[case::changed("update customer_match set notice = 'theirs', version = version + 1", 412)]
+#[case::changed(
+    "update customer_match set notice = 'theirs', version = version + 1, changed_in = pg_current_xact_id()",
+    412
+)]
 #[tokio::test]
 async fn a_condition_is_looked_at_under_the_lock(#[case] sql: &str, #[case] status: u16) {
     let service = matched().await;

@@ -122,6 +122,7 @@ async fn connections_of_one_client_are_limited() {
     customer_match_connection_accept_errors_total 0
     customer_match_connections_open 2
     customer_match_connections_rejected_total{limit="client_ip"} 1
+    customer_match_connections_rejected_total{limit="total"} 0
     "#);
     served.pop();
     // As soon as the server has noticed that one was closed.
@@ -138,8 +139,8 @@ async fn connections_are_limited() {
     let listening = Listening::start(&["--max-connections", "1", "--trusted-proxy", "127.0.0.0/8"]).await;
     let _idle = listening.connect().await;
     assert_eq!(listening.exchange(b"GET /livez HTTP/1.1\r\nHost: h\r\n\r\n").await, "");
-    let refused = listening.service.samples(&["connections_rejected"]).await;
-    assert_eq!(refused, [r#"customer_match_connections_rejected_total{limit="total"} 1"#]);
+    let rejected = listening.service.samples(&["connections_rejected_total{limit=\"total\"}"]).await;
+    assert_eq!(rejected, [r#"customer_match_connections_rejected_total{limit="total"} 1"#]);
 }
 
 /// The real binary with fewer file descriptors than clients: one log line, not twenty a second.

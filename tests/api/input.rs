@@ -183,7 +183,7 @@ async fn an_unknown_field_is_invalid_if_handling_is_strict(#[case] prefer: &str,
         answer.assert_invalid("/note");
         assert_eq!(
             answer.body["error"]["description"],
-            "Field \"note\" is unknown; there are customerCuRefNo, customerEmail, managerCuRefNo, notice."
+            "Field \"note\" is unknown; there are managerCuRefNo, customerCuRefNo, customerEmail, notice."
         );
     }
     for path in [UNMATCH, CREATE, MAGIC_AUTH, LOGOUT] {
