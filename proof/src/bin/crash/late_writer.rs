@@ -1,7 +1,9 @@
 //! Transactions that change relations and are committed late, in another order than they began, as an operator's are: what a reader of
 //! changes could pass.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use rand::prelude::*;
@@ -17,21 +19,22 @@ const RELATIONS: u32 = 5;
 /// After the database was unavailable.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Starts the writers in this organisation, whose customers no client knows. False if its relations have no change numbers, as in
-/// an older version.
+/// Starts the writers in this organisation, whose customers no client knows, and returns the number of their commits so far. `None`
+/// if its relations have no change numbers, as in an older version.
 pub async fn start(
     options: &PgConnectOptions,
     socket: &watch::Sender<PathBuf>,
     organisation: i64,
     stop: &CancellationToken,
     random: &mut StdRng,
-) -> anyhow::Result<bool> {
+) -> anyhow::Result<Option<Arc<AtomicU32>>> {
     let mut database = PgConnection::connect_with(options).await?;
     let column = "select exists (select from pg_attribute
                   where attrelid = 'customer_match'::regclass and attname = 'changed_in')";
     if !sqlx::query_scalar::<_, bool>(column).fetch_one(&mut database).await? {
-        return Ok(false);
+        return Ok(None);
     }
+    let commits = Arc::<AtomicU32>::default();
     for writer in 0..WRITERS {
         for number in 0..=RELATIONS {
             sqlx::query("insert into customer (organisation_id, cu_ref_no) values ($1, $2)")
@@ -41,17 +44,20 @@ pub async fn start(
                 .await?;
         }
         let (options, socket, stop) = (options.clone(), socket.subscribe(), stop.clone());
+        let commits = Arc::clone(&commits);
         let mut random = StdRng::seed_from_u64(random.random());
         tokio::spawn(async move {
             while !stop.is_cancelled() {
-                let options = options.clone().socket(socket.borrow().as_path());
-                if write(&options, organisation, writer, &mut random).await.is_err() {
+                // The directory of the socket, of which the relays know the file.
+                let directory = socket.borrow().parent().map(Path::to_owned).unwrap_or_default();
+                let options = options.clone().socket(directory);
+                if write(&options, organisation, writer, &mut random, &commits).await.is_err() {
                     tokio::time::sleep(PAUSE).await;
                 }
             }
         });
     }
-    Ok(true)
+    Ok(Some(commits))
 }
 
 fn reference(writer: u32, number: u32) -> String {
@@ -64,6 +70,7 @@ async fn write(
     organisation: i64,
     writer: u32,
     random: &mut StdRng,
+    commits: &AtomicU32,
 ) -> sqlx::Result<()> {
     let mut database = PgConnection::connect_with(options).await?;
     for _ in 0..10 {
@@ -89,6 +96,7 @@ async fn write(
         tokio::time::sleep(Duration::from_millis(random.random_range(0..1_500))).await;
         if random.random_bool(0.8) {
             transaction.commit().await?;
+            commits.fetch_add(1, Ordering::Relaxed);
         } else {
             transaction.rollback().await?;
         }

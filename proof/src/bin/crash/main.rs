@@ -20,6 +20,7 @@ mod tables;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -112,7 +113,8 @@ async fn prove(arguments: &Arguments, rig: &mut Rig) -> anyhow::Result<bool> {
     run.start_visitors(VISITORS, &stop, &mut running);
     let options = rig.postgres.connect_options()?;
     let first = rig.organisations[0].0;
-    if !late_writer::start(&options, &rig.socket, first, &stop, &mut random).await? {
+    let late_commits = late_writer::start(&options, &rig.socket, first, &stop, &mut random).await?;
+    if late_commits.is_none() {
         println!("the relations of this server have no change numbers: no changes are followed");
     }
     let reading = run.start_readers(&stop);
@@ -139,6 +141,9 @@ async fn prove(arguments: &Arguments, rig: &mut Rig) -> anyhow::Result<bool> {
     run.join_readers(reading).await?;
     for probe in probes {
         run.calls.extend(probe.into_calls());
+    }
+    if late_commits.is_some_and(|commits| commits.load(Ordering::Relaxed) == 0) {
+        bail!("no transaction was committed late");
     }
     rig.quiesce().await?;
     run.read_everything().await?;
