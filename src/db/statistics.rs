@@ -1,5 +1,7 @@
 //! What each organisation has, counted for operators. The statements read all of its rows.
 
+use std::cmp::Reverse;
+
 use sqlx::{PgConnection, PgPool};
 
 use super::organisation;
@@ -58,7 +60,7 @@ pub async fn read(pool: &PgPool, largest: u16) -> sqlx::Result<Statistics> {
             found.largest_lists.extend(largest_lists(db, id, largest).await?);
             found.organisations.push(OrganisationStatistics { id, name, counts: counts(db, id).await? });
         }
-        found.largest_lists.sort_by(|a, b| b.relations.cmp(&a.relations));
+        found.largest_lists.sort_by_key(|list| Reverse(list.relations));
         found.largest_lists.truncate(largest.into());
         Ok(found)
     })

@@ -18,7 +18,12 @@ const SEND_BUFFER: u32 = 64 * 1024;
 
 /// Sends lines of the organisation for as long as that, and returns a record of each. What was sent has no time of its own: a line
 /// counts as answered when it was sent, but only if the summary says in the end that each was written.
-pub async fn send(address: SocketAddr, organisation: u32, mut pairs: Pairs, length: Duration) -> io::Result<Vec<Record>> {
+pub async fn send(
+    address: SocketAddr,
+    organisation: u32,
+    mut pairs: Pairs,
+    length: Duration,
+) -> io::Result<Vec<Record>> {
     let socket = TcpSocket::new_v4()?;
     socket.set_send_buffer_size(SEND_BUFFER)?;
     let mut stream = socket.connect(address).await?;
@@ -61,7 +66,13 @@ pub async fn send(address: SocketAddr, organisation: u32, mut pairs: Pairs, leng
             record::NO_ANSWER
         }
     };
-    let record = |(pair, at): (Pair, Instant)| Record { pair: Some(pair), status, sent: at, answered: at, streamed: true };
+    let record = |(pair, at): (Pair, Instant)| Record {
+        pair: Some(pair),
+        status,
+        sent: at,
+        answered: at,
+        streamed: true,
+    };
     Ok(sent.into_iter().map(record).collect())
 }
 
@@ -88,7 +99,8 @@ mod tests {
 
     #[test]
     fn only_a_summary_without_a_rejected_line_counts() {
-        let answer = |body: &str| format!("HTTP/1.1 200 OK\r\n\r\n{:x}\r\n{body}\n\r\n0\r\n\r\n", body.len() + 1);
+        let answer =
+            |body: &str| format!("HTTP/1.1 200 OK\r\n\r\n{:x}\r\n{body}\n\r\n0\r\n\r\n", body.len() + 1);
         let summary = r#"{"lines":7,"created":7,"ended":0,"rejected":0}"#;
         assert!(is_whole(&answer(summary), 7));
         assert!(!is_whole(&answer(summary), 8));
