@@ -29,6 +29,9 @@ pub struct RelationRow {
 /// By the references of the pair, the lower one first.
 pub type Relations = BTreeMap<[String; 2], RelationRow>;
 
+/// A relation as a page has it, by its pair.
+type Item = ([String; 2], RelationRow);
+
 /// How a reader calls.
 #[derive(Debug, Clone, Copy)]
 pub struct Manner {
@@ -126,12 +129,13 @@ impl FeedReader {
     }
 }
 
-fn read_page(body: &Value) -> Option<(Vec<([String; 2], RelationRow)>, String)> {
+/// The items in their order, and the cursor.
+fn read_page(body: &Value) -> Option<(Vec<Item>, String)> {
     let items = body["items"].as_array()?.iter().map(read_item).collect::<Option<_>>()?;
     Some((items, body["nextCursor"].as_str()?.to_owned()))
 }
 
-fn read_item(item: &Value) -> Option<([String; 2], RelationRow)> {
+fn read_item(item: &Value) -> Option<Item> {
     let (manager, customer) = (item["managerCuRefNo"].as_str()?, item["customerCuRefNo"].as_str()?);
     let both = item["role"].as_str()? == "both";
     let row = RelationRow {
