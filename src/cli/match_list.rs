@@ -1,5 +1,6 @@
 //! `customer-match match list`
 
+use std::io::{Write as _, stderr};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -24,8 +25,8 @@ pub(super) struct MatchList {
     /// Organisation of the customer
     #[arg(long, value_name = "ID|NAME", env = "CUSTOMER_MATCH_ORGANISATION")]
     organisation: OrganisationSelector,
-    /// Only those in whose name, company or e-mail address this is found, whatever its case and diacritics are
-    #[arg(long, value_name = "TEXT", value_parser = SearchTerm::parse)]
+    /// Part of a name, a company or an e-mail address; case and diacritics are ignored
+    #[arg(long, value_name = "TEXT")]
     query: Option<SearchTerm>,
     /// How many to list at most
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
@@ -65,11 +66,12 @@ impl MatchList {
         })
         .await?;
         self.output.print(&json!({ "items": items, "more": more }), || {
-            let table =
-                table(["CUREFNO", "ROLE", "NAME", "E-MAIL", "MATCHED", "NOTICE"], items.iter().map(row));
-            let more = if more { "\nThere are more: --limit lists them." } else { "" };
-            table + more
-        })
+            table(["CUREFNO", "ROLE", "NAME", "EMAIL", "MATCHED", "NOTICE"], items.iter().map(row))
+        })?;
+        if more {
+            let _ = writeln!(stderr(), "There are more: --limit lists them.");
+        }
+        Ok(())
     }
 }
 

@@ -62,7 +62,6 @@ fn settings_have_variables_and_one_shot_arguments_have_none() {
         "dry-run",
         "email",
         "expires-in-days",
-        "filter",
         "first-name",
         "format",
         "ignore-unknown",

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::binary::{on, run, run_json, run_refused};
+use crate::support::binary::{on, run, run_both, run_json, run_refused};
 use crate::support::import::file_of;
 use crate::support::terminal::{WIDTH, run_on_terminal};
 use crate::support::{CUSTOMER, MANAGER, Service, UNMATCH};
@@ -36,7 +36,15 @@ async fn an_organisation_may_be_named() {
     run(by_variable);
     assert_eq!(service.count("api_key").await, 1, "it is the other one's");
     let file = file_of("managerCuRefNo,customerCuRefNo\n");
-    let unknown: [&[&str]; 5] = [
+    let unknown: [&[&str]; 13] = [
+        &["customer", "create"],
+        &["customer", "delete", CUSTOMER, "--reason", "test", "--yes"],
+        &["customer", "merge", CUSTOMER, MANAGER, "--dry-run"],
+        &["customer", "erase", CUSTOMER, "--dry-run"],
+        &["customer", "list"],
+        &["customer", "show", CUSTOMER],
+        &["customer", "update", CUSTOMER, "--first-name", "Jan"],
+        &["customer", "export"],
         &["key", "list"],
         &["key", "create", "--kind", "dev"],
         &["match", "list", MANAGER],
@@ -92,9 +100,10 @@ async fn the_relations_of_a_customer_are_listed() {
     let rows: Vec<_> = text.lines().collect();
     assert_eq!(rows.len(), 3, "a header and two rows of one line each: {text}");
     assert!(rows[2].contains(CUSTOMER) && rows[2].ends_with("two lines"), "{text}");
-    let filtered = run_json(list(&["--format", "json", "--filter", "JÁNA"]));
+    let filtered = run_json(list(&["--format", "json", "--query", "JÁNA"]));
     assert_eq!(filtered["items"].as_array().unwrap().len(), 1);
-    assert!(run(list(&["--limit", "1"])).ends_with("There are more: --limit lists them.\n"));
+    let (rows, hint) = run_both(list(&["--limit", "1"]));
+    assert_eq!((rows.lines().count(), hint.as_str()), (2, "There are more: --limit lists them.\n"));
     let unknown = on(&service.database, &["match", "list", "Unknown000000001", "--organisation", "1"]);
     assert_eq!(run_refused(unknown), "error: organisation 1 has no customer Unknown000000001\n");
 }

@@ -41,9 +41,11 @@ impl Merge {
             self.confirm.ensure_possible()?;
         }
         let merged = with_pool(&self.database, async |pool| {
-            let organisation_id = self.organisation.find(pool).await?;
-            let wanted =
-                customer_merge::Merge { organisation_id, legacy: &self.legacy, survivor: &self.survivor };
+            let wanted = customer_merge::Merge {
+                organisation_id: self.organisation.find(pool).await?,
+                legacy: &self.legacy,
+                survivor: &self.survivor,
+            };
             if self.dry_run {
                 return Ok(customer_merge::preview(pool, wanted).await?);
             }
