@@ -255,7 +255,7 @@ async fn what_cannot_be_merged_is_told_in_one_line() {
       "error: this cannot be undone, and there is no terminal for a confirmation: pass --yes to confirm\n",
       "error: a customer cannot be merged with itself\n",
       "error: organisation 1 has no customer nobodyHasThisOne\n",
-      "error: organisation 2 has no customer legacyCustomer01\n",
+      "error: there is no organisation 2: `customer-match organisation list` shows which there are\n",
       "error: customer otherCustomer001 is deleted\n",
       "error: customer legacyCustomer01 is deleted: it was merged into survivingCust001\n"
     ]
