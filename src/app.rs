@@ -29,9 +29,9 @@ use crate::server::{self, Certificate};
 const BODY_BYTES: u64 = 64 << 20;
 /// Answers that have not been sent. One client gets half of it at most: thirty of the largest.
 const ANSWER_BYTES: u64 = 64 << 20;
-/// Lines of streams that have begun and not finished. One organisation alone has half of it: two batches of 64, one being written and one
+/// Lines of streams that have begun and not finished. One organisation alone has half of it: two batches of 40, one being written and one
 /// being formed, are as cheap a match as larger ones, and a single call of another organisation waits for no longer ones.
-const STREAM_WINDOW: u64 = 256;
+const STREAM_WINDOW: u64 = 160;
 
 /// The endpoints and their background tasks.
 pub struct App {
