@@ -1,4 +1,6 @@
 //! Changes of a cached key: how they reach a server, and the recorded last use.
+//!
+//! On several threads: a command blocks the one of its test, and may wait for a transaction that a task of the server has begun.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -70,7 +72,7 @@ impl Keys {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_notification_suffices() {
     let keys = Keys::start(NEVER).await;
     assert_eq!(keys.state().await.limit_per_minute(), None);
@@ -85,7 +87,7 @@ async fn a_notification_suffices() {
     while keys.state().await.deleted_at.is_none() {}
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_notification_is_not_necessary() {
     let keys = Keys::start(RefreshPolicy::default()).await;
     assert!(keys.state().await.active);
@@ -97,7 +99,7 @@ async fn a_notification_is_not_necessary() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_cached_key_stays_valid_without_the_database() {
     let short =
         RefreshPolicy { interval: Duration::from_millis(5), max_staleness: Duration::from_millis(20) };
@@ -122,7 +124,7 @@ async fn a_cached_key_stays_valid_without_the_database() {
 }
 
 /// Other connections may work, and a key that is revoked must not go on writing over them.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_revocation_is_seen_when_no_connection_of_its_own_can_be_had() {
     let service = Service::start().await;
     let mut operator = PgConnection::connect_with(&service.database.options()).await.unwrap();
@@ -143,7 +145,7 @@ async fn a_revocation_is_seen_when_no_connection_of_its_own_can_be_had() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn the_last_use_is_recorded_and_listed() {
     let keys = Keys::start(RefreshPolicy::default()).await;
     let list = || run_json(on(&keys.database, &["key", "list", "--organisation", "1", "--format", "json"]));
@@ -153,7 +155,7 @@ async fn the_last_use_is_recorded_and_listed() {
     assert!(list()[0]["lastUsedAt"].is_string());
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn the_last_use_is_written_once_a_minute_by_one_server_at_a_time() {
     let keys = Keys::start(NEVER).await;
     let mut connection = keys.pool.acquire().await.unwrap();
@@ -173,7 +175,7 @@ async fn the_last_use_is_written_once_a_minute_by_one_server_at_a_time() {
     assert!(!api_key::record_last_used(&mut connection, &[(keys.id, None)]).await.unwrap());
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_read_only_database_does_not_invalidate_keys() {
     let service = Service::start().await;
     let name = service.database.options().get_database().unwrap().to_owned();

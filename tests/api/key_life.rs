@@ -1,4 +1,6 @@
 //! The life of a key: what operators do to it, how its end is announced, and what is known of its use.
+//!
+//! On several threads: a command blocks the one of its test, and may wait for a transaction that a task of the server has begun.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use customer_match::db::api_key;
@@ -45,7 +47,7 @@ async fn answered(service: &Service, key: &str, expected: u16) -> Answer {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_new_key_is_alone_on_stdout() {
     let service = Service::start().await;
     let create = ["key", "create", "--organisation", "1", "--kind", "dev", "--never-expires"];
@@ -55,7 +57,7 @@ async fn a_new_key_is_alone_on_stdout() {
     assert_eq!(note, "Key 2, never expires. It cannot be printed again: store it now.\n");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn the_owner_of_a_masked_key_is_found() {
     let service = Service::start().await;
     let (_, key) = service.add_organisation("Other").await;
@@ -74,7 +76,7 @@ async fn the_owner_of_a_masked_key_is_found() {
     assert!(refused(&service, &["key", "list"]).contains("--organisation"));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_key_is_shown_masked() {
     let service = Service::start().await;
     let create = ["key", "create", "--organisation", "1", "--kind", "prod", "--description", "web site"];
@@ -98,7 +100,7 @@ async fn a_key_is_shown_masked() {
     assert!(!text.contains(created["apiKey"].as_str().unwrap()));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn an_end_is_moved() {
     let service = Service::start().await;
     service.execute("update api_key set expires_at = now() + interval '10 days'").await;
@@ -120,7 +122,7 @@ async fn an_end_is_moved() {
     assert!(refused(&service, &["key", "extend", "1", "--days", "0"]).contains("--days"));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_key_is_switched_off_and_on() {
     let service = Service::start().await;
     ping(&service, &service.key).await.assert_success();
@@ -136,7 +138,7 @@ async fn a_key_is_switched_off_and_on() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_successor_takes_over() {
     let service = Service::start().await;
     service
@@ -169,7 +171,7 @@ async fn a_successor_takes_over() {
     answered(&service, &service.key, 404).await.assert_error(404, "PUBLIC_API_KEY_HAS_BEEN_EXPIRED");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_key_that_never_expires_has_a_successor_that_does_not() {
     let service = Service::start().await;
     let rotated = json_of(&service, &["key", "rotate", "1", "--overlap", "1h"]);
@@ -177,7 +179,7 @@ async fn a_key_that_never_expires_has_a_successor_that_does_not() {
     assert_about(&rotated["replacedExpiresAt"], Utc::now() + TimeDelta::hours(1));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn only_a_key_that_works_is_rotated() {
     let service = Service::start().await;
     let states = [
@@ -210,7 +212,7 @@ async fn expires_in(service: &Service, days: i32) -> String {
     key
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn answers_announce_the_end_of_their_key() {
     let service = Service::start().await;
     let soon = expires_in(&service, 13).await;
@@ -233,7 +235,7 @@ async fn answers_announce_the_end_of_their_key() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn the_days_left_are_measured() {
     let service = Service::start().await;
     expires_in(&service, 3).await;
@@ -272,7 +274,7 @@ async fn the_days_left_are_measured() {
     );
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn the_log_warns_of_a_key_that_ends_soon_and_names_the_client_of_none() {
     let service = Service::start().await;
     let soon = expires_in(&service, 3).await;
@@ -300,7 +302,7 @@ async fn the_log_warns_of_a_key_that_ends_soon_and_names_the_client_of_none() {
     assert!(!log.contains(&soon));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn the_last_use_has_the_client_ip() {
     let service = Service::start().await;
     let flags = ["serve", "--listen", "127.0.0.1:0", "--trusted-proxy", "127.0.0.1"];
@@ -320,7 +322,7 @@ async fn the_last_use_has_the_client_ip() {
     assert!(listed.contains(" from 203.0.113.9"), "{listed}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn the_last_use_has_no_client_ip_where_none_is_logged() {
     let service = Service::start().await;
     let server =
