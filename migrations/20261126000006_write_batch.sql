@@ -105,7 +105,7 @@ begin
     from (
       select
         organisation_id, manager, notice, ordinal,
-        least(manager, customer) collate "C" as low, greatest(manager, customer) collate "C" as high
+        least(manager collate "C", customer collate "C") as low, greatest(manager collate "C", customer collate "C") as high
       from unnest(organisation_ids, managers, customers, notices)
         with ordinality as named (organisation_id, manager, customer, notice, ordinal)
       where manager <> customer
@@ -153,9 +153,9 @@ begin
     from (
       select
         organisation_id, manager, customer, ordinal,
-        least(manager, customer) collate "C" as low, greatest(manager, customer) collate "C" as high,
+        least(manager collate "C", customer collate "C") as low, greatest(manager collate "C", customer collate "C") as high,
         row_number() over (
-          partition by organisation_id, least(manager, customer) collate "C", greatest(manager, customer) collate "C"
+          partition by organisation_id, least(manager collate "C", customer collate "C"), greatest(manager collate "C", customer collate "C")
           order by ordinal
         ) as turn
       from unnest(organisation_ids, managers, customers)
@@ -175,8 +175,8 @@ begin
       join customer on customer.organisation_id = organisation_ids[v_position]
         and customer.cu_ref_no = customers[v_position]
       where customer_match.organisation_id = organisation_ids[v_position]
-        and low_cu_ref_no = least(managers[v_position], customers[v_position]) collate "C"
-        and high_cu_ref_no = greatest(managers[v_position], customers[v_position]) collate "C";
+        and low_cu_ref_no = least(managers[v_position] collate "C", customers[v_position] collate "C")
+        and high_cu_ref_no = greatest(managers[v_position] collate "C", customers[v_position] collate "C");
       relations := relations || jsonb_build_array(v_relation);
     end loop;
   end if;
@@ -231,8 +231,8 @@ begin
 
   select * into v_found from customer_match
   where organisation_id = organisation
-    and low_cu_ref_no = least(v_manager, v_customer) collate "C"
-    and high_cu_ref_no = greatest(v_manager, v_customer) collate "C"
+    and low_cu_ref_no = least(v_manager collate "C", v_customer collate "C")
+    and high_cu_ref_no = greatest(v_manager collate "C", v_customer collate "C")
   for no key update nowait;
   if not precondition_holds(wanted, v_found.version) then
     return jsonb_build_object(

@@ -18,7 +18,7 @@ pub async fn find(
         r#"select relation_state(relation, $2) as "relation!: Json<RelationState>"
            from customer_match as relation
            where organisation_id = $1
-             and low_cu_ref_no = least($2, $3) collate "C" and high_cu_ref_no = greatest($2, $3) collate "C"
+             and low_cu_ref_no = least($2 collate "C", $3 collate "C") and high_cu_ref_no = greatest($2 collate "C", $3 collate "C")
              and exists (select from customer where organisation_id = $1 and cu_ref_no = $2 and living)
              and exists (select from customer where organisation_id = $1 and cu_ref_no = $3 and living)"#,
         organisation_id,

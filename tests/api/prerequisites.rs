@@ -2,11 +2,14 @@
 
 use std::process::Command;
 
+use customer_match::db::migration;
 use rstest::rstest;
+use serde_json::json;
 use sqlx::PgConnection;
 
 use crate::support::binary::{Server, on, run, run_refused};
-use crate::support::{TestDatabase, url};
+use crate::support::import::import;
+use crate::support::{RELATION, Service, TestDatabase, UNMATCH, url};
 
 /// Each reads the database in another way.
 const COMMANDS: [&[&str]; 4] = [
@@ -46,6 +49,34 @@ async fn another_encoding_than_utf_8(#[values("SQL_ASCII", "LATIN1", "WIN1252")]
     assert_eq!(written(&mut database.connect().await).await, [""; 0]);
     let as_told = TestDatabase::create_by("encoding 'UTF8' locale 'C' template template0").await;
     run(on(&as_told, &["migrate"]));
+}
+
+/// The locale of most databases, in which `a` comes before `B`: references compare byte by byte all the same.
+#[tokio::test]
+async fn any_locale() {
+    let how = "encoding 'UTF8' locale 'C' locale_provider icu icu_locale 'en-US' template template0";
+    let database = TestDatabase::create_by(how).await;
+    migration::run(&database.options()).await.unwrap();
+    let mut service = Service::on(database);
+    (service.organisation, service.key) = service.add_organisation("Acme").await;
+    let [low, high, third] = ["BCustomer0000001", "aCustomer0000001", "CCustomer0000001"];
+    for customer in [low, high, third] {
+        service.add_customer(customer, None).await;
+    }
+    let pair = json!({ "managerCuRefNo": high, "customerCuRefNo": low });
+    service.post_match(pair.clone()).await.assert_success();
+    let relation =
+        service.get_from(RELATION, &[("managerCuRefNo", high), ("customerCuRefNo", low)]).await;
+    assert_eq!(relation.body["relation"]["role"], "customer");
+    service.post_to(UNMATCH, pair).await.assert_success();
+    let rows = format!(
+        "managerCuRefNo,customerCuRefNo,active,notice\n{high},{low},,new\n{high},{third},false,\n{third},{high},,twice\n"
+    );
+    for more in [&["--dry-run"][..], &[]] {
+        let imported = import(&service.database, "match", &rows, more);
+        assert_eq!(imported.counts(["created", "reactivated", "rejected"]), [1, 2, 0]);
+    }
+    assert_eq!(service.relations().await, [format!("{low}<{high} new"), format!("{third}<>{high} twice")]);
 }
 
 /// A role without any right.
