@@ -70,8 +70,13 @@ struct Streaming {
 
 impl Streaming {
     async fn open(service: &Service, first: &Value) -> Self {
+        Self::open_with(service, format!("{first}\n")).await
+    }
+
+    /// Sends some lines at once.
+    async fn open_with(service: &Service, first: String) -> Self {
         let (mut sender, body) = Channel::new(64);
-        sender.send_data(format!("{first}\n").into()).await.unwrap();
+        sender.send_data(first.into()).await.unwrap();
         let request = request(service).header("prefer", "return=representation");
         let response = service.response(request.body(Body::new(body)).unwrap()).await;
         assert_eq!(response.status(), 200);
@@ -486,6 +491,24 @@ async fn at_shutdown_what_is_in_flight_is_finished() {
     let last = stream.next().await.unwrap();
     assert_ended(&last, 2, "INTERNAL_SERVICE_UNAVAILABLE");
     assert_eq!(last["retryAfter"], 1);
+    assert_eq!(stream.next().await, None);
+}
+
+/// One that waits for a line that may name its pair in another way is in flight too.
+#[tokio::test]
+async fn at_shutdown_a_line_that_waits_for_another_is_finished() {
+    let service = Service::start().await;
+    let mut lock = PgConnection::connect_with(&service.database.options()).await.unwrap();
+    sqlx::raw_sql("begin; lock table customer_match").execute(&mut lock).await.unwrap();
+    let mut stream = Streaming::open_with(&service, lines([by_email(1), pair("two")])).await;
+    wait_for_a_writer_that_waits(&service).await;
+    service.draining.cancel();
+    lock.close().await.unwrap();
+    for line in 1..=2 {
+        let answer = stream.next().await.unwrap();
+        assert_eq!((&answer["line"], &answer["outcome"]), (&json!(line), &json!("created")));
+    }
+    assert_ended(&stream.next().await.unwrap(), 3, "INTERNAL_SERVICE_UNAVAILABLE");
     assert_eq!(stream.next().await, None);
 }
 

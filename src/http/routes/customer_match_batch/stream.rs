@@ -147,6 +147,10 @@ impl Stream {
         let mut end = None;
         loop {
             let mut wait = Wait::Progress;
+            // It has been taken, so also when no more lines are.
+            if let Some(stalled) = self.stalled.take() {
+                self.enter(stalled);
+            }
             if end.is_none() {
                 match self.take_lines(lines).await {
                     Ok(next) => wait = next,
@@ -205,9 +209,6 @@ impl Stream {
     /// The key may not be used any more; the line was not taken.
     async fn take_lines(&mut self, lines: &mut Lines) -> Result<Wait, ApiError> {
         loop {
-            if let Some(stalled) = self.stalled.take() {
-                self.enter(stalled);
-            }
             if self.stalled.is_some() || !self.answers.have_capacity() {
                 return Ok(Wait::Progress);
             }
