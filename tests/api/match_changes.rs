@@ -391,6 +391,21 @@ async fn a_call_waits_for_a_change() {
     assert_eq!(answer.body["items"].as_array().unwrap().len(), 1);
 }
 
+/// A key that has been revoked shows nothing that changed since.
+#[tokio::test]
+async fn a_call_that_waits_ends_with_its_key() {
+    let service = Service::start().await;
+    let key = service.add_key(service.organisation, &[]).await;
+    let cursor = Reader::new(&service).page().await["nextCursor"].as_str().unwrap().to_owned();
+    let (answer, ()) = tokio::join!(waiting_call(&service, &key, &cursor), async {
+        until_waiting(&service, 1).await;
+        service.execute("update api_key set deleted_at = now() where id = (select max(id) from api_key)").await;
+        while service.get(&uri(CHANGES, &key, &[])).await.status == 200 {}
+        relate(&service, MANAGER, CUSTOMER, "secret").await;
+    });
+    answer.assert_error(404, "PUBLIC_API_KEY_HAS_BEEN_DELETED");
+}
+
 #[tokio::test]
 async fn a_change_of_another_organisation_wakes_no_call() {
     let service = Service::start().await;

@@ -212,14 +212,30 @@ impl OngoingKey {
     pub(crate) async fn admit(&mut self, app: &AppState) -> Result<(), ApiError> {
         let now = Instant::now();
         if now.saturating_duration_since(self.checked_at) >= CHECK_AGAIN_AFTER {
-            let (cached, state) = find_key(app, Some(self.text.expose_secret()), self.client_ip).await?;
-            check_status(&state)?;
-            (self.cached, self.checked_at) = (cached, now);
+            self.check_again(app).await?;
         }
         match self.cached.admit(now) {
             Some(decision) if !decision.admitted => Err(ApiError::too_many_requests(decision.reset)),
             _ => Ok(()),
         }
+    }
+
+    /// It may have been revoked meanwhile or have expired.
+    pub(crate) async fn check_again(&mut self, app: &AppState) -> Result<(), ApiError> {
+        let now = Instant::now();
+        let (cached, state) = find_key(app, Some(self.text.expose_secret()), self.client_ip).await?;
+        check_status(&state)?;
+        (self.cached, self.checked_at) = (cached, now);
+        Ok(())
+    }
+}
+
+/// After what has checked it.
+impl FromRequestParts<Arc<AppState>> for OngoingKey {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<AppState>) -> Result<Self, ApiError> {
+        Self::of(app, parts, key_outside_body(parts).as_deref()).await
     }
 }
 

@@ -12,7 +12,7 @@ use crate::change_watcher::Waited;
 use crate::db::relation_change::{self, ChangePage, ChangesRead};
 use crate::domain::{ChangeCursor, ChangeWait, CursorError, PageLimit, RelationState, Scope, SignedCursor};
 use crate::error::{ApiError, ErrorCode, InvalidField};
-use crate::http::extract::{ApiQuery, ParseQuery, Prefer, QueryParameters};
+use crate::http::extract::{ApiQuery, OngoingKey, ParseQuery, Prefer, QueryParameters};
 use crate::http::openapi::{self, ErrorExamples, ErrorResponses};
 use crate::http::required_scope::{RequiredScope, RequiresScope};
 use crate::http::state::AppState;
@@ -83,6 +83,7 @@ fn invalid_cursor(rule: CursorError) -> InvalidField {
 pub(crate) async fn list_match_changes(
     State(app): State<Arc<AppState>>,
     ApiQuery { caller, query }: ApiQuery<ChangesQuery>,
+    mut api_key: OngoingKey,
 ) -> Result<Json<MatchChanges>, ApiError> {
     let organisation = caller.organisation_id;
     let key = app.cursor_key(organisation).await?;
@@ -95,6 +96,7 @@ pub(crate) async fn list_match_changes(
         let changed = app.changes.wait(organisation, after, longest);
         let changed = app.shutdown.run_until_cancelled(changed);
         if caller.wait(&app, longest, changed).await? == Some(Waited::Changed) {
+            api_key.check_again(&app).await?;
             page = read(&app, organisation, Some(&page.next_cursor), query.limit).await?;
         }
     }
