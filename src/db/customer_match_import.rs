@@ -59,7 +59,7 @@ pub async fn end(
             from (
                 select
                     manager, notice, mutual, clock_timestamp() as at,
-                    least(manager, customer) collate "C" as low, greatest(manager, customer) collate "C" as high
+                    least(manager collate "C", customer collate "C") as low, greatest(manager collate "C", customer collate "C") as high
                 from pair
                 where manager_lives and customer_lives and manager <> customer
             ) as pair
@@ -87,7 +87,7 @@ pub async fn end(
         select
             manager_lives as "manager_lives!", customer, customer_lives as "customer_lives!", change
         from pair
-        left join written on low = least(manager, customer) collate "C" and high = greatest(manager, customer) collate "C"
+        left join written on low = least(manager collate "C", customer collate "C") and high = greatest(manager collate "C", customer collate "C")
         order by ordinal
         "#,
         organisation_id,

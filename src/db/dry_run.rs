@@ -155,8 +155,8 @@ const FIND: &str = with_pairs!(
                      and coalesce(pair.notice = coalesce(stored.notice, ''), true)
                  from real_customer_match as stored
                  where organisation_id = $1
-                   and low_cu_ref_no = least(manager, customer) collate \"C\"
-                   and high_cu_ref_no = greatest(manager, customer) collate \"C\"
+                   and low_cu_ref_no = least(manager collate \"C\", customer collate \"C\")
+                   and high_cu_ref_no = greatest(manager collate \"C\", customer collate \"C\")
                    and not exists (
                        select from customer_match as copied
                        where copied.organisation_id = $1 and copied.low_cu_ref_no = stored.low_cu_ref_no
@@ -178,8 +178,8 @@ const COPY_RELATIONS: &str = with_pairs!(
      cross join lateral (
          select * from real_customer_match
          where organisation_id = $1
-           and low_cu_ref_no = least(manager, customer) collate \"C\"
-           and high_cu_ref_no = greatest(manager, customer) collate \"C\"
+           and low_cu_ref_no = least(manager collate \"C\", customer collate \"C\")
+           and high_cu_ref_no = greatest(manager collate \"C\", customer collate \"C\")
          limit 1
      ) as found
      on conflict do nothing"

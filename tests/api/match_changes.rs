@@ -399,7 +399,9 @@ async fn a_call_that_waits_ends_with_its_key() {
     let cursor = Reader::new(&service).page().await["nextCursor"].as_str().unwrap().to_owned();
     let (answer, ()) = tokio::join!(waiting_call(&service, &key, &cursor), async {
         until_waiting(&service, 1).await;
-        service.execute("update api_key set deleted_at = now() where id = (select max(id) from api_key)").await;
+        service
+            .execute("update api_key set deleted_at = now() where id = (select max(id) from api_key)")
+            .await;
         while service.get(&uri(CHANGES, &key, &[])).await.status == 200 {}
         relate(&service, MANAGER, CUSTOMER, "secret").await;
     });

@@ -65,8 +65,7 @@ async fn any_locale() {
     }
     let pair = json!({ "managerCuRefNo": high, "customerCuRefNo": low });
     service.post_match(pair.clone()).await.assert_success();
-    let relation =
-        service.get_from(RELATION, &[("managerCuRefNo", high), ("customerCuRefNo", low)]).await;
+    let relation = service.get_from(RELATION, &[("managerCuRefNo", high), ("customerCuRefNo", low)]).await;
     assert_eq!(relation.body["relation"]["role"], "customer");
     service.post_to(UNMATCH, pair).await.assert_success();
     let rows = format!(
