@@ -286,3 +286,17 @@ fn kubernetes_probes_the_admin_listener_and_gives_no_rights() {
     let pre_stop = container["lifecycle"]["preStop"]["sleep"]["seconds"].as_u64().unwrap();
     assert!(grace > pre_stop + 22, "{grace}");
 }
+
+/// The only directory that it may write, and the one that it would choose otherwise is below a home that it does not have.
+#[test]
+fn the_units_private_postgres_is_in_its_state_directory() {
+    let unit = read("deploy/systemd/customer-match.service");
+    for line in [
+        "DynamicUser=yes",
+        "ProtectSystem=strict",
+        "StateDirectory=customer-match",
+        "Environment=XDG_DATA_HOME=%S",
+    ] {
+        assert!(unit.lines().any(|found| found == line), "{line}");
+    }
+}
