@@ -115,6 +115,8 @@ impl Ownership {
         match lock.try_lock() {
             Ok(()) => {
                 let ownership = Ownership { lock, data_dir: data_dir.to_owned(), role };
+                // Before root shares the cluster of another user, who could not open a file of root's.
+                open(&data_dir.join(USERS))?;
                 ownership.publish(State::Starting)?;
                 Ok(Claim::Owner(ownership))
             }
@@ -215,8 +217,16 @@ fn open(path: &Path) -> Result<File, Error> {
 
 #[cfg(test)]
 mod tests {
+    use tempfile::TempDir;
 
     use super::*;
+
+    #[test]
+    fn the_owner_creates_what_shared_users_lock() {
+        let dir = TempDir::new().unwrap();
+        assert!(matches!(Ownership::claim(dir.path(), Role::Server).unwrap(), Claim::Owner(_)));
+        assert!(dir.path().join(USERS).exists());
+    }
 
     #[test]
     fn the_lock_file_round_trips() {
