@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 
 use clap::CommandFactory;
 use customer_match::cli::Cli;
@@ -299,4 +300,22 @@ fn the_units_private_postgres_is_in_its_state_directory() {
     ] {
         assert!(unit.lines().any(|found| found == line), "{line}");
     }
+}
+
+/// What is in a directory that was named by mistake stays there.
+#[test]
+fn a_release_is_built_into_an_empty_directory() {
+    let build = |arguments: &[&str]| {
+        let script = format!("{}/release/build", env!("CARGO_MANIFEST_DIR"));
+        Command::new(script).args(arguments).output().unwrap()
+    };
+    let directory = TempDir::new().unwrap();
+    let file = directory.path().join("kept");
+    fs::write(&file, "").unwrap();
+    let output = build(&["--image", directory.path().to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1));
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(stderr.contains("is not empty"), "{stderr}");
+    assert!(file.exists());
+    assert_eq!(build(&["--help"]).status.code(), Some(2));
 }
