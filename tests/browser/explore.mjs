@@ -79,6 +79,30 @@ await inBrowser(async (browser) => {
     await page.getByRole('link', { name: 'Petra Dvořáková' }).click()
     await heading('Petra Dvořáková')
 
+    // The answer to an earlier search comes last, and is not shown.
+    await page.getByRole('link', { name: 'All customers' }).click()
+    let answerFirst
+    const isLast = new Promise((resolve) => (answerFirst = resolve))
+    await page.route('**/list?query=horak*', async (route) => {
+      await isLast
+      await route.continue()
+    })
+    await search.fill('horak')
+    await press('Find')
+    await search.fill('dvorakova')
+    await press('Find')
+    await page.getByRole('link', { name: 'Petra Dvořáková' }).waitFor()
+    const late = page.waitForResponse('**/list?query=horak*')
+    answerFirst()
+    await (await late).finished()
+    await page.evaluate(() => new Promise(requestAnimationFrame))
+    assert.equal(await page.getByRole('link', { name: 'Marek Horák' }).count(), 0, 'the earlier search')
+    // A fragment that is no reference.
+    await page.goto(`${url}/explore#%`)
+    await page.getByRole('link', { name: 'INTERNAL_VALIDATION_FAILED' }).waitFor()
+    await page.goto(`${url}/explore#${trainer}`)
+    await heading('Petra Dvořáková')
+
     // Filter.
     await relations.getByRole('searchbox').fill('novotny')
     await press('Filter')

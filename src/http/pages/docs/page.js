@@ -14,7 +14,7 @@ try {
 }
 main.removeAttribute('aria-busy')
 // The target was not there when the browser looked for it.
-if (location.hash) document.getElementById(decodeURIComponent(location.hash.slice(1)))?.scrollIntoView()
+if (location.hash) document.getElementById(location.hash.slice(1))?.scrollIntoView()
 
 function page(api) {
   const schemas = new Schemas(api)

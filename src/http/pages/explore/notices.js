@@ -22,14 +22,24 @@ export function apiCall(...calls) {
   return h('details', { class: 'call' }, h('summary', {}, 'API call'), calls.map((call) => copyable('The call', curl(call))))
 }
 
-/** Fills an element with what is loaded, and with its states until then. A load that was aborted leaves it as it is. */
+/** The last load of each element. */
+const lastLoads = new WeakMap()
+
+/**
+ * Fills an element with what is loaded, and with its states until then. A load that was aborted, or is not the element's last, leaves it
+ * as it is: answers come in any order.
+ */
 export async function show(element, what, load, signal) {
+  const isOutdated = () => signal.aborted || lastLoads.get(element) !== load
+  lastLoads.set(element, load)
   element.replaceChildren(loading(what))
   element.setAttribute('aria-busy', 'true')
   try {
-    element.replaceChildren(...[await load()].flat(Infinity).filter(Boolean))
+    const loaded = await load()
+    if (isOutdated()) return
+    element.replaceChildren(...[loaded].flat(Infinity).filter(Boolean))
   } catch (error) {
-    if (signal.aborted) return
+    if (isOutdated()) return
     element.replaceChildren(failure(error, () => show(element, what, load, signal)))
   }
   element.removeAttribute('aria-busy')

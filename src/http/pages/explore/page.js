@@ -47,7 +47,7 @@ function render(takesFocus) {
     view.replaceChildren(h('h1', {}, 'Explore'), h('p', {}, 'See the customers of an organisation and their relations, from both sides. Paste an API key of the organisation: with scopes it needs ', h('code', {}, 'customer.read'), ' to look, and ', h('code', {}, 'customer.match'), ' to match and unmatch.'))
     return
   }
-  const cuRefNo = decodeURIComponent(location.hash.slice(1))
+  const cuRefNo = location.hash.slice(1)
   view.replaceChildren(...(cuRefNo ? customerView(api, cuRefNo, shown.signal) : customersView(api, shown.signal)))
   if (takesFocus) view.querySelector('h1')?.focus()
   scrollTo(0, 0)
