@@ -9,6 +9,8 @@ use crate::http::extract::{RequestBody, object, parse};
 use crate::http::routes::customer_match::MatchRequest;
 use crate::http::routes::customer_unmatch::{UnmatchRequest, check_unmatch};
 
+const OPERATION_RULE: &str = "must be \"match\" or \"unmatch\"";
+
 /// The body of a match or, with `"operation":"unmatch"`, that of an unmatch.
 // `Write::parse` reads most lines at once by this.
 #[derive(Deserialize, ToSchema)]
@@ -29,13 +31,26 @@ pub(crate) struct BatchLine {
     notice: Option<Notice>,
 }
 
+// By its name alone: of an enum serde takes `{"unmatch":null}` for `"unmatch"` too.
 #[derive(Debug, Clone, Copy, Default, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-#[schema(as = BatchOperation)]
+#[serde(try_from = "String")]
+#[schema(as = BatchOperation, rename_all = "lowercase")]
 enum Operation {
     #[default]
     Match,
     Unmatch,
+}
+
+impl TryFrom<String> for Operation {
+    type Error = &'static str;
+
+    fn try_from(name: String) -> Result<Self, Self::Error> {
+        match name.as_str() {
+            "match" => Ok(Self::Match),
+            "unmatch" => Ok(Self::Unmatch),
+            _ => Err(OPERATION_RULE),
+        }
+    }
 }
 
 /// What a line asks for.
@@ -68,7 +83,7 @@ impl Write {
         let named = serde_json::from_str::<Named>(object(line)?);
         let operation = named.map(|named| named.operation.unwrap_or_default()).unwrap_or_else(|error| {
             let is_double = error.to_string().starts_with("duplicate field");
-            let rule = if is_double { "is given twice" } else { "must be \"match\" or \"unmatch\"" };
+            let rule = if is_double { "is given twice" } else { OPERATION_RULE };
             invalid.push(InvalidField::in_body(OPERATION, rule));
             Operation::default()
         });
@@ -136,6 +151,7 @@ mod tests {
     #[case::a_byte_order_mark(format!("\u{feff}{{{M},{C}}}"), "match")]
     #[case::unknown(format!(r#"{{"operation":"delete",{M},{C}}}"#), r#"Field "operation" must be "match" or "unmatch"."#)]
     #[case::no_text(format!(r#"{{"operation":7,{M},{C}}}"#), r#"Field "operation" must be "match" or "unmatch"."#)]
+    #[case::an_object(format!(r#"{{"operation":{{"unmatch":null}},{M},{C}}}"#), r#"Field "operation" must be "match" or "unmatch"."#)]
     #[case::twice(format!(r#"{{"operation":"match","operation":"unmatch",{M},{C}}}"#), r#"Field "operation" is given twice."#)]
     #[case::with_others(format!(r#"{{"operation":"delete",{C}}}"#), r#"Field "operation" must be "match" or "unmatch". Field "managerCuRefNo" is required."#)]
     // What the single call does not know, it does not check.
