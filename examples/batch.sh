@@ -10,7 +10,10 @@ trap 'rm -f "$answer"' EXIT
 number() { printf '%s' "$2" | sed -n "s/.*\"$1\":\([0-9]*\).*/\1/p"; }
 
 first=1
-for attempt in 1 2 3 4 5; do
+# Calls in a row that came no further.
+attempt=0
+while [ "$attempt" -lt 5 ]; do
+  attempt=$((attempt + 1))
   # -T sends the file as it is read; curl prints the answer, a line for each rejected line, as it comes. The key goes as a header: an
   # address ends up in logs.
   tail -n +"$first" "$file" |
@@ -25,12 +28,16 @@ for attempt in 1 2 3 4 5; do
       exit
       ;;
     # The line to go on from; all before it have finished.
-    '{"line":'*) grep '^{"line":' "$answer" >&2; first=$((first + $(number line "$last") - 1)) ;;
+    '{"line":'*)
+      grep '^{"line":' "$answer" >&2
+      [ "$(number line "$last")" = 1 ] || attempt=0
+      first=$((first + $(number line "$last") - 1))
+      ;;
     *PUBLIC_API_KEY_TOO_MANY_REQUEST* | *INTERNAL_SERVICE_UNAVAILABLE* | '') ;;
     *) break ;;
   esac
   wait=$(number retryAfter "$last")
-  sleep "${wait:-$attempt}"
+  sleep "${wait:-$((attempt + 1))}"
 done
 echo "${last:-no answer from $url}" >&2
 exit 1
