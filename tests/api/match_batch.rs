@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io;
 
 use axum::body::{Body, Bytes};
-use axum::http::{Request, header};
+use axum::http::{HeaderName, Request, header};
 use axum::response::Response;
 use futures_util::future::join_all;
 use http_body_util::channel::{Channel, Sender};
@@ -492,6 +492,16 @@ async fn at_shutdown_what_is_in_flight_is_finished() {
     assert_ended(&last, 2, "INTERNAL_SERVICE_UNAVAILABLE");
     assert_eq!(last["retryAfter"], 1);
     assert_eq!(stream.next().await, None);
+}
+
+/// Else a client would think that its condition is looked at.
+#[rstest]
+#[tokio::test]
+async fn a_condition_is_rejected(#[values(header::IF_MATCH, header::IF_NONE_MATCH)] name: HeaderName) {
+    let service = Service::start().await;
+    let request = request(&service).header(name, "\"3\"").body(Body::from(lines([pair("one")]))).unwrap();
+    service.call(request).await.assert_error(400, "INTERNAL_VALIDATION_FAILED");
+    assert_eq!(service.count("customer_match").await, 0);
 }
 
 /// One that waits for a line that may name its pair in another way is in flight too.

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
+use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use futures_util::{StreamExt, stream as streams};
@@ -25,6 +26,7 @@ use self::stream::{Stream, Written};
 use crate::demo;
 use crate::domain::Scope;
 use crate::error::{ApiError, Envelope, ErrorCode};
+use crate::http::entity_tag::precondition;
 use crate::http::extract::{ApiLines, NDJSON, Prefer};
 use crate::http::headers::PREFERENCE_APPLIED;
 use crate::http::openapi::{self, ErrorExamples, ErrorResponses};
@@ -32,6 +34,10 @@ use crate::http::request_context::{RequestContext, StreamCounts};
 use crate::http::required_scope::{RequiredScope, RequiresScope};
 use crate::http::routes::customer_match::MatchResponse;
 use crate::http::state::AppState;
+
+/// A condition is about one relation.
+const CONDITION_NOT_ALLOWED: &str =
+    "A batch takes no If-Match and no If-None-Match: please make each of these calls by itself.";
 
 impl RequiresScope for BatchLine {
     const SCOPES: &'static [RequiredScope] = &[RequiredScope::always(Scope::Match)];
@@ -142,8 +148,12 @@ pub(crate) async fn match_customers_batch(
     State(app): State<Arc<AppState>>,
     Extension(context): Extension<Arc<RequestContext>>,
     prefer: Prefer,
+    headers: HeaderMap,
     call: ApiLines<BatchLine>,
 ) -> Result<Response, ApiError> {
+    if !precondition(&headers)?.is_none() {
+        return Err(ApiError::bad_request(CONDITION_NOT_ALLOWED));
+    }
     let share = app.answer_budget.try_take(call.client, answers::RESERVED);
     let answers = Answers::new(share.ok_or(ErrorCode::ServiceUnavailable)?);
     let counts = Arc::<StreamCounts>::default();
