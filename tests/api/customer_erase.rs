@@ -97,6 +97,14 @@ async fn no_value_is_found_in_a_dump() {
     let (service, cu_ref_no) = with_a_customer().await;
     delete(&service, &cu_ref_no);
     let_an_hour_pass(&service).await;
+    let in_files = async || {
+        let files = "select string_agg(encode(pg_read_binary_file(pg_relation_filepath(name)), 'escape'), '')
+                     from unnest(array['customer', 'customer_match', 'write_receipt']) as name";
+        let text: String = sqlx::query_scalar(files).fetch_one(&service.pool).await.unwrap();
+        found_in(&text)
+    };
+    service.execute("checkpoint").await;
+    assert_ne!(in_files().await, [""; 0]);
     let before = dump(&service).await;
     assert_eq!(found_in(&before), NEEDLES);
     let erased = run_json(erase(&service, &cu_ref_no, &["--notices", "--yes", "--format", "json"]));
@@ -118,15 +126,7 @@ async fn no_value_is_found_in_a_dump() {
     assert_eq!(pairs.len(), 2);
     assert!(pairs.iter().all(|pair| pair.contains(&cu_ref_no) && pair.ends_with("(inactive)")), "{pairs:?}");
 
-    // As docs/operations.md says, Postgres' files are without it after this, and not before.
-    let in_files = async || {
-        let files = "select string_agg(encode(pg_read_binary_file(pg_relation_filepath(name)), 'escape'), '')
-                     from unnest(array['customer', 'customer_match', 'write_receipt']) as name";
-        let text: String = sqlx::query_scalar(files).fetch_one(&service.pool).await.unwrap();
-        found_in(&text)
-    };
-    service.execute("checkpoint").await;
-    assert_ne!(in_files().await, [""; 0]);
+    // As docs/customers.md says, Postgres' files are without it after this.
     for table in ["customer", "customer_match", "write_receipt"] {
         service.execute(&format!("vacuum full {table}")).await;
     }
@@ -160,6 +160,14 @@ async fn a_dry_run_changes_nothing() {
     let (service, cu_ref_no) = with_a_customer().await;
     delete(&service, &cu_ref_no);
     let_an_hour_pass(&service).await;
+    let in_files = async || {
+        let files = "select string_agg(encode(pg_read_binary_file(pg_relation_filepath(name)), 'escape'), '')
+                     from unnest(array['customer', 'customer_match', 'write_receipt']) as name";
+        let text: String = sqlx::query_scalar(files).fetch_one(&service.pool).await.unwrap();
+        found_in(&text)
+    };
+    service.execute("checkpoint").await;
+    assert_ne!(in_files().await, [""; 0]);
     let before = dump(&service).await;
     let told = run(erase(&service, &cu_ref_no, &["--notices", "--dry-run"]));
     assert_eq!(
