@@ -9,7 +9,8 @@ use chrono::{DateTime, Utc};
 use sqlx::{Connection, PgConnection};
 
 use super::error::is_statement_timeout;
-use super::matched_customer::{MAX_CANDIDATES, MAX_EXAMINED, MAX_PAGE_BYTES, SEARCH_TIMEOUT, json_bytes};
+use super::matched_customer::{MAX_CANDIDATES, MAX_EXAMINED, SEARCH_TIMEOUT};
+use super::page_end::{items_that_fit, json_bytes};
 use super::pool::bounded;
 use super::transaction::set_statement_timeout;
 use crate::domain::{CuRefNo, Customer, SearchTerm};
@@ -71,17 +72,10 @@ impl Row {
 }
 
 impl Page {
-    /// Ends before the item that follows [`MAX_PAGE_BYTES`], but not before the first one. After a page that is not full the row
-    /// that is no item says where the next one begins.
+    /// After a page that is not full the row that is no item says where the next one begins.
     fn of(rows: Vec<Row>, limit: usize) -> Self {
         let is_item = |row: &&Row| row.created_at.is_some();
-        let mut bytes = 0;
-        let fits = |row: &&Row| {
-            let fits = bytes < MAX_PAGE_BYTES;
-            bytes += row.json_bytes();
-            fits
-        };
-        let end = rows.iter().filter(is_item).take(limit).take_while(fits).count();
+        let end = items_that_fit(rows.iter().filter(is_item).map(Row::json_bytes), limit);
         let is_full = rows.iter().filter(is_item).count() > end;
         let last =
             if is_full { rows.get(end.saturating_sub(1)) } else { rows.iter().find(|row| !is_item(row)) };

@@ -12,6 +12,7 @@ use sqlx::{Connection, PgConnection};
 
 use super::customer_identity;
 use super::error::is_statement_timeout;
+use super::page_end::{MAX_PAGE_BYTES, items_that_fit, json_bytes};
 use super::pool::bounded;
 use super::transaction::set_statement_timeout;
 use crate::domain::{CuRefNo, Cursor, IdentityId, MatchedCustomer, Role, SearchTerm};
@@ -24,10 +25,6 @@ const MAX_SHORT_LIST: i64 = 500;
 pub(super) const MAX_CANDIDATES: i64 = 5_000;
 /// How many relations of a long list one call examines at most for a frequent or short term.
 pub const MAX_EXAMINED: i64 = 5_000;
-
-/// A page with so many bytes of text ends, whatever its limit is. The statements return no notice two rows or more after that, so
-/// that no call reads all the notices that a page has room for, 20 MB.
-pub const MAX_PAGE_BYTES: i64 = 1_000_000;
 
 /// Of all statements of a filter together. They are bounded by rows, which take so long only while the database is overloaded;
 /// then nothing gets better by more of them.
@@ -100,23 +97,10 @@ impl Row {
     }
 }
 
-/// About as many as the texts take in JSON, where some characters are escaped.
-pub(super) fn json_bytes<'a>(texts: impl IntoIterator<Item = &'a Option<String>>) -> i64 {
-    let bytes = texts.into_iter().flatten().flat_map(|text| text.bytes());
-    bytes.map(|byte| if byte < b' ' || b"\"\\".contains(&byte) { 6 } else { 1 }).sum()
-}
-
 impl Page {
-    /// Ends before the item that follows [`MAX_PAGE_BYTES`], but not before the first one.
     fn of(rows: Vec<Row>, limit: usize, item_count: i64) -> Self {
         let is_item = |row: &&Row| row.is_manager.is_some();
-        let mut bytes = 0;
-        let fits = |row: &&Row| {
-            let fits = bytes < MAX_PAGE_BYTES;
-            bytes += row.json_bytes();
-            fits
-        };
-        let end = rows.iter().filter(is_item).take(limit).take_while(fits).count();
+        let end = items_that_fit(rows.iter().filter(is_item).map(Row::json_bytes), limit);
         let is_full = rows.iter().filter(is_item).count() > end;
         let last = rows.get(end.saturating_sub(1)).filter(|_| is_full);
         let next_cursor = last.and_then(Row::cursor);

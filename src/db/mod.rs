@@ -24,6 +24,7 @@ pub mod export;
 pub mod matched_customer;
 pub mod migration;
 pub mod organisation;
+mod page_end;
 mod pool;
 pub(crate) mod prerequisites;
 mod readiness;

@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
 use super::change_origin::{self, ChangeOrigin, Visible};
-use super::matched_customer::MAX_PAGE_BYTES;
+use super::page_end::{MAX_PAGE_BYTES, items_that_fit, json_bytes};
 use crate::domain::{ChangeCursor, CuRefNo, RelationState, Role};
 
 /// Some changes, each relation once, in its last state.
@@ -48,12 +48,6 @@ struct Row {
 }
 
 impl Row {
-    /// About as many as the notice takes in JSON, where some characters are escaped.
-    fn json_bytes(&self) -> i64 {
-        let bytes = self.notice.iter().flat_map(|notice| notice.bytes());
-        bytes.map(|byte| if byte < b' ' || b"\"\\".contains(&byte) { 6 } else { 1 }).sum()
-    }
-
     fn into_item(self) -> RelationState {
         let (manager, customer) =
             if self.low_is_manager { (self.low, self.high) } else { (self.high, self.low) };
@@ -159,15 +153,8 @@ pub async fn latest(
     Ok((visible.ok_or(sqlx::Error::RowNotFound)?, latest))
 }
 
-/// Ends before the row that follows [`MAX_PAGE_BYTES`], but not before the first one.
 fn page(after: &ChangeCursor, rows: Vec<Row>, limit: usize) -> ChangePage {
-    let mut bytes = 0;
-    let fits = |row: &&Row| {
-        let fits = bytes < MAX_PAGE_BYTES;
-        bytes += row.json_bytes();
-        fits
-    };
-    let end = rows.iter().take(limit).take_while(fits).count();
+    let end = items_that_fit(rows.iter().map(|row| json_bytes([&row.notice])), limit);
     let more = rows.len() > end;
     let next_cursor = rows[..end].last().map_or_else(
         || after.clone(),
