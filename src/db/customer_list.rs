@@ -6,13 +6,12 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use sqlx::{Connection, PgConnection};
+use sqlx::PgConnection;
 
-use super::error::is_statement_timeout;
 use super::matched_customer::{MAX_CANDIDATES, MAX_EXAMINED, SEARCH_TIMEOUT};
 use super::page_end::{items_that_fit, json_bytes};
 use super::pool::bounded;
-use super::transaction::set_statement_timeout;
+use super::transaction::within_statement_timeout;
 use crate::domain::{CuRefNo, Customer, SearchTerm};
 
 #[derive(Debug)]
@@ -101,14 +100,10 @@ pub async fn page(
 ) -> sqlx::Result<Page> {
     let read = async {
         if let Some(term) = term {
-            let mut transaction = db.begin().await?;
-            set_statement_timeout(&mut transaction, index_timeout).await?;
-            let rows = match look_up_in_index(&mut transaction, organisation_id, term, after, limit).await {
-                Err(error) if is_statement_timeout(&error) => vec![],
-                rows => rows?,
-            };
-            transaction.rollback().await?;
-            if !rows.is_empty() {
+            let look_up =
+                async |db: &mut PgConnection| look_up_in_index(db, organisation_id, term, after, limit).await;
+            let rows = within_statement_timeout(db, index_timeout, look_up).await?;
+            if let Some(rows) = rows.filter(|rows| !rows.is_empty()) {
                 return Ok(rows);
             }
         }

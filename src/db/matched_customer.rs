@@ -8,13 +8,12 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use sqlx::{Connection, PgConnection};
+use sqlx::PgConnection;
 
 use super::customer_identity;
-use super::error::is_statement_timeout;
 use super::page_end::{MAX_PAGE_BYTES, items_that_fit, json_bytes};
 use super::pool::bounded;
-use super::transaction::set_statement_timeout;
+use super::transaction::within_statement_timeout;
 use crate::domain::{CuRefNo, Cursor, IdentityId, MatchedCustomer, Role, SearchTerm};
 
 /// Of a longer list only this many relations are counted.
@@ -258,13 +257,9 @@ async fn search_unbounded(
             }
         }
     };
-    let mut transaction = db.begin().await?;
-    set_statement_timeout(&mut transaction, index_timeout).await?;
-    let rows = match look_up_in_index(&mut transaction, organisation_id, &owner, term, after, limit).await {
-        Err(error) if is_statement_timeout(&error) => vec![],
-        rows => rows?,
-    };
-    transaction.rollback().await?;
+    let look_up =
+        async |db: &mut PgConnection| look_up_in_index(db, organisation_id, &owner, term, after, limit).await;
+    let rows = within_statement_timeout(db, index_timeout, look_up).await?.unwrap_or_default();
     if let Some(item_count) = rows.first().and_then(|first| first.item_count) {
         return Ok(Some(Page::of(rows, limit, item_count)));
     }

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use sqlx::{Connection, PgConnection, PgPool};
 
+use super::error::is_statement_timeout;
+
 /// Runs `work` in a transaction of its own, and commits if it succeeds and `commit` is set.
 pub(super) async fn transact<T, E: From<sqlx::Error>>(
     pool: &PgPool,
@@ -34,11 +36,24 @@ pub(crate) async fn allow_long_statements(transaction: &mut PgConnection) -> sql
     set_statement_timeout(transaction, Duration::from_secs(600)).await
 }
 
-/// For the rest of the transaction.
-pub(super) async fn set_statement_timeout(
-    transaction: &mut PgConnection,
+/// Runs reads with a statement timeout of their own. `None`: one of them took longer.
+pub(super) async fn within_statement_timeout<T>(
+    db: &mut PgConnection,
     timeout: Duration,
-) -> sqlx::Result<()> {
+    read: impl AsyncFnOnce(&mut PgConnection) -> sqlx::Result<T>,
+) -> sqlx::Result<Option<T>> {
+    let mut transaction = db.begin().await?;
+    set_statement_timeout(&mut transaction, timeout).await?;
+    let result = match read(&mut transaction).await {
+        Err(error) if is_statement_timeout(&error) => None,
+        result => Some(result?),
+    };
+    transaction.rollback().await?;
+    Ok(result)
+}
+
+/// For the rest of the transaction.
+async fn set_statement_timeout(transaction: &mut PgConnection, timeout: Duration) -> sqlx::Result<()> {
     sqlx::query("select set_config('statement_timeout', $1, true)")
         .bind(timeout.as_millis().to_string())
         .execute(transaction)
