@@ -8,6 +8,7 @@
 mod accept;
 mod client_ip;
 mod concurrency_limit;
+mod cursors;
 mod entity_tag;
 mod extract;
 mod headers;

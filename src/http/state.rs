@@ -7,6 +7,7 @@ use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
 use super::concurrency_limit::ConcurrencyLimit;
+use super::cursors::Cursors;
 use super::identity_attempts::IdentityAttempts;
 use crate::api_keys::ApiKeyCache;
 use crate::change_watcher::ChangeWatcher;
@@ -33,7 +34,7 @@ pub(crate) struct AppState {
     pub(crate) access_log: AccessLog,
     pub(crate) server_timing: ServerTiming,
     pub(crate) cors: Cors,
-    /// See [`AppState::cursor_key`].
+    /// See [`AppState::cursors`].
     pub(crate) cursor_key: OnceCell<CursorKey>,
     pub(crate) concurrency_limit: ConcurrencyLimit,
     /// Bytes of bodies that are being received, by client.
@@ -51,9 +52,9 @@ pub(crate) struct AppState {
 }
 
 impl AppState {
-    /// Signs the cursors of lists. Read with the first of them, on a connection of that organisation.
-    pub(crate) async fn cursor_key(&self, organisation_id: i64) -> sqlx::Result<&CursorKey> {
+    /// The key of the cursors is read with the first of them, on a connection of that organisation.
+    pub(crate) async fn cursors(&self, organisation_id: i64) -> sqlx::Result<Cursors<'_>> {
         let read = || self.pool.with_connection(organisation_id, cursor_key::find);
-        self.cursor_key.get_or_try_init(read).await
+        Ok(Cursors::new(self.cursor_key.get_or_try_init(read).await?, organisation_id))
     }
 }

@@ -10,7 +10,8 @@ use utoipa::ToSchema;
 
 use crate::db::customer_list;
 use crate::domain::{Cursor, CursorError, Customer, PageLimit, Scope, SearchTerm, SignedCursor};
-use crate::error::{ApiError, InvalidField};
+use crate::error::ApiError;
+use crate::http::cursors::invalid_cursor;
 use crate::http::extract::{ApiQuery, ParseQuery, Prefer, QueryParameters};
 use crate::http::openapi::{self, ErrorExamples, ErrorResponses};
 use crate::http::required_scope::{RequiredScope, RequiresScope};
@@ -38,7 +39,7 @@ impl ParseQuery for CustomersQuery {
 
 impl ErrorExamples for CustomersQuery {
     fn error_examples() -> Vec<ApiError> {
-        vec![InvalidField::in_query("cursor", CursorError).into()]
+        vec![invalid_cursor(CursorError).into()]
     }
 }
 
@@ -76,15 +77,14 @@ pub(crate) async fn list_customers(
     ApiQuery { caller, query }: ApiQuery<CustomersQuery>,
 ) -> Result<Json<CustomerList>, ApiError> {
     let organisation = caller.organisation_id;
-    let key = app.cursor_key(organisation).await?;
-    let cursor = query.cursor.as_ref().map(|cursor| key.verify(organisation, cursor)).transpose();
-    let after = cursor.map_err(|rule| ApiError::from(InvalidField::in_query("cursor", rule)))?;
+    let cursors = app.cursors(organisation).await?;
+    let after = cursors.position(query.cursor.as_ref())?;
     let limit = usize::from(query.limit.get());
     let (term, index_timeout) = (query.term.as_ref(), app.timeouts.filter);
     let read = async |db: &mut PgConnection| {
         customer_list::page(db, organisation, term, after.as_ref(), limit, index_timeout).await
     };
     let page = app.pool.with_connection(organisation, read).await?;
-    let next_cursor = page.next_cursor.map(|cursor| key.sign(organisation, &cursor));
+    let next_cursor = page.next_cursor.map(|cursor| cursors.sign(&cursor));
     Ok(Json(CustomerList { items: page.items, next_cursor }))
 }

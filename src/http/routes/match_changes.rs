@@ -11,7 +11,8 @@ use utoipa::ToSchema;
 use crate::change_watcher::Waited;
 use crate::db::relation_change::{self, ChangePage, ChangesRead};
 use crate::domain::{ChangeCursor, ChangeWait, CursorError, PageLimit, RelationState, Scope, SignedCursor};
-use crate::error::{ApiError, ErrorCode, InvalidField};
+use crate::error::{ApiError, ErrorCode};
+use crate::http::cursors::invalid_cursor;
 use crate::http::extract::{ApiQuery, OngoingKey, ParseQuery, Prefer, QueryParameters};
 use crate::http::openapi::{self, ErrorExamples, ErrorResponses};
 use crate::http::required_scope::{RequiredScope, RequiresScope};
@@ -54,10 +55,6 @@ pub(crate) struct MatchChanges {
     more: bool,
 }
 
-fn invalid_cursor(rule: CursorError) -> InvalidField {
-    InvalidField::in_query("cursor", rule)
-}
-
 /// What changed: every relation of the organisation, in the order in which it last changed.
 ///
 /// Without a cursor it begins with all relations, and passes over into what changes from then on without a gap. Save the items and
@@ -86,10 +83,9 @@ pub(crate) async fn list_match_changes(
     mut api_key: OngoingKey,
 ) -> Result<Json<MatchChanges>, ApiError> {
     let organisation = caller.organisation_id;
-    let key = app.cursor_key(organisation).await?;
-    let cursor = query.cursor.as_ref().map(|cursor| key.verify(organisation, cursor)).transpose();
-    let cursor = cursor.map_err(|rule| ApiError::from(invalid_cursor(rule)))?;
-    let mut page = read(&app, organisation, cursor.as_ref(), query.limit).await?;
+    let cursors = app.cursors(organisation).await?;
+    let after = cursors.position(query.cursor.as_ref())?;
+    let mut page = read(&app, organisation, after.as_ref(), query.limit).await?;
     if page.items.is_empty() && !query.wait.get().is_zero() {
         let after = page.next_cursor.changed_in;
         let longest = query.wait.get();
@@ -101,7 +97,7 @@ pub(crate) async fn list_match_changes(
         }
     }
     Ok(Json(MatchChanges {
-        next_cursor: key.sign(organisation, &page.next_cursor),
+        next_cursor: cursors.sign(&page.next_cursor),
         items: page.items,
         more: page.more,
     }))

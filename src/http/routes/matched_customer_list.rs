@@ -109,9 +109,8 @@ pub(crate) async fn list_matched_customers(
     ApiQuery { caller, query }: ApiQuery<ListQuery>,
 ) -> Result<Json<MatchedCustomerList>, ApiError> {
     let (organisation, owner) = (caller.organisation_id, &query.owner);
-    let key = app.cursor_key(organisation).await?;
-    let cursor = query.cursor.as_ref().map(|cursor| key.verify(organisation, cursor)).transpose();
-    let cursor = cursor.map_err(|rule| ApiError::from(InvalidField::in_query("cursor", rule)))?;
+    let cursors = app.cursors(organisation).await?;
+    let cursor = cursors.position(query.cursor.as_ref())?;
     let after = cursor.as_ref();
     let limit = usize::from(query.limit.get());
     let read = async |db: &mut PgConnection| match &query.term {
@@ -130,6 +129,6 @@ pub(crate) async fn list_matched_customers(
         items: page.items,
         item_count: page.item_count,
         item_count_exact: page.item_count_exact,
-        next_cursor: page.next_cursor.map(|cursor| key.sign(organisation, &cursor)),
+        next_cursor: page.next_cursor.map(|cursor| cursors.sign(&cursor)),
     }))
 }
