@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 
-use serde_json::json;
 use sqlx::PgConnection;
 
 use super::WriteError;
@@ -113,11 +112,8 @@ pub async fn preview(
     isolated: bool,
 ) -> sqlx::Result<Vec<Option<Result<Matched, WriteError>>>> {
     let verdicts: Vec<_> = if isolated {
-        let writes = matches.iter().map(|wanted| {
-            let mut value = match_to_json(wanted, &Precondition::default());
-            value["organisation_id"] = json!(organisation_id);
-            value
-        });
+        let writes =
+            matches.iter().map(|wanted| match_to_json(organisation_id, wanted, &Precondition::default()));
         let answers = write_batch::preview_each(connection, &writes.collect::<Vec<_>>()).await?;
         matches.iter().zip(answers).map(|(wanted, answer)| verdict_of_other(wanted, answer)).collect()
     } else {

@@ -127,34 +127,27 @@ impl PendingWrite {
 
     /// For the function `write_each`.
     pub(super) fn to_json(&self) -> Value {
-        let mut value = match &self.request {
-            Request::Match(wanted, precondition, _) => match_to_json(wanted, precondition),
+        let (operation, mut value) = match &self.request {
+            Request::Match(wanted, precondition, _) => {
+                return match_to_json(self.organisation_id, wanted, precondition);
+            }
             Request::Unmatch(unmatch, precondition, _) => {
                 let mut value = json!(precondition);
-                value["operation"] = json!("unmatch");
                 value["manager"] = json!(unmatch.manager);
                 value["customer"] = json!(unmatch.customer);
                 value["represented"] = json!(unmatch.representation);
-                value
+                ("unmatch", value)
             }
-            Request::Register(registration, _) => {
-                let mut value = json!(registration);
-                value["operation"] = json!("register");
-                value
-            }
-            Request::Update(update, _) => {
-                let mut value = json!(update);
-                value["operation"] = json!("update");
-                value
-            }
+            Request::Register(registration, _) => ("register", json!(registration)),
+            Request::Update(update, _) => ("update", json!(update)),
             Request::OpenIdentity(registration, hash, _) => {
                 let mut value = json!(registration);
-                value["operation"] = json!("open_identity");
                 value["hash"] = json!(hash.to_hex());
-                value
+                ("open_identity", value)
             }
-            Request::EndIdentity(hash, _) => json!({ "operation": "end_identity", "hash": hash.to_hex() }),
+            Request::EndIdentity(hash, _) => ("end_identity", json!({ "hash": hash.to_hex() })),
         };
+        value["operation"] = json!(operation);
         value["organisation_id"] = json!(self.organisation_id);
         value
     }
@@ -202,7 +195,7 @@ impl PendingWrite {
                         NamedCustomer::CuRefNo(cu_ref_no) => WriteError::CustomerNotFound(cu_ref_no),
                         NamedCustomer::Email(email) => WriteError::EmailNotFound(email),
                     }),
-                    Err(error) => Err(WriteError::Rejected(error.to_string())),
+                    Err(error) => Err(unreadable(error)),
                 });
             }
             Request::OpenIdentity(_, _, reply) => {
@@ -216,9 +209,10 @@ impl PendingWrite {
     }
 }
 
-/// A match for the function `write_each`, without its organisation. Each call proposes another reference for a guest.
-pub(super) fn match_to_json(wanted: &Match, precondition: &Precondition) -> Value {
+/// A match for the function `write_each`. Each call proposes another reference for a guest.
+pub(super) fn match_to_json(organisation_id: i64, wanted: &Match, precondition: &Precondition) -> Value {
     let mut value = json!(precondition);
+    value["organisation_id"] = json!(organisation_id);
     value["operation"] = json!("match");
     value["manager"] = json!(wanted.manager);
     match &wanted.customer {
