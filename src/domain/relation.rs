@@ -234,6 +234,16 @@ pub struct Unmatched {
     pub relation: Option<Relation>,
 }
 
+impl Unmatched {
+    /// The relation with what the key may see of it.
+    pub fn shown(mut self, may_read: bool) -> Option<Relation> {
+        if let Some(relation) = self.relation.as_mut().filter(|_| !may_read) {
+            relation.hide_content();
+        }
+        self.relation
+    }
+}
+
 fn in_order(mut pair: [&str; 2]) -> [&str; 2] {
     pair.sort_unstable();
     pair

@@ -106,10 +106,10 @@ pub(crate) async fn create_customer(
     State(app): State<Arc<AppState>>,
     ApiJson { caller, body: registration }: ApiJson<CreateRequest>,
 ) -> Result<Json<CreateResponse>, ApiError> {
-    let sent = registration.clone();
-    let registered = app.group_commit.register_customer(caller.submitter, registration).await?;
     let may_read = caller.may(Scope::Read);
-    let ignored = if may_read { sent.ignored_by(&registered) } else { Vec::new() };
+    let sent = may_read.then(|| registration.clone());
+    let registered = app.group_commit.register_customer(caller.submitter, registration).await?;
+    let ignored = sent.map(|sent| sent.ignored_by(&registered)).unwrap_or_default();
     let Registered { created, customer, .. } = registered;
     let cu_ref_no = customer.cu_ref_no.clone();
     let profile = may_read.then(|| CustomerProfile::from(customer));

@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 
 use super::success::Success;
 use crate::demo;
-use crate::domain::{CuRefNo, Relation, Scope, Unmatch, Unmatched};
+use crate::domain::{CuRefNo, Relation, Scope, Unmatch};
 use crate::error::{ApiError, ErrorCode, InvalidField};
 use crate::group_commit::WriteError;
 use crate::http::entity_tag::{entity_tag, precondition};
@@ -105,16 +105,14 @@ pub(crate) async fn unmatch_customers(
     check_unmatch(&unwanted)?;
     let may_read = caller.may(Scope::Read);
     let result = app.group_commit.unmatch_customers(caller.submitter, unwanted.clone(), precondition).await;
-    let Unmatched { mut relation } = result.map_err(|error| match error {
+    let unmatched = result.map_err(|error| match error {
         WriteError::PreconditionFailed(Some(mut relation)) if !may_read => {
             relation.hide_content();
             ApiError::precondition_failed(Some(relation))
         }
         error => unmatch_error(error, &unwanted),
     })?;
-    if let Some(relation) = relation.as_mut().filter(|_| !may_read) {
-        relation.hide_content();
-    }
+    let relation = unmatched.shown(may_read);
     let headers = relation
         .as_ref()
         .map(|relation| [(PREFERENCE_APPLIED, Prefer::REPRESENTATION), (ETAG, entity_tag(relation.version))]);

@@ -371,12 +371,7 @@ impl Future for InFlight {
                 Err(error) => Err(match_error(error, customer_field)),
             },
             Pending::Unmatch { result, unwanted, may_read } => match ready!(poll(result, cx)) {
-                Ok(Unmatched { mut relation }) => {
-                    if let Some(relation) = relation.as_mut().filter(|_| !*may_read) {
-                        relation.hide_content();
-                    }
-                    Ok(Written::Ended(relation))
-                }
+                Ok(unmatched) => Ok(Written::Ended(unmatched.shown(*may_read))),
                 Err(error) => Err(unmatch_error(error, unwanted)),
             },
         };
