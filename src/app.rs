@@ -15,7 +15,8 @@ use tokio_util::sync::CancellationToken;
 use crate::api_keys::{ApiKeyCache, RefreshPolicy};
 use crate::change_watcher::ChangeWatcher;
 use crate::config::Config;
-use crate::db::{Readiness, RequestPool};
+use crate::db::placement::Placements;
+use crate::db::{Layout, Readiness, RequestPool};
 use crate::fair_budget::FairBudget;
 use crate::group_commit::GroupCommit;
 use crate::http::{self, AppState, ConcurrencyLimit, IdentityAttempts};
@@ -43,15 +44,17 @@ impl App {
     /// Once `shutdown` is cancelled, `/readyz` reports that the server is not ready.
     pub fn start(
         database: PgConnectOptions,
+        layout: Layout,
         config: &Config,
         demo: bool,
         shutdown: CancellationToken,
     ) -> Self {
-        let pool = Arc::new(RequestPool::new(database.clone(), config.pool.max_connections));
+        let pool = Arc::new(RequestPool::new(database.clone(), layout, config.pool.max_connections));
+        let placements = Placements::new(&database, layout);
         let policy = RefreshPolicy::default();
         let identity_attempts = IdentityAttempts::new(Arc::clone(&pool), config.rate_limits.invalid_keys);
         let state = AppState {
-            group_commit: GroupCommit::start(&database),
+            group_commit: GroupCommit::start(&database, placements),
             keys: ApiKeyCache::start(database.clone(), Arc::clone(&pool), config, policy),
             changes: ChangeWatcher::start(database.clone()),
             maintenance: Maintenance::start(database.clone()),

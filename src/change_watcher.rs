@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::db::change_origin::Visible;
-use crate::db::connect::Session;
+use crate::db::connect::{Plans, Session};
 use crate::db::relation_change;
 use crate::db::{Connections, bounded};
 use crate::fair_budget::FairBudget;
@@ -32,7 +32,7 @@ const SESSION: Session = Session {
     application_name: "customer-match changes",
     statement_timeout: POLL_TIMEOUT,
     lock_timeout: POLL_TIMEOUT,
-    generic_plans: true,
+    plans: Plans::Generic,
 };
 
 /// The handle of the task, which ends with it.

@@ -17,7 +17,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::db::api_key::{self, ExpiringKey};
-use crate::db::connect::{self, Session};
+use crate::db::connect::{self, Plans, Session};
 use crate::db::{customer_identity, organisation};
 use crate::domain::Timestamp;
 
@@ -30,7 +30,7 @@ const SESSION: Session = Session {
     application_name: "customer-match maintenance",
     statement_timeout: Duration::from_secs(30),
     lock_timeout: Duration::from_secs(1),
-    generic_plans: false,
+    plans: Plans::Auto,
 };
 
 /// The handle of the task, which ends with it.

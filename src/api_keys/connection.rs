@@ -8,7 +8,7 @@ use sqlx::PgConnection;
 use sqlx::postgres::PgConnectOptions;
 use tokio::time::timeout;
 
-use crate::db::connect::Session;
+use crate::db::connect::{Plans, Session};
 use crate::db::{self, Connections, RequestPool};
 
 /// How long a task tries to get its own connection. Twice as long would leave no time to read the states of keys within their
@@ -20,7 +20,7 @@ const SESSION: Session = Session {
     // Longer than this server waits for a statement.
     statement_timeout: Duration::from_secs(2),
     lock_timeout: Duration::from_secs(2),
-    generic_plans: false,
+    plans: Plans::Auto,
 };
 
 pub(super) struct TaskConnection {

@@ -9,9 +9,10 @@ use super::export::{ExportArgs, Subject};
 use super::import::{Import as Work, ImportArgs};
 use super::match_list::MatchList;
 use super::match_show::MatchShow;
-use crate::db;
 use crate::db::dry_run::DryRun;
 use crate::db::export::{self, Relation};
+use crate::db::placement::Placements;
+use crate::db::{self, Layout};
 use crate::domain::{Role, Timestamp};
 use crate::group_commit::GroupCommit;
 use crate::import::matches::{self, Target};
@@ -108,7 +109,9 @@ impl Import {
                 let target = if dry_run {
                     Target::DryRun(DryRun::open(pool).await?)
                 } else {
-                    Target::Database(GroupCommit::start(&db::connect_options(pool)), pool.clone())
+                    let options = db::connect_options(pool);
+                    let placements = Placements::new(&options, Layout::read(&options).await?);
+                    Target::Database(GroupCommit::start(&options, placements), pool.clone())
                 };
                 matches::import(target, organisation, rows, summary, progress).await
             })

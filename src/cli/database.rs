@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout};
 
 pub(super) use crate::config::Database as DatabaseArgs;
 use crate::db::connect::{self, Pooling};
-use crate::db::{self, durability, migration, prerequisites};
+use crate::db::{self, Layout, durability, migration, prerequisites};
 
 /// Enough for the concurrent statements of an import, beside the connections of its writers.
 const ONE_SHOT_CONNECTIONS: u32 = 16;
@@ -197,6 +197,10 @@ impl Database {
 
     pub(super) async fn migrate(&self) -> anyhow::Result<()> {
         migration::run(&self.options).await.context("the migrations could not be applied")
+    }
+
+    pub(super) async fn layout(&self) -> anyhow::Result<Layout> {
+        bounded(Layout::read(&self.options)).await
     }
 
     pub(super) fn pool(&self, max_connections: u32) -> PgPool {

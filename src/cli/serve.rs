@@ -14,6 +14,7 @@ use super::signals::cancelled_by_signal;
 use super::start_event;
 use crate::app::App;
 use crate::config::{Config, ListenAddress, Tls};
+use crate::db::Layout;
 use crate::demo;
 use crate::domain::ApiKey;
 use crate::server::{self, Certificate};
@@ -23,6 +24,13 @@ use crate::server::{self, Certificate};
 pub(super) struct Serve {
     #[command(flatten)]
     config: Config,
+}
+
+/// What is known of the database before the server starts.
+struct Prepared {
+    /// Of the pool.
+    max_connections: u32,
+    layout: Layout,
 }
 
 impl Serve {
@@ -44,7 +52,7 @@ impl Serve {
         let only_local = config.is_only_local(address);
         let demo = config.start.demo(database.private.is_some(), only_local);
         let result = match shutdown.run_until_cancelled(self.prepare(&database, demo)).await {
-            Some(Ok(max_connections)) => {
+            Some(Ok(Prepared { max_connections, layout })) => {
                 let admin_address = admin_listener.as_ref().map(TcpListener::local_addr).transpose()?;
                 let url = format!("{}://{address}", config.tls.scheme());
                 announce(&url, admin_address, &database, demo, only_local);
@@ -52,7 +60,7 @@ impl Serve {
                 let mut config = config.clone();
                 config.pool.max_connections = max_connections;
                 let config = &config;
-                let mut app = App::start(database.options.clone(), config, demo, shutdown.clone());
+                let mut app = App::start(database.options.clone(), layout, config, demo, shutdown.clone());
                 if let Some(private) = &database.private {
                     app = app.on_disk_of(private.data_dir());
                 }
@@ -65,20 +73,21 @@ impl Serve {
         result
     }
 
-    /// Brings schema and demo data up to date, and returns how many connections the pool may have.
-    async fn prepare(&self, database: &Database, demo: bool) -> anyhow::Result<u32> {
+    /// Brings schema and demo data up to date.
+    async fn prepare(&self, database: &Database, demo: bool) -> anyhow::Result<Prepared> {
         let start = &self.config.start;
         database.wait(start.wait_for_database).await?;
         let pooling = database.check().await?;
         database.check_durability(start.allow_data_loss).await?;
         database.ensure_current(start.migrate).await?;
+        let layout = database.layout().await?;
         let max_connections = database.pool_size(pooling, self.config.pool.max_connections).await?;
         if demo {
             let pool = database.pool(1);
             demo::set_up(&pool).await?;
             pool.close().await;
         }
-        Ok(max_connections)
+        Ok(Prepared { max_connections, layout })
     }
 }
 

@@ -8,6 +8,8 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection, Row};
 use tokio::time::timeout;
 
+use super::layout::Layout;
+
 /// What one kind of connection is for.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Session {
@@ -17,9 +19,28 @@ pub(crate) struct Session {
     pub(crate) statement_timeout: Duration,
     /// The database ends a statement that waits longer for a lock.
     pub(crate) lock_timeout: Duration,
+    pub(crate) plans: Plans,
+}
+
+/// How statements are planned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Plans {
+    /// As Postgres chooses.
+    Auto,
     /// Every look-up is planned once and through an index: right for single rows, whatever size the tables had when the
     /// plan was made.
-    pub(crate) generic_plans: bool,
+    Generic,
+    /// Anew for each execution: the coordinator of a cluster finds the worker by the values of a statement.
+    Custom,
+}
+
+impl Session {
+    pub(crate) fn on(self, layout: Layout) -> Self {
+        match layout {
+            Layout::Single => self,
+            Layout::Distributed => Self { plans: Plans::Custom, ..self },
+        }
+    }
 }
 
 /// Connects and configures the session.
@@ -54,9 +75,9 @@ pub(crate) async fn configure(connection: &mut PgConnection, session: Session) -
             ('idle_in_transaction_session_timeout', $3),
             ('idle_session_timeout', '0'),
             ('transaction_timeout', '0'),
-            ('plan_cache_mode', case when $4 then 'force_generic_plan' else 'auto' end),
-            ('enable_seqscan', (not $4)::text),
-            ('enable_bitmapscan', (not $4)::text)
+            ('plan_cache_mode', $4),
+            ('enable_seqscan', (not $5)::text),
+            ('enable_bitmapscan', (not $5)::text)
          ) as wanted (name, value)
          where current_setting(name, true) is not null",
     )
@@ -64,7 +85,12 @@ pub(crate) async fn configure(connection: &mut PgConnection, session: Session) -
     .bind(milliseconds(session.statement_timeout))
     .bind(milliseconds(session.lock_timeout))
     .bind(milliseconds(session.statement_timeout * 2))
-    .bind(session.generic_plans)
+    .bind(match session.plans {
+        Plans::Auto => "auto",
+        Plans::Generic => "force_generic_plan",
+        Plans::Custom => "force_custom_plan",
+    })
+    .bind(session.plans == Plans::Generic)
     .execute(connection)
     .await?;
     Ok(())

@@ -10,7 +10,7 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection};
 
 use super::change_origin;
-use super::connect::{self, Session};
+use super::connect::{self, Plans, Session};
 
 /// The advisory lock of the migrating process; the number is arbitrary.
 const LOCK: i64 = 0x6375_7374_6f6d_6572;
@@ -34,7 +34,7 @@ const SESSION: Session = Session {
     application_name: "customer-match migrate",
     statement_timeout: Duration::ZERO,
     lock_timeout: Duration::ZERO,
-    generic_plans: false,
+    plans: Plans::Auto,
 };
 
 /// Applies pending migrations. Concurrent runs wait for each other. What a run waits for is logged.

@@ -17,7 +17,8 @@ use sqlx::{Connection, PgConnection, PgPool};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::connect::{self, Session};
+use super::connect::{self, Plans, Session};
+use super::layout::Layout;
 use crate::fair_budget::FairBudget;
 use crate::server_timing::Steps;
 
@@ -49,7 +50,7 @@ const SESSION: Session = Session {
     application_name: "customer-match",
     statement_timeout: STATEMENT_TIMEOUT,
     lock_timeout: LOCK_TIMEOUT,
-    generic_plans: false,
+    plans: Plans::Auto,
 };
 
 /// In seconds, from an idle connection to [`ACQUIRE_TIMEOUT`].
@@ -71,6 +72,7 @@ pub fn pool(options: PgConnectOptions, max_connections: u32) -> PgPool {
 /// comes back, which doubles the round trips of a short read.
 pub struct RequestPool {
     connections: Connections,
+    layout: Layout,
     permits: Arc<FairBudget<i64>>,
     /// Also of acquisitions that failed.
     pub(crate) acquire_duration: Histogram,
@@ -83,9 +85,10 @@ impl RequestPool {
     pub(crate) const SERVER: i64 = 0;
 
     /// No connection is open when this returns.
-    pub fn new(options: PgConnectOptions, max_connections: u32) -> Self {
+    pub fn new(options: PgConnectOptions, layout: Layout, max_connections: u32) -> Self {
         Self {
-            connections: Connections::new(options, SESSION),
+            connections: Connections::new(options, SESSION.on(layout)),
+            layout,
             permits: FairBudget::new(max_connections.into()),
             acquire_duration: Histogram::new(ACQUIRE_BUCKETS),
             use_duration: Histogram::new(USE_BUCKETS),
@@ -130,6 +133,11 @@ impl RequestPool {
     /// One round trip for an organisation.
     pub async fn ping(&self, organisation_id: i64) -> sqlx::Result<()> {
         self.with_connection(organisation_id, async |connection| connection.ping().await).await
+    }
+
+    /// Where the tables of tenants are, for statements that are others there.
+    pub fn layout(&self) -> Layout {
+        self.layout
     }
 
     pub(crate) fn max_connections(&self) -> u64 {

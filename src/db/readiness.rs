@@ -9,7 +9,7 @@ use sqlx::postgres::PgConnectOptions;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use super::connect::Session;
+use super::connect::{Plans, Session};
 use super::migration::Schema;
 use super::pool::{Connections, bounded};
 
@@ -20,7 +20,7 @@ const SESSION: Session = Session {
     application_name: "customer-match readiness",
     statement_timeout: TIMEOUT,
     lock_timeout: TIMEOUT,
-    generic_plans: false,
+    plans: Plans::Auto,
 };
 
 pub struct Readiness {

@@ -1,4 +1,4 @@
-//! The function `write_batch`: pending writes of any organisations in one round trip and one commit, and the receipts that make
+//! The function `write_batch_at`: pending writes of any organisations in one round trip and one commit, and the receipts that make
 //! a batch take effect once. What the arrays and letters mean stands in the migration.
 
 use std::time::Duration;
@@ -14,6 +14,11 @@ use crate::domain::Relation;
 const OUT_OF_TIME: &str = "WB001";
 /// SQLSTATE: the writer is fenced, or has no receipt.
 const FENCED: &str = "WB002";
+
+/// How long a batch waits for a lock: longer than a batch of another writer takes as a rule, far shorter than a client waits.
+const PATIENCE: &str = "10ms";
+/// The same where a lock was met a moment ago.
+const ISOLATED_PATIENCE: &str = "2ms";
 
 /// A batch on its way to the database: one element of each array for each match.
 #[derive(Debug, Default)]
@@ -31,6 +36,20 @@ pub struct WriteBatch<'a> {
     pub others: Vec<serde_json::Value>,
     /// A lock was met a moment ago: all writes are among the others.
     pub isolated: bool,
+}
+
+/// Which receipt a batch has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Receipt {
+    /// The organisation on whose shard it is, or [`NOT_DISTRIBUTED`](Self::NOT_DISTRIBUTED).
+    pub place: i64,
+    /// Random, one for each connection of a writer.
+    pub writer_id: i64,
+}
+
+impl Receipt {
+    /// In the place of an organisation, which are numbered from 1.
+    pub const NOT_DISTRIBUTED: i64 = 0;
 }
 
 /// Between which times of the database's clock a batch may be written.
@@ -141,7 +160,7 @@ impl WriteAnswer {
 /// Attempts the batch as the writer's `number`th.
 pub async fn execute(
     connection: &mut PgConnection,
-    writer_id: i64,
+    receipt: Receipt,
     number: i64,
     window: TimeWindow,
     batch: &WriteBatch<'_>,
@@ -153,14 +172,15 @@ pub async fn execute(
         select
             results, customers as "customers: Vec<Option<String>>",
             relations as "relations: Json<Vec<Option<Relation>>>", others as "others: Json<Vec<OtherAnswer>>",
-            database_time as "database_time!", statement_timestamp() as "began!"
-        from write_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+            database_time as "database_time!", began as "began!"
+        from write_batch_at($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
         "#,
-        writer_id,
+        receipt.place,
+        receipt.writer_id,
         number,
         window.not_before,
         window.not_after,
-        batch.isolated,
+        if batch.isolated { ISOLATED_PATIENCE } else { PATIENCE },
         matches.then_some(&batch.organisation_ids[..]) as Option<&[i64]>,
         matches.then_some(&batch.managers[..]) as Option<&[&str]>,
         matches.then_some(&batch.customers[..]) as Option<&[Option<&str>]>,
@@ -216,18 +236,23 @@ pub async fn preview_each(
     Ok(answers.0)
 }
 
-/// Gives a new writer its receipt, with no batch in it, and returns the database's clock. Receipts of a day ago go: their
-/// writers have ended, and without a receipt no attempt takes effect.
-pub async fn register_writer(connection: &mut PgConnection, writer_id: i64) -> sqlx::Result<DateTime<Utc>> {
-    sqlx::query!("delete from write_receipt where written_at < now() - interval '1 day'")
-        .execute(&mut *connection)
-        .await?;
-    sqlx::query_scalar!(
-        r#"insert into write_receipt (writer_id, batch_number) values ($1, 0) returning clock_timestamp() as "at!""#,
-        writer_id,
+/// Gives a new writer its receipt, with no batch in it. Receipts of a day ago go: their writers have ended, and without a receipt no
+/// attempt takes effect.
+pub async fn create_receipt(connection: &mut PgConnection, receipt: Receipt) -> sqlx::Result<()> {
+    sqlx::query!(
+        "delete from write_receipt where organisation_id = $1 and written_at < now() - interval '1 day'",
+        receipt.place,
     )
-    .fetch_one(connection)
-    .await
+    .execute(&mut *connection)
+    .await?;
+    sqlx::query!(
+        "insert into write_receipt (organisation_id, writer_id, batch_number) values ($1, $2, 0)",
+        receipt.place,
+        receipt.writer_id,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 /// Erases what receipts have of customers and relations. Those of the last 30 s stay: the clients of older ones have their answers,
@@ -243,25 +268,36 @@ pub(super) async fn erase_old_answers(connection: &mut PgConnection) -> sqlx::Re
     Ok(())
 }
 
-/// The database's clock.
-pub async fn clock(connection: &mut PgConnection) -> sqlx::Result<DateTime<Utc>> {
-    sqlx::query_scalar!(r#"select clock_timestamp() as "at!""#).fetch_one(connection).await
+/// The clock of the node that has the receipt.
+///
+/// # Errors
+///
+/// There is no such receipt.
+pub async fn clock(connection: &mut PgConnection, receipt: Receipt) -> sqlx::Result<DateTime<Utc>> {
+    sqlx::query_scalar!(
+        r#"select clock_timestamp() as "at!" from write_receipt where organisation_id = $1 and writer_id = $2"#,
+        receipt.place,
+        receipt.writer_id,
+    )
+    .fetch_one(connection)
+    .await
 }
 
 /// Fences a writer: none of its attempts takes effect any more. Returns the number of its last batch that did, and what that
 /// one did; `None` without a receipt. Waits for an attempt that is about to commit. May be called again.
 pub async fn fence(
     connection: &mut PgConnection,
-    writer_id: i64,
+    receipt: Receipt,
 ) -> sqlx::Result<Option<(i64, WriteAnswer)>> {
     let receipt = sqlx::query!(
         r#"
-        update write_receipt set fenced = true where writer_id = $1
+        update write_receipt set fenced = true where organisation_id = $1 and writer_id = $2
         returning
             batch_number, results, customers as "customers: Vec<Option<String>>",
             relations as "relations: Json<Vec<Option<Relation>>>", others as "others: Json<Vec<OtherAnswer>>"
         "#,
-        writer_id,
+        receipt.place,
+        receipt.writer_id,
     )
     .fetch_optional(connection)
     .await?;

@@ -3,6 +3,9 @@
 //! Each connection has a random writer id and numbers its batches. The receipt in the database, updated by each batch, holds the
 //! number of the last one that took effect. An attempt whose answer was lost is resolved on a new connection, by fencing the old
 //! one: its receipt then says whether the attempt took effect and what it did, and if it did not, it never will.
+//!
+//! On a cluster the receipt is on the shard of one organisation, on the node that its batches are for. The connection itself goes
+//! to the coordinator, and the clock is the node's.
 
 use std::io;
 use std::time::Duration;
@@ -13,8 +16,10 @@ use sqlx::postgres::{PgConnectOptions, PgDatabaseError, PgSeverity};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::CLOCK_TOLERANCE;
-use crate::db::connect::{self, Session};
-use crate::db::write_batch::{self, TimeWindow, WriteAnswer, WriteBatch};
+use crate::db::Layout;
+use crate::db::connect::{self, Plans, Session};
+use crate::db::placement::Placements;
+use crate::db::write_batch::{self, Receipt, TimeWindow, WriteAnswer, WriteBatch};
 
 /// What the writers' connections are for.
 const SESSION: Session = Session {
@@ -22,7 +27,7 @@ const SESSION: Session = Session {
     statement_timeout: Duration::from_secs(4),
     // Longer than a batch of another writer takes as a rule, far shorter than a client waits.
     lock_timeout: Duration::from_millis(10),
-    generic_plans: true,
+    plans: Plans::Generic,
 };
 /// How long an attempt may take: a little longer than the database allows a statement.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(4500);
@@ -30,6 +35,9 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(4500);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// The database's clock is read again when it was read longer ago: two clocks may drift apart by 15 ms in that time.
 const CLOCK_AGE: Duration = Duration::from_secs(30);
+/// SQLSTATEs, or their classes, of what a worker says about a write: values, constraints, rights, locks, a read-only database, and
+/// the batch itself.
+const OF_THE_WRITE: [&str; 6] = ["22", "23", "25006", "42", "55P03", "WB"];
 /// Between two attempts to fence a connection that is left.
 const FENCE_PAUSE: Duration = Duration::from_millis(100);
 
@@ -51,7 +59,7 @@ pub(super) enum AttemptError {
 
 /// An attempt that may have taken effect, or may yet.
 pub(super) struct LostAttempt {
-    writer_id: i64,
+    receipt: Receipt,
     number: i64,
 }
 
@@ -68,14 +76,15 @@ pub(super) enum Resolution {
 /// Connects when it is needed.
 pub(super) struct WriterConnection {
     options: PgConnectOptions,
+    placements: Placements,
     open: Option<Open>,
-    /// Writers of connections that are left without having been fenced.
-    unfenced: Vec<i64>,
+    /// Receipts of connections that are left without having been fenced.
+    unfenced: Vec<Receipt>,
 }
 
 struct Open {
     connection: PgConnection,
-    writer_id: i64,
+    receipt: Receipt,
     /// Of the last batch that took effect.
     number: i64,
     /// The database's clock when it was last read, and when that was.
@@ -84,8 +93,8 @@ struct Open {
 }
 
 impl WriterConnection {
-    pub(super) fn new(options: PgConnectOptions) -> Self {
-        Self { options, open: None, unfenced: Vec::new() }
+    pub(super) fn new(options: PgConnectOptions, placements: Placements) -> Self {
+        Self { options, placements, open: None, unfenced: Vec::new() }
     }
 
     /// The next attempt is made on another connection.
@@ -93,14 +102,20 @@ impl WriterConnection {
         self.open = None;
     }
 
-    /// Attempts the batch once. It takes effect before the deadline or not at all.
+    /// Attempts the batch once. It takes effect before the deadline or not at all. The organisation is one of the batch.
     pub(super) async fn attempt(
         &mut self,
+        organisation_id: i64,
         batch: &WriteBatch<'_>,
         deadline: Instant,
     ) -> Result<Attempt, AttemptError> {
-        let open = bounded(CONNECT_TIMEOUT, self.open()).await.map_err(AttemptError::RolledBack)?;
-        let (writer_id, number) = (open.writer_id, open.number + 1);
+        let layout = self.placements.layout();
+        let place = match layout {
+            Layout::Single => Receipt::NOT_DISTRIBUTED,
+            Layout::Distributed => organisation_id,
+        };
+        let open = bounded(CONNECT_TIMEOUT, self.open(place)).await.map_err(AttemptError::RolledBack)?;
+        let (receipt, number) = (open.receipt, open.number + 1);
         let left = deadline.saturating_duration_since(open.read_at);
         let window = TimeWindow {
             // A clock that was set back is found out, unless by less than the time since it was read.
@@ -108,7 +123,7 @@ impl WriterConnection {
             not_after: open.clock + TimeDelta::from_std(left).unwrap_or_default(),
         };
         let sent = Instant::now();
-        let attempt = write_batch::execute(&mut open.connection, writer_id, number, window, batch);
+        let attempt = write_batch::execute(&mut open.connection, receipt, number, window, batch);
         match bounded(ATTEMPT_TIMEOUT, attempt).await {
             Ok((answer, executed)) => {
                 open.number = number;
@@ -116,7 +131,7 @@ impl WriterConnection {
                 let commit = open.read_at.duration_since(sent).saturating_sub(executed.took);
                 Ok(Attempt { answer, statement: executed.took, commit })
             }
-            Err(error) if is_rolled_back(&error) => {
+            Err(error) if is_rolled_back(&error, layout) => {
                 if write_batch::is_fenced(&error) {
                     // Another connection has a new receipt and reads the clock anew.
                     self.close();
@@ -125,8 +140,8 @@ impl WriterConnection {
             }
             Err(error) => {
                 self.close();
-                self.unfenced.push(writer_id);
-                Err(AttemptError::Lost(LostAttempt { writer_id, number }, error))
+                self.unfenced.push(receipt);
+                Err(AttemptError::Lost(LostAttempt { receipt, number }, error))
             }
         }
     }
@@ -136,16 +151,16 @@ impl WriterConnection {
         loop {
             let fence = async {
                 // Opening fences the others.
-                self.unfenced.retain(|writer_id| *writer_id != lost.writer_id);
-                let open = self.open().await?;
-                write_batch::fence(&mut open.connection, lost.writer_id).await
+                self.unfenced.retain(|receipt| *receipt != lost.receipt);
+                let open = self.open(lost.receipt.place).await?;
+                write_batch::fence(&mut open.connection, lost.receipt).await
             };
             match bounded(CONNECT_TIMEOUT, fence).await {
                 Ok(Some((number, answer))) if number == lost.number => return Resolution::Written(answer),
                 Ok(_) => return Resolution::NotWritten,
                 Err(error) => {
-                    self.unfenced.push(lost.writer_id);
-                    if !is_rolled_back(&error) {
+                    self.unfenced.push(lost.receipt);
+                    if !is_rolled_back(&error, self.placements.layout()) {
                         self.close();
                     }
                 }
@@ -157,24 +172,28 @@ impl WriterConnection {
         }
     }
 
-    /// A connection whose clock was read a moment ago.
-    async fn open(&mut self) -> sqlx::Result<&mut Open> {
+    /// A connection whose clock was read a moment ago, and whose receipt is on the node of the place.
+    async fn open(&mut self, place: i64) -> sqlx::Result<&mut Open> {
+        let is_on_node =
+            |open: &Open| self.placements.known(open.receipt.place) == self.placements.known(place);
         // Taken out, so that a failure or a cancellation leaves no connection in an unknown state.
-        let mut open = match self.open.take() {
+        let mut open = match self.open.take().filter(is_on_node) {
             Some(open) => open,
             None => {
-                let mut connection = connect::connect(&self.options, SESSION).await?;
-                for &writer_id in &self.unfenced {
-                    write_batch::fence(&mut connection, writer_id).await?;
+                let session = SESSION.on(self.placements.layout());
+                let mut connection = connect::connect(&self.options, session).await?;
+                for &receipt in &self.unfenced {
+                    write_batch::fence(&mut connection, receipt).await?;
                 }
                 self.unfenced.clear();
-                let writer_id = rand::random();
-                let clock = write_batch::register_writer(&mut connection, writer_id).await?;
-                Open { connection, writer_id, number: 0, clock, read_at: Instant::now() }
+                let receipt = Receipt { place, writer_id: rand::random() };
+                write_batch::create_receipt(&mut connection, receipt).await?;
+                let clock = write_batch::clock(&mut connection, receipt).await?;
+                Open { connection, receipt, number: 0, clock, read_at: Instant::now() }
             }
         };
         if open.read_at.elapsed() > CLOCK_AGE {
-            open.clock = write_batch::clock(&mut open.connection).await?;
+            open.clock = write_batch::clock(&mut open.connection, open.receipt).await?;
             open.read_at = Instant::now();
         }
         Ok(self.open.insert(open))
@@ -189,8 +208,12 @@ async fn bounded<T>(longest: Duration, work: impl Future<Output = sqlx::Result<T
 }
 
 /// Whether the database says that the statement failed, on a connection that goes on. After a fatal error the commit may have
-/// been done.
-fn is_rolled_back(error: &sqlx::Error) -> bool {
+/// been done. So it may after an error of a coordinator, which loses its connection to a worker or cancels it as this one may lose
+/// its own; an error of the write itself comes from the worker.
+fn is_rolled_back(error: &sqlx::Error, layout: Layout) -> bool {
     let error = error.as_database_error().and_then(|error| error.try_downcast_ref::<PgDatabaseError>());
-    error.is_some_and(|error| matches!(error.severity(), PgSeverity::Error))
+    error.is_some_and(|error| {
+        matches!(error.severity(), PgSeverity::Error)
+            && (layout == Layout::Single || OF_THE_WRITE.iter().any(|class| error.code().starts_with(class)))
+    })
 }

@@ -25,6 +25,7 @@
 mod batch;
 mod connection;
 mod counters;
+mod lanes;
 mod pending_write;
 mod queue;
 mod writer;
@@ -35,19 +36,16 @@ pub use pending_write::PendingWrite;
 pub use queue::TenantWrites;
 
 use std::collections::VecDeque;
-use std::num::NonZero;
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
 use sqlx::postgres::PgConnectOptions;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
-use tokio_util::sync::{CancellationToken, DropGuard};
 
+use self::lanes::Lanes;
 use self::pending_write::{Reply, Request};
-use self::queue::Queue;
-use self::writer::Writer;
+use crate::db::placement::Placements;
 use crate::domain::{
     CuRefNo, Customer, Email, Match, Matched, Precondition, ProfileUpdate, Registered, Registration,
     Relation, SecretHash, Unmatch, Unmatched,
@@ -57,18 +55,6 @@ use crate::domain::{
 const ANSWER_WITHIN: Duration = Duration::from_millis(9250);
 /// Far more than this machine's clock and the database's drift apart in the time between two readings.
 const CLOCK_TOLERANCE: Duration = Duration::from_millis(250);
-/// Tasks that can write. Most are spare, for when a batch is slow.
-const WRITERS: usize = 8;
-/// At most so many batches are written at the same time, slow ones aside.
-const MAX_CONCURRENT_BATCHES: usize = 4;
-
-/// How many batches are written at the same time: one for each two processors. On two processors, a second one made batches
-/// half as large and matches more expensive by a quarter (docs/performance.md).
-fn max_concurrent_batches() -> usize {
-    let processors = thread::available_parallelism().map_or(1, NonZero::get);
-    (processors / 2).clamp(1, MAX_CONCURRENT_BATCHES)
-}
-
 /// Why a write has no result. Unless it says otherwise, nothing was written.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
@@ -163,23 +149,16 @@ impl WriteTimeouts {
 /// The handle of the writers. Clones share everything; with the last of them the writers end.
 #[derive(Clone)]
 pub struct GroupCommit {
-    queue: Arc<Queue>,
+    lanes: Arc<Lanes>,
     counters: Counters,
-    _open: Arc<DropGuard>,
 }
 
 impl GroupCommit {
-    /// Starts the writers, each of which connects when its first batch comes.
-    pub fn start(options: &PgConnectOptions) -> Self {
-        let queue = Arc::new(Queue::default());
-        let write_permits = Arc::new(Semaphore::new(max_concurrent_batches()));
-        let closed = CancellationToken::new();
+    /// No connection is open when this returns.
+    pub fn start(options: &PgConnectOptions, placements: Placements) -> Self {
         let counters = Counters::default();
-        for _ in 0..WRITERS {
-            let writer = Writer::new(options.clone(), counters.clone());
-            tokio::spawn(writer.run(queue.clone(), write_permits.clone(), closed.clone()));
-        }
-        Self { queue, counters, _open: Arc::new(closed.drop_guard()) }
+        let lanes = Lanes::new(options.clone(), placements, counters.clone());
+        Self { lanes: Arc::new(lanes), counters }
     }
 
     /// What the writers have counted.
@@ -189,17 +168,17 @@ impl GroupCommit {
 
     /// Writes that are queued or in flight.
     pub fn depth(&self) -> usize {
-        self.queue.depth()
+        self.lanes.depth()
     }
 
     /// Writes that wait for the end of a lock.
     pub fn blocked(&self) -> usize {
-        self.queue.blocked()
+        self.lanes.blocked()
     }
 
     /// The writes of each organisation that has any.
     pub fn tenants(&self) -> Vec<TenantWrites> {
-        self.queue.tenants()
+        self.lanes.tenants()
     }
 
     /// Makes two customers' relation exist, active (contract §1).
@@ -260,9 +239,15 @@ impl GroupCommit {
         self.submit(submitter, |reply| Request::EndIdentity(hash, reply)).await
     }
 
-    /// Queues writes from the front, as many as there is capacity for.
+    /// To be called before [`push_many`](Self::push_many): on a cluster, writes of an organisation that is not located wait for
+    /// writes of other nodes.
+    pub async fn locate(&self, organisation_id: i64) {
+        self.lanes.locate(organisation_id).await;
+    }
+
+    /// Queues writes from the front, as many as there is capacity for. They are of one organisation.
     pub fn push_many(&self, writes: &mut VecDeque<PendingWrite>) {
-        self.queue.push_many(writes);
+        self.lanes.push_many(writes);
     }
 
     async fn submit<T>(
@@ -270,8 +255,9 @@ impl GroupCommit {
         submitter: Submitter,
         request: impl FnOnce(Reply<T>) -> Request,
     ) -> Result<T, WriteError> {
+        self.lanes.locate(submitter.organisation_id).await;
         let (write, result) = submitter.pending(request);
-        self.queue.push(write)?;
+        self.lanes.push(write)?;
         match timeout_at(submitter.answer_by, result).await {
             Ok(Ok(result)) => result,
             // Not reached while a handle is left: the writers end after the last of them.

@@ -15,6 +15,7 @@ use super::pending_write::{PendingWrite, Unfinished};
 use super::queue::Queue;
 use super::{Counters, WriteError};
 use crate::db;
+use crate::db::placement::Placements;
 use crate::db::write_batch::{WriteAnswer, is_fenced};
 
 /// A slow batch releases its permit, and another writer goes on with what was pushed meanwhile. A batch that meets no slow
@@ -43,8 +44,8 @@ struct Leftovers {
 }
 
 impl Writer {
-    pub(super) fn new(options: PgConnectOptions, counters: Counters) -> Self {
-        Self { connection: WriterConnection::new(options), counters, pause: FIRST_PAUSE }
+    pub(super) fn new(options: PgConnectOptions, placements: Placements, counters: Counters) -> Self {
+        Self { connection: WriterConnection::new(options, placements), counters, pause: FIRST_PAUSE }
     }
 
     /// Writes until the queue is closed and every write in it has a reply. `write_permits` bounds how many writers work at the
@@ -94,9 +95,10 @@ impl Writer {
         let Some(deadline) = writes.iter().map(PendingWrite::deadline).min() else {
             return Leftovers::default();
         };
+        let organisation_id = writes[0].organisation_id;
         loop {
             let batch = to_batch(&writes, &together, isolated);
-            let (error, lost) = match self.connection.attempt(&batch, deadline).await {
+            let (error, lost) = match self.connection.attempt(organisation_id, &batch, deadline).await {
                 Ok(attempt) => {
                     self.pause = FIRST_PAUSE;
                     self.counters.statement.observe(attempt.statement.as_secs_f64());

@@ -3,7 +3,7 @@
 use axum::body::Body;
 use customer_match::db::customer_merge;
 use customer_match::domain::{CuRefNo, Email, Match, NamedCustomer, Precondition, Versions};
-use customer_match::group_commit::{GroupCommit, Submitter, WriteError};
+use customer_match::group_commit::{Submitter, WriteError};
 use futures_util::future::{join, join_all};
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -318,7 +318,7 @@ async fn of_clients_that_create_one_relation_one_does(#[case] body: Value, #[cas
     let service = Service::start().await;
     let here = (0..30).map(|_| call(&service, MATCH, &body, &[(IF_NONE_MATCH, "*")]));
     // Another server, so that the calls meet in the database too.
-    let other = GroupCommit::start(&service.database.options());
+    let other = service.database.group_commit();
     let email = body["customerEmail"].as_str().map(|email| Email::parse(email).unwrap());
     let wanted = Match {
         manager: CuRefNo::parse(MANAGER).unwrap(),

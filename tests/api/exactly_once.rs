@@ -37,7 +37,7 @@ async fn service_with_request_timeout(timeout: &str) -> (Service, Proxy) {
 
 /// Another server on the same database, with a way of its own.
 fn another_server(service: &Service) -> GroupCommit {
-    GroupCommit::start(&service.database.options())
+    service.database.group_commit()
 }
 
 fn pair(notice: Option<&str>) -> serde_json::Value {

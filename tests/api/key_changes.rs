@@ -22,7 +22,7 @@ const NEVER: RefreshPolicy =
     RefreshPolicy { interval: Duration::from_secs(3600), max_staleness: Duration::from_secs(3600) };
 
 fn cache(database: &TestDatabase, policy: RefreshPolicy) -> ApiKeyCache {
-    let pool = Arc::new(RequestPool::new(database.options(), 4));
+    let pool = Arc::new(RequestPool::new(database.options(), database.layout(), 4));
     ApiKeyCache::start(database.options(), pool, &Config::from_flags(&[]).unwrap(), policy)
 }
 

@@ -2,7 +2,6 @@
 
 use std::pin::Pin;
 
-use customer_match::db;
 use customer_match::domain::{Change, CuRefNo, Email, Match, Matched, NamedCustomer, Notice};
 use customer_match::group_commit::{GroupCommit, Submitter, WriteError};
 use futures_util::future::{join, join_all, join4};
@@ -29,7 +28,7 @@ fn by_email(email: &str) -> NamedCustomer {
 }
 
 fn group_commit(service: &Service) -> GroupCommit {
-    GroupCommit::start(&db::connect_options(&service.pool))
+    service.database.group_commit()
 }
 
 /// Keeps every writer of the service's database waiting until it is released.

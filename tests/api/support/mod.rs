@@ -135,7 +135,7 @@ impl Service {
     fn around(database: TestDatabase, options: PgConnectOptions, flags: &[&str], demo: bool) -> Self {
         let config = Config::from_flags(flags).unwrap();
         let draining = CancellationToken::new();
-        let app = App::start(options.clone(), &config, demo, draining.clone());
+        let app = App::start(options.clone(), database.layout(), &config, demo, draining.clone());
         Self {
             admin: app.admin_router(),
             connections: app.connections(),

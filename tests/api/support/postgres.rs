@@ -7,7 +7,9 @@ use std::str::FromStr;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use customer_match::db::migration;
+use customer_match::db::placement::Placements;
+use customer_match::db::{Layout, migration};
+use customer_match::group_commit::GroupCommit;
 use private_postgres::PrivatePostgres;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection, PgConnection};
@@ -87,6 +89,16 @@ impl TestDatabase {
 
     pub async fn connect(&self) -> PgConnection {
         PgConnection::connect_with(&self.options()).await.unwrap()
+    }
+
+    pub fn layout(&self) -> Layout {
+        Layout::Single
+    }
+
+    /// Writers of another server on the same database.
+    pub fn group_commit(&self) -> GroupCommit {
+        let options = self.options();
+        GroupCommit::start(&options, Placements::new(&options, self.layout()))
     }
 
     pub fn options(&self) -> PgConnectOptions {

@@ -116,6 +116,7 @@ impl Stream {
 
     /// Ends when the answer is complete or the client has left. What is in flight then may be written all the same.
     pub(super) async fn run(mut self, mut lines: Lines, output: mpsc::Sender<Bytes>) {
+        self.app.group_commit.locate(self.caller.organisation_id).await;
         let Some(end) = self.write_lines(&mut lines, &output).await else { return };
         match &end {
             End::Body => {
