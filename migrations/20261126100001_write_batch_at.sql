@@ -363,7 +363,7 @@ create function write_batch_at(
   not_before timestamptz,
   not_after timestamptz,
   -- How long the writes wait for a lock.
-  patience text,
+  lock_timeout text,
   -- Matches, see customer_match_write. Null: there are none.
   organisation_ids int8[],
   managers text[],
@@ -384,7 +384,7 @@ language plpgsql as $$
 declare
   v_written_at timestamptz;
 begin
-  perform set_config('lock_timeout', patience, true);
+  perform set_config('lock_timeout', lock_timeout, true);
   if place <> 0 then
     -- What a writer sets for its session (db::connect) does not reach the session of the coordinator on a worker.
     perform

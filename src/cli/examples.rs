@@ -3,9 +3,10 @@
 use clap::Command as Grammar;
 
 /// Without the name of the program, in the order of the help. A test parses them.
-pub(super) const EXAMPLES: [&str; 32] = [
+pub(super) const EXAMPLES: [&str; 33] = [
     "serve --listen 0.0.0.0:8080 --tls-certificate cert.pem --tls-key key.pem --admin-listen 127.0.0.1:9464",
     "migrate --database-url postgres://customer_match@db.example/customer_match",
+    "distribute --database-url postgres://customer_match@coordinator.example/customer_match --dry-run",
     "organisation create Acme",
     "organisation list --format json",
     "key create --organisation Acme --kind prod --scope customer.match --description CRM",

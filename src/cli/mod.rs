@@ -9,6 +9,7 @@ mod confirm;
 mod customer;
 mod customer_match;
 mod database;
+mod distribute;
 mod error;
 mod examples;
 mod export;
@@ -62,6 +63,7 @@ pub struct Cli {
 enum Command {
     Serve(serve::Serve),
     Migrate(migrate::Migrate),
+    Distribute(distribute::Distribute),
     #[command(subcommand)]
     Organisation(organisation::Organisation),
     #[command(subcommand)]
@@ -107,6 +109,7 @@ impl Cli {
         match command {
             Command::Serve(command) => command.run().await,
             Command::Migrate(command) => command.run().await,
+            Command::Distribute(command) => command.run().await,
             Command::Organisation(command) => command.run().await,
             Command::Key(command) => command.run().await,
             Command::Customer(command) => command.run().await,

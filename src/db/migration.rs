@@ -9,15 +9,11 @@ use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection};
 
-use super::change_origin;
-use super::connect::{self, Plans, Session};
+use super::schema_change::{self, LOCK, SESSION};
+use super::{change_origin, connect, distribution};
 
-/// The advisory lock of the migrating process; the number is arbitrary.
-const LOCK: i64 = 0x6375_7374_6f6d_6572;
 /// Longer than migrations usually take, shorter than an operator waits.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
-/// How often other processes poll for the lock.
-const LOCK_POLL: Duration = Duration::from_millis(100);
 
 /// Every migration, embedded. The database may have newer ones: during a rolling upgrade the old version keeps serving.
 static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {
@@ -29,14 +25,6 @@ static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {
     migrator
 });
 
-/// Statements have no timeout, as building an index may take long.
-const SESSION: Session = Session {
-    application_name: "customer-match migrate",
-    statement_timeout: Duration::ZERO,
-    lock_timeout: Duration::ZERO,
-    plans: Plans::Auto,
-};
-
 /// Applies pending migrations. Concurrent runs wait for each other. What a run waits for is logged.
 pub async fn run(options: &PgConnectOptions) -> Result<(), MigrateError> {
     apply(&MIGRATOR, options).await
@@ -45,10 +33,7 @@ pub async fn run(options: &PgConnectOptions) -> Result<(), MigrateError> {
 /// Applies these migrations. Each can be interrupted and applied again: it is a transaction, or a statement that can be repeated
 /// (migrations/README.md).
 pub async fn apply(migrator: &Migrator, options: &PgConnectOptions) -> Result<(), MigrateError> {
-    let mut connection = connect::connect(options, SESSION).await?;
-    // Otherwise the statement of an interrupted run that waits for a lock would go on, and hold the lock of migrations. Not every
-    // platform of Postgres has it.
-    let _ = sqlx::query("set client_connection_check_interval = '1s'").execute(&mut connection).await;
+    let mut connection = schema_change::connect(options).await?;
     let pid: i32 = sqlx::query_scalar("select pg_backend_pid()").fetch_one(&mut connection).await?;
     tokio::select! {
         result = apply_on(&mut connection, migrator) => result?,
@@ -60,13 +45,7 @@ pub async fn apply(migrator: &Migrator, options: &PgConnectOptions) -> Result<()
 }
 
 async fn apply_on(connection: &mut PgConnection, migrator: &Migrator) -> Result<(), MigrateError> {
-    while !sqlx::query_scalar("select pg_try_advisory_lock($1)")
-        .bind(LOCK)
-        .fetch_one(&mut *connection)
-        .await?
-    {
-        tokio::time::sleep(LOCK_POLL).await;
-    }
+    schema_change::lock(connection).await?;
     let applied = applied(connection).await?;
     for migration in
         migrator.iter().filter(|migration| migration.no_tx && !applied.contains(&migration.version))
@@ -74,6 +53,7 @@ async fn apply_on(connection: &mut PgConnection, migrator: &Migrator) -> Result<
         drop_invalid_indexes(connection, &migration.sql).await?;
     }
     migrator.run(&mut *connection).await?;
+    distribution::complete(connection).await?;
     renumber_changes(connection).await?;
     Ok(())
 }

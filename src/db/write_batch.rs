@@ -16,9 +16,9 @@ const OUT_OF_TIME: &str = "WB001";
 const FENCED: &str = "WB002";
 
 /// How long a batch waits for a lock: longer than a batch of another writer takes as a rule, far shorter than a client waits.
-const PATIENCE: &str = "10ms";
+const LOCK_TIMEOUT: &str = "10ms";
 /// The same where a lock was met a moment ago.
-const ISOLATED_PATIENCE: &str = "2ms";
+const ISOLATED_LOCK_TIMEOUT: &str = "2ms";
 
 /// A batch on its way to the database: one element of each array for each match.
 #[derive(Debug, Default)]
@@ -180,7 +180,7 @@ pub async fn execute(
         number,
         window.not_before,
         window.not_after,
-        if batch.isolated { ISOLATED_PATIENCE } else { PATIENCE },
+        if batch.isolated { ISOLATED_LOCK_TIMEOUT } else { LOCK_TIMEOUT },
         matches.then_some(&batch.organisation_ids[..]) as Option<&[i64]>,
         matches.then_some(&batch.managers[..]) as Option<&[&str]>,
         matches.then_some(&batch.customers[..]) as Option<&[Option<&str>]>,
