@@ -3,15 +3,20 @@
 //! A transaction that is rolled back at the end would lock every customer of the file until then, and a file may be a pipe. So a
 //! dry run has a connection of its own with temporary tables of the same names, which shadow the real ones. What a batch would
 //! change is copied there first, without locks; what it leaves as it is, is only read, since copying costs more than importing.
-//! The connection is read-only, so only temporary tables can be written.
+//! The connection is read-only, so only temporary tables can be written. Delegated functions would write on a worker all the same,
+//! so none is called.
+//!
+//! Citus joins no temporary table with a distributed one. There, what a batch may read is fetched into temporary tables first.
 
 use sqlx::{Connection, FromRow, PgConnection, PgPool};
 
 use super::customer_import::{self, Record};
+use super::layout::Layout;
 
 /// A connection on which `customer` and `customer_match` are copies.
 pub struct DryRun {
     connection: PgConnection,
+    layout: Layout,
     /// Whether the copies may have rows.
     written: bool,
 }
@@ -26,17 +31,18 @@ pub struct Finding {
     pub unchanged: bool,
 }
 
-/// The views give the shadowed tables other names. Indexes that only reads need are left out, and the column `search`, which costs
+/// The views give the shadowed tables other names; Citus is not to create them on every node. Indexes that only reads need are left out, and the column `search`, which costs
 /// more than all the rest. Every statement looks single rows up, and is planned for that alone: of the copies there are no
 /// statistics, and those of the tables may be older than what was imported a moment ago.
 const SET_UP: &str = "
     set temp_buffers = '64MB';
-    create temporary view real_customer as
+    set citus.enable_ddl_propagation = off;
+    create temporary view stored_customer as
         select
             organisation_id, cu_ref_no, email, first_name, last_name, company_name, phone,
             company_registration_number, tax_identification_number, real_ip, created_at, updated_at, deleted_at
         from customer;
-    create temporary view real_customer_match as
+    create temporary view stored_customer_match as
         select organisation_id, low_cu_ref_no, high_cu_ref_no, low_is_manager, high_is_manager, notice,
                created_at, matched_at, updated_at, deactivated_at, version
         from customer_match;
@@ -54,12 +60,57 @@ const SET_UP: &str = "
         execute format('drop index %s', v_index);
       end loop;
     end $$;
-    set plan_cache_mode = force_generic_plan;
     set enable_seqscan = off;
     set enable_bitmapscan = off;
     set statement_timeout = '10min';
     set default_transaction_read_only = on;
 ";
+
+/// What is stored, as the statements below read it.
+const SET_UP_SINGLE: &str = "
+    create temporary view real_customer as select * from stored_customer;
+    create temporary view real_customer_match as select * from stored_customer_match;
+    set plan_cache_mode = force_generic_plan;
+";
+
+const SET_UP_DISTRIBUTED: &str = "
+    create temporary table real_customer as select * from stored_customer limit 0;
+    create unique index on real_customer (organisation_id, cu_ref_no);
+    create index on real_customer (organisation_id, email);
+    create temporary table real_customer_match as select * from stored_customer_match limit 0;
+    create unique index on real_customer_match (organisation_id, low_cu_ref_no, high_cu_ref_no);
+    set plan_cache_mode = force_custom_plan;
+";
+
+const FETCH_CUSTOMERS: &str = "
+    insert into real_customer
+    select found.*
+    from unnest($2::text[]) as named (cu_ref_no)
+    cross join lateral (
+        select * from stored_customer where organisation_id = $1 and stored_customer.cu_ref_no = named.cu_ref_no limit 1
+    ) as found
+    union
+    select found.*
+    from unnest($3::text[]) as named (email)
+    cross join lateral (
+        select * from stored_customer
+        where organisation_id = $1 and stored_customer.email = named.email and deleted_at is null
+        limit 1
+    ) as found
+    on conflict do nothing";
+
+const FETCH_RELATIONS: &str = "
+    insert into real_customer_match
+    select found.*
+    from unnest($2::text[], $3::text[]) as pair (manager, customer)
+    cross join lateral (
+        select * from stored_customer_match
+        where organisation_id = $1
+          and low_cu_ref_no = least(manager collate \"C\", customer collate \"C\")
+          and high_cu_ref_no = greatest(manager collate \"C\", customer collate \"C\")
+        limit 1
+    ) as found
+    on conflict do nothing";
 
 /// Customers by reference or e-mail address that have not been copied. The views exist only in this session, so no statement
 /// with them can be checked at compile time.
@@ -197,8 +248,13 @@ pub struct MatchColumns<'a> {
 impl DryRun {
     pub async fn open(pool: &PgPool) -> sqlx::Result<Self> {
         let mut connection = super::dedicated(pool).await?;
-        sqlx::raw_sql(SET_UP).execute(&mut connection).await?;
-        Ok(Self { connection, written: false })
+        let layout = Layout::read_on(&mut connection).await?;
+        let stored = match layout {
+            Layout::Single => SET_UP_SINGLE,
+            Layout::Distributed => SET_UP_DISTRIBUTED,
+        };
+        sqlx::raw_sql(&format!("{SET_UP} {stored}")).execute(&mut connection).await?;
+        Ok(Self { connection, layout, written: false })
     }
 
     /// The statements that write a batch run here.
@@ -218,6 +274,7 @@ impl DryRun {
         if self.written {
             found = customer_import::find(&mut self.connection, organisation_id, cu_ref_nos, emails).await?;
         }
+        self.fetch_customers(organisation_id, cu_ref_nos, emails).await?;
         let stored = sqlx::query_as(FIND_STORED).bind(organisation_id).bind(cu_ref_nos).bind(emails);
         let stored: Vec<Record> = stored.fetch_all(&mut self.connection).await?;
         found.extend(stored);
@@ -242,6 +299,7 @@ impl DryRun {
         organisation_id: i64,
         matches: &MatchColumns<'_>,
     ) -> sqlx::Result<Vec<Finding>> {
+        self.fetch(organisation_id, matches).await?;
         let find = sqlx::query_as(FIND).bind(organisation_id);
         let find = find.bind(&matches.managers).bind(&matches.cu_ref_nos).bind(&matches.emails);
         find.bind(&matches.notices).fetch_all(&mut self.connection).await
@@ -258,6 +316,43 @@ impl DryRun {
         let copy = sqlx::query(COPY_RELATIONS).bind(organisation_id);
         let copy = copy.bind(&matches.managers).bind(&matches.cu_ref_nos).bind(&matches.emails);
         copy.bind(&matches.notices).execute(&mut self.connection).await?;
+        Ok(())
+    }
+
+    /// Fetches what the matches may read. What was fetched before stays as it was then.
+    async fn fetch(&mut self, organisation_id: i64, matches: &MatchColumns<'_>) -> sqlx::Result<()> {
+        if self.layout == Layout::Single {
+            return Ok(());
+        }
+        let emails: Vec<_> = matches.emails.iter().flatten().copied().collect();
+        let named = matches.cu_ref_nos.iter().flatten();
+        let cu_ref_nos: Vec<_> = matches.managers.iter().chain(named).copied().collect();
+        self.fetch_customers(organisation_id, &cu_ref_nos, &emails).await?;
+        let customers = sqlx::query_scalar(
+            "select coalesce(cu_ref_no, (
+                 select cu_ref_no from real_customer
+                 where organisation_id = $1 and real_customer.email = named.email and deleted_at is null
+             ))
+             from unnest($2::text[], $3::text[]) with ordinality as named (cu_ref_no, email, ordinal)
+             order by ordinal",
+        );
+        let customers = customers.bind(organisation_id).bind(&matches.cu_ref_nos).bind(&matches.emails);
+        let customers: Vec<Option<String>> = customers.fetch_all(&mut self.connection).await?;
+        let fetch = sqlx::query(FETCH_RELATIONS).bind(organisation_id);
+        fetch.bind(&matches.managers).bind(&customers).execute(&mut self.connection).await?;
+        Ok(())
+    }
+
+    async fn fetch_customers(
+        &mut self,
+        organisation_id: i64,
+        cu_ref_nos: &[&str],
+        emails: &[&str],
+    ) -> sqlx::Result<()> {
+        if self.layout == Layout::Distributed {
+            let fetch = sqlx::query(FETCH_CUSTOMERS).bind(organisation_id).bind(cu_ref_nos).bind(emails);
+            fetch.execute(&mut self.connection).await?;
+        }
         Ok(())
     }
 
