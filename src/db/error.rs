@@ -1,5 +1,10 @@
 //! What a database error means for the statement or the connection, by SQLSTATE.
 
+use std::borrow::Cow;
+use std::sync::LazyLock;
+
+use regex::Regex;
+use serde::{Deserialize, Deserializer};
 use sqlx::postgres::{PgDatabaseError, PgSeverity};
 
 /// SQLSTATE of a lock timeout.
@@ -63,6 +68,133 @@ fn code_is_one_of(error: &sqlx::Error, codes: &[&str]) -> bool {
     error.as_database_error().and_then(|error| error.code()).is_some_and(|code| codes.contains(&&*code))
 }
 
+/// Whether the error is of this constraint. A worker's error has no field for the constraint: the coordinator passes on its code
+/// and its texts alone.
 pub fn violates(error: &sqlx::Error, constraint: &str) -> bool {
-    error.as_database_error().is_some_and(|error| error.constraint() == Some(constraint))
+    error.as_database_error().is_some_and(|error| match error.constraint() {
+        Some(name) => name == constraint,
+        None => {
+            error.code().is_some_and(|code| is_violation(&code))
+                && without_shard_numbers(error.message())
+                    .split(|character: char| !character.is_alphanumeric() && character != '_')
+                    .any(|word| word == constraint)
+        }
+    })
+}
+
+/// What the database says, for an operator. Empty if the error is not the database's.
+pub(crate) fn message(error: &sqlx::Error) -> String {
+    let Some(error) = error.as_database_error() else { return String::new() };
+    match error.code() {
+        Some(code) if is_violation(&code) => without_shard_numbers(error.message()).into_owned(),
+        _ => error.message().to_owned(),
+    }
+}
+
+/// A text of SQLSTATE and message, as our functions make it of an error that they catch.
+pub(super) fn deserialize_caught<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    Ok(if is_violation(&text) { without_shard_numbers(&text).into_owned() } else { text })
+}
+
+/// Whether the SQLSTATE is that of a violated constraint. The message of such an error has names only; the values are in its
+/// detail.
+fn is_violation(code: &str) -> bool {
+    code.starts_with("23")
+}
+
+/// A shard of `customer` is `customer_102034`, and its constraints have the number too. The numbers begin at 102008.
+static SHARD_NUMBER: LazyLock<Regex> = LazyLock::new(|| {
+    #[expect(clippy::expect_used, reason = "a constant pattern that a test compiles")]
+    Regex::new(r"_[0-9]{6,}\b").expect("the pattern is valid")
+});
+
+fn without_shard_numbers(message: &str) -> Cow<'_, str> {
+    SHARD_NUMBER.replace_all(message, "")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as StdError;
+    use std::fmt;
+
+    use sqlx::error::{DatabaseError, ErrorKind};
+
+    use super::*;
+
+    /// As a shard's error arrives: no constraint and no table.
+    #[derive(Debug)]
+    struct ErrorOfWorker(&'static str, &'static str);
+
+    impl fmt::Display for ErrorOfWorker {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(self.1)
+        }
+    }
+
+    impl StdError for ErrorOfWorker {}
+
+    impl DatabaseError for ErrorOfWorker {
+        fn message(&self) -> &str {
+            self.1
+        }
+
+        fn code(&self) -> Option<Cow<'_, str>> {
+            Some(self.0.into())
+        }
+
+        fn kind(&self) -> ErrorKind {
+            ErrorKind::Other
+        }
+
+        fn as_error(&self) -> &(dyn StdError + Send + Sync + 'static) {
+            self
+        }
+
+        fn as_error_mut(&mut self) -> &mut (dyn StdError + Send + Sync + 'static) {
+            self
+        }
+
+        fn into_error(self: Box<Self>) -> Box<dyn StdError + Send + Sync + 'static> {
+            self
+        }
+    }
+
+    fn error(code: &'static str, message: &'static str) -> sqlx::Error {
+        sqlx::Error::Database(Box::new(ErrorOfWorker(code, message)))
+    }
+
+    #[test]
+    fn a_constraint_of_a_shard_is_recognised_by_its_name() {
+        let violates = |code, message, constraint| violates(&error(code, message), constraint);
+        let taken = "duplicate key value violates unique constraint \"customer_email_key_102034\"";
+        assert!(violates("23505", taken, "customer_email_key"));
+        for other in ["email_key", "customer_email", "customer_email_key_2", "customer_email_key_102034"] {
+            assert!(!violates("23505", taken, other), "{other}");
+        }
+        // With quotation marks of another language, and of a table that is whole on each node.
+        assert!(violates(
+            "23505",
+            "doppelter Schlüsselwert verletzt »customer_email_key_102034«",
+            "customer_email_key"
+        ));
+        assert!(violates("23514", "violates check constraint \"no_poison\"", "no_poison"));
+        assert!(!violates("40001", taken, "customer_email_key"));
+        assert!(!super::violates(&sqlx::Error::RowNotFound, "customer_email_key"));
+    }
+
+    #[test]
+    fn an_operator_reads_the_names_of_tables() {
+        let rejected =
+            "new row for relation \"customer_102010\" violates check constraint \"no_poison_102010\"";
+        let plain = "new row for relation \"customer\" violates check constraint \"no_poison\"";
+        assert_eq!(message(&error("23514", rejected)), plain);
+        // A value, not a name.
+        let invalid = "invalid input syntax for type inet: \"a_102010\"";
+        assert_eq!(message(&error("22P02", invalid)), invalid);
+
+        let caught = |text: String| deserialize_caught(serde_json::Value::String(text)).unwrap();
+        assert_eq!(caught(format!("23514 {rejected}")), format!("23514 {plain}"));
+        assert_eq!(caught(format!("22P02 {invalid}")), format!("22P02 {invalid}"));
+    }
 }

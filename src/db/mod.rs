@@ -38,7 +38,7 @@ pub mod statistics;
 mod transaction;
 pub mod write_batch;
 
-pub(crate) use error::{is_about_one_row, is_invalid_value, is_lock_timeout};
+pub(crate) use error::{is_about_one_row, is_invalid_value, is_lock_timeout, message};
 pub use error::{is_transient, is_unavailable, violates};
 pub use layout::Layout;
 pub(crate) use pool::{Connections, bounded};

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use sqlx::PgConnection;
 use sqlx::types::Json;
 
+use super::error::deserialize_caught;
 use crate::domain::Relation;
 
 /// SQLSTATE: the database's clock stands outside the times between which the batch may be written.
@@ -132,7 +133,7 @@ pub enum OtherAnswer {
     Done(serde_json::Value),
     Blocked(bool),
     /// SQLSTATE and message.
-    Failed(String),
+    Failed(#[serde(deserialize_with = "deserialize_caught")] String),
 }
 
 impl WriteAnswer {

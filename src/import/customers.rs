@@ -95,8 +95,7 @@ impl Target {
         match self.write_batch(organisation_id, customers, existing).await {
             Err(ImportError::Database(error)) if db::is_invalid_value(&error) => {
                 if customers.len() == 1 {
-                    let message = error.as_database_error().map(|error| error.message()).unwrap_or_default();
-                    return Ok(vec![Err(format!("the database rejects it: {message}"))]);
+                    return Ok(vec![Err(format!("the database rejects it: {}", db::message(&error)))]);
                 }
                 let (first, second) = customers.split_at(customers.len() / 2);
                 let mut results = Box::pin(self.write(organisation_id, first, existing)).await?;

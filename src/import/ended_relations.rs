@@ -39,8 +39,7 @@ pub(super) async fn write(
     match ended {
         Err(error) if db::is_invalid_value(&error) => {
             if rows.len() == 1 {
-                let message = error.as_database_error().map(|error| error.message()).unwrap_or_default();
-                return Ok(vec![Err(format!("the database rejects it: {message}"))]);
+                return Ok(vec![Err(format!("the database rejects it: {}", db::message(&error)))]);
             }
             let (first, second) = rows.split_at(rows.len() / 2);
             let mut results = Box::pin(write(target, organisation_id, first)).await?;
