@@ -39,12 +39,11 @@ pub async fn exists(db: impl PgExecutor<'_>, id: i64) -> sqlx::Result<bool> {
     Ok(found.is_some())
 }
 
-/// Serialises deletions and merges of an organisation until the transaction ends: they lock so many rows that two of them
-/// would deadlock. Requests never wait for it, since a foreign key to the organisation takes a weaker lock. Without such an
-/// organisation there is nothing to wait for.
+/// Serialises deletions, erasures and merges of an organisation until the transaction ends: they lock so many rows that two of them
+/// would deadlock. An advisory lock, because the organisation's row is on every node of a cluster: locking it there is a commit
+/// on all of them, and fails while one of them is down. Organisations with the same hash wait for each other.
 pub(super) async fn lock_for_deletion(transaction: &mut PgConnection, id: i64) -> sqlx::Result<()> {
-    sqlx::query!("select id from organisation where id = $1 for no key update", id)
-        .fetch_optional(transaction)
-        .await?;
+    let lock = "select pg_advisory_xact_lock(hashtext('customer-match: deletions'), hashint8($1))";
+    sqlx::query(lock).bind(id).execute(transaction).await?;
     Ok(())
 }

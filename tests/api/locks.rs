@@ -125,6 +125,23 @@ async fn no_two_operations_deadlock() {
     assert_eq!(sqlx::query_scalar::<_, i64>(deadlocks).fetch_one(&service.pool).await.unwrap(), 0);
 }
 
+/// On a cluster the row of an organisation is on every node.
+#[tokio::test]
+async fn deletions_and_merges_leave_the_row_of_the_organisation_alone() {
+    let service = Service::start().await;
+    for customer in ["legacy0000000001", "survivor00000001"] {
+        service.add_customer(customer, None).await;
+    }
+    let _lock = forgotten(&service, "select from organisation where id = 1 for no key update").await;
+    service.delete_customer(CUSTOMER).await;
+    let [legacy, survivor] =
+        ["legacy0000000001", "survivor00000001"].map(|name| CuRefNo::parse(name).unwrap());
+    let merge = customer_merge::Merge { organisation_id: 1, legacy: &legacy, survivor: &survivor };
+    customer_merge::merge(&service.pool, merge).await.unwrap();
+    let deleted = "select count(*) from customer where organisation_id = 1 and deleted_at is not null";
+    assert_eq!(sqlx::query_scalar::<_, i64>(deleted).fetch_one(&service.pool).await.unwrap(), 2);
+}
+
 /// The answer shows the relation as this call left it, whatever others do to the pair at the same time.
 #[tokio::test]
 async fn a_representation_is_of_its_own_call() {
