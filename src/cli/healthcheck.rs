@@ -45,10 +45,14 @@ impl Healthcheck {
             .await
             .with_context(|| format!("no response from {url} within {} s", TIMEOUT.as_secs()))?
             .with_context(|| format!("no response from {url}"))?;
+        let body: Value = serde_json::from_slice(&body).unwrap_or_default();
         if status != 200 {
-            let body: Value = serde_json::from_slice(&body).unwrap_or_default();
             let reason = body["error"]["description"].as_str().unwrap_or("no readable reason");
             bail!("not ready: {url} answered {status}: {reason}");
+        }
+        if body["readOnly"] == true {
+            let read_only = json!({ "ready": true, "readOnly": true });
+            return self.output.print(&read_only, || "ready; the database is read-only".into());
         }
         self.output.print(&json!({ "ready": true }), || "ready".into())
     }

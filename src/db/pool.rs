@@ -197,7 +197,7 @@ impl Connections {
                 return Ok(connection);
             }
             // The others were idle for longer.
-            self.lock().idle.clear();
+            self.close_idle();
         }
         let mut connection = connect::connect(&self.options, self.session).await?;
         // Without it, on Windows, a statement whose request has ended goes on until its timeout.
@@ -222,6 +222,10 @@ impl Connections {
             self.lock().put(connection);
         }
         Ok(result)
+    }
+
+    pub(crate) fn close_idle(&self) {
+        self.lock().idle.clear();
     }
 
     fn next_returned(&self) -> oneshot::Receiver<InUse> {

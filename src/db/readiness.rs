@@ -37,12 +37,14 @@ type Checked = Result<DatabaseState, Arc<sqlx::Error>>;
 pub struct DatabaseState {
     pub schema_is_current: bool,
     pub role: ReplicationRole,
+    /// It rejects writes: a standby, or a primary that is set so.
+    pub is_read_only: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReplicationRole {
     Primary,
-    /// It replays the changes of another server, and is read-only.
+    /// It replays the changes of another server.
     Standby,
 }
 
@@ -50,11 +52,6 @@ impl Readiness {
     pub fn new(options: PgConnectOptions) -> Arc<Self> {
         let connections = Connections::new(options, SESSION);
         Arc::new(Self { connections, schema: Schema::default(), last: Mutex::default() })
-    }
-
-    /// Whether the schema is current; see [`state`](Self::state).
-    pub async fn is_schema_current(self: &Arc<Self>) -> Result<bool, Arc<sqlx::Error>> {
-        self.state().await.map(|state| state.schema_is_current)
     }
 
     /// Makes at least one round trip, so an unavailable database is an error. One check at a time serves all calls that came before
@@ -78,15 +75,24 @@ impl Readiness {
             self.connections.run(connection, TIMEOUT, async |db| self.read_state(db).await).await
         };
         let result = bounded(TIMEOUT, check).await.map_err(Arc::new);
+        if result.as_ref().is_ok_and(|state| state.is_read_only) {
+            // A session keeps the setting that it began with, so a later one may be writable.
+            self.connections.close_idle();
+        }
         *last = Some((began, result.clone()));
         result
     }
 
     async fn read_state(&self, db: &mut PgConnection) -> sqlx::Result<DatabaseState> {
         let schema_is_current = self.schema.is_current(db).await?;
-        let standby =
-            sqlx::query_scalar!(r#"select pg_is_in_recovery() as "standby!""#).fetch_one(db).await?;
-        let role = if standby { ReplicationRole::Standby } else { ReplicationRole::Primary };
-        Ok(DatabaseState { schema_is_current, role })
+        let state = sqlx::query!(
+            r#"select
+                   pg_is_in_recovery() as "is_standby!",
+                   current_setting('transaction_read_only')::bool as "is_read_only!""#
+        )
+        .fetch_one(db)
+        .await?;
+        let role = if state.is_standby { ReplicationRole::Standby } else { ReplicationRole::Primary };
+        Ok(DatabaseState { schema_is_current, role, is_read_only: state.is_read_only })
     }
 }

@@ -32,7 +32,7 @@ use self::organisations::Organisations;
 use crate::change_watcher::ChangeWatcher;
 use crate::config::LoadedCertificate;
 use crate::db::api_key::ExpiringKey;
-use crate::db::{ReplicationRole, RequestPool};
+use crate::db::{DatabaseState, ReplicationRole, RequestPool};
 use crate::domain::Change;
 use crate::error::ErrorCode;
 use crate::group_commit::{Counters, GroupCommit};
@@ -81,7 +81,7 @@ pub struct Readings<'a> {
     pub changes: &'a ChangeWatcher,
     pub expiring_keys: &'a [ExpiringKey],
     /// `None`: the database does not answer.
-    pub database: Option<ReplicationRole>,
+    pub database: Option<DatabaseState>,
 }
 
 /// The metrics of one listener. Clones share their counters.
@@ -370,13 +370,17 @@ fn register_pool(registry: &mut Registry, pool: &RequestPool) {
     registry.register_with_unit("db_pool_use_duration", help, Unit::Seconds, pool.use_duration.clone());
 }
 
-fn register_database(registry: &mut Registry, database: Option<ReplicationRole>) {
+fn register_database(registry: &mut Registry, database: Option<DatabaseState>) {
     registry.register("database_up", "Whether the database answers", count(database.is_some().into()));
     let roles = Family::<RoleLabels, Gauge>::default();
     for (role, name) in [(ReplicationRole::Primary, "primary"), (ReplicationRole::Standby, "standby")] {
-        roles.get_or_create(&RoleLabels { role: name }).set((database == Some(role)).into());
+        roles
+            .get_or_create(&RoleLabels { role: name })
+            .set(database.is_some_and(|state| state.role == role).into());
     }
     registry.register("database_replication_role", "1 for the role of the database", roles);
+    let read_only = database.is_some_and(|state| state.is_read_only);
+    registry.register("database_read_only", "Whether the database rejects writes", count(read_only.into()));
 }
 
 fn register_disk(registry: &mut Registry, data_dir: &Path) {

@@ -73,6 +73,33 @@ async fn the_healthcheck_explains_why_a_server_is_not_ready() {
     assert_eq!(run_json(healthcheck(&["--format", "json"])), json!({ "ready": true }));
 }
 
+/// Reads are served, so requests are sent here.
+#[tokio::test]
+async fn a_read_only_database_is_told() {
+    let service = Service::start().await;
+    let mut direct = service.database.connect().await;
+    let mut set = async |value: &str| {
+        let setting =
+            format!("alter database {} set default_transaction_read_only = {value}", service.database.name());
+        sqlx::raw_sql(&setting).execute(&mut direct).await.unwrap();
+    };
+    set("on").await;
+    let server = Server::start(on(&service.database, &["serve", "--listen", "127.0.0.1:0"]));
+    let address = server.url.trim_start_matches("http://");
+    let healthcheck = |more: &[&str]| command(&[&["healthcheck", "--listen", address], more].concat());
+    service.get("/livez").await.assert_success();
+    let ready = service.get("/readyz").await;
+    assert_eq!((ready.status, ready.body), (200, json!({ "success": true, "readOnly": true })));
+    assert_eq!(service.samples(&["database_read_only"]).await, ["customer_match_database_read_only 1"]);
+    assert_eq!(run(healthcheck(&[])), "ready; the database is read-only\n");
+    assert_eq!(run_json(healthcheck(&["--format", "json"])), json!({ "ready": true, "readOnly": true }));
+
+    set("off").await;
+    service.get("/readyz").await.assert_success();
+    assert_eq!(service.samples(&["database_read_only"]).await, ["customer_match_database_read_only 0"]);
+    assert_eq!(run(healthcheck(&[])), "ready\n");
+}
+
 /// A server that is full is healthy: a restart would only break the connections of those that it serves.
 #[tokio::test]
 async fn probes_on_the_admin_listener_are_answered_when_clients_have_all_connections() {

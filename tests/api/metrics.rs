@@ -96,6 +96,7 @@ async fn the_database_is_up_or_not() {
     let role = "customer_match_database_replication_role";
     let state = |primary, up| {
         [
+            "customer_match_database_read_only 0".to_owned(),
             format!("{role}{{role=\"primary\"}} {primary}"),
             format!("{role}{{role=\"standby\"}} 0"),
             format!("customer_match_database_up {up}"),
@@ -113,10 +114,14 @@ async fn a_standby_is_told_from_a_primary() {
     let standby = Standby::of(&primary.connect_options()).await;
     let (service, proxy) = Service::start_elsewhere(primary.connect_options()).await;
     proxy.lead_to(standby.connect_options());
-    let roles = service.samples(&["database_replication_role"]).await;
-    assert!(
-        roles[0].ends_with("{role=\"primary\"} 0") && roles[1].ends_with("{role=\"standby\"} 1"),
-        "{roles:?}"
+    let role = "customer_match_database_replication_role";
+    assert_eq!(
+        service.samples(&["database_re"]).await,
+        [
+            "customer_match_database_read_only 1".to_owned(),
+            format!("{role}{{role=\"primary\"}} 0"),
+            format!("{role}{{role=\"standby\"}} 1"),
+        ]
     );
 }
 

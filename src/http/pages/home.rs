@@ -20,7 +20,7 @@ pub(super) async fn page(
     uri: Uri,
     headers: HeaderMap,
 ) -> Response {
-    let (state, label) = match app.readiness.is_schema_current().await {
+    let (state, label) = match app.readiness.state().await {
         Ok(_) => ("good", "reachable"),
         Err(_) => ("bad", "not reachable"),
     };

@@ -22,7 +22,7 @@ pub(crate) async fn show_metrics(State(app): State<Arc<AppState>>) -> Result<Res
         group_commit: &app.group_commit,
         changes: &app.changes,
         expiring_keys: &app.maintenance.expiring_keys(),
-        database: database.ok().and_then(Result::ok).map(|state| state.role),
+        database: database.ok().and_then(Result::ok),
     };
     let text = app.metrics.text(&readings).map_err(|_| ErrorCode::InternalError)?;
     Ok(([(CONTENT_TYPE, OPEN_METRICS)], text).into_response())
