@@ -20,6 +20,7 @@ mod customer_merge;
 mod customer_relation;
 mod customer_update;
 mod deploy;
+mod distributable;
 mod documentation;
 mod exactly_once;
 mod examples;

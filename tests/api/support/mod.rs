@@ -8,6 +8,7 @@ pub mod listening;
 mod pgbouncer;
 mod postgres;
 mod proxy;
+pub mod sql;
 mod standby;
 pub mod terminal;
 
