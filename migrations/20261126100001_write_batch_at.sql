@@ -19,6 +19,9 @@ declare
   v_at constant timestamptz := clock_timestamp();
   v_low constant text collate "C" := least(manager collate "C", matched collate "C");
   v_high constant text collate "C" := greatest(manager collate "C", matched collate "C");
+  -- Citus evaluates what stands in the statement, each time: a variable costs it less.
+  v_low_is_manager constant boolean := v_low = manager;
+  v_high_is_manager constant boolean := v_high = manager;
   v_change text;
   v_is_numbered boolean;
 begin
@@ -26,7 +29,7 @@ begin
     organisation_id, low_cu_ref_no, high_cu_ref_no, low_is_manager, high_is_manager, notice,
     created_at, matched_at, updated_at
   )
-  values (organisation, v_low, v_high, v_low = manager, v_high = manager, given_notice, v_at, v_at, v_at)
+  values (organisation, v_low, v_high, v_low_is_manager, v_high_is_manager, given_notice, v_at, v_at, v_at)
   on conflict (organisation_id, low_cu_ref_no, high_cu_ref_no) do update set
     low_is_manager = customer_match.low_is_manager or excluded.low_is_manager,
     high_is_manager = customer_match.high_is_manager or excluded.high_is_manager,

@@ -11,9 +11,10 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::pending_write::PendingWrite;
-use super::queue::{Queue, TenantWrites};
+use super::queue::{CAPACITY, Queue, TenantWrites};
 use super::writer::Writer;
 use super::{Counters, WriteError};
+use crate::db::Layout;
 use crate::db::placement::{Node, Placements};
 
 /// Tasks that can write, in each lane. Most are spare, for when a batch is slow.
@@ -89,7 +90,11 @@ impl Lanes {
 
     /// Starts the writers of a lane, each of which connects when its first batch comes.
     fn open(&self) -> Arc<Queue> {
-        let queue = Arc::<Queue>::default();
+        let queue = Arc::new(Queue::new(match self.placements.layout() {
+            Layout::Single => CAPACITY,
+            // So many as are pending at a node that is down keep no other request out of a server with the default limit.
+            Layout::Distributed => CAPACITY / 2,
+        }));
         let write_permits = Arc::new(Semaphore::new(max_concurrent_batches()));
         for _ in 0..WRITERS {
             let writer = Writer::new(self.options.clone(), self.placements.clone(), self.counters.clone());

@@ -14,10 +14,8 @@ use tokio_util::sync::CancellationToken;
 use super::WriteError;
 use super::pending_write::PendingWrite;
 
-/// Writes that are queued or in flight. With the longest notices in all of them this is 80 MB.
-const CAPACITY: usize = 2048;
-/// Those of one organisation.
-const TENANT_CAPACITY: usize = CAPACITY / 2;
+/// Writes that are queued or in flight. With the longest notices in all of them this is 80 MB. One organisation gets half of it.
+pub(super) const CAPACITY: usize = 2048;
 /// Writes that wait for the end of a lock: half of the requests that a server has in flight by default, so that they keep
 /// no other request out.
 const BLOCKED_CAPACITY: usize = 512;
@@ -44,9 +42,9 @@ pub struct TenantWrites {
     pub blocked: usize,
 }
 
-/// All pending writes.
-#[derive(Default)]
+/// All pending writes of a lane.
 pub(super) struct Queue {
+    capacity: usize,
     state: Mutex<State>,
     pushed: Notify,
 }
@@ -89,10 +87,10 @@ impl State {
         (self.pending + self.just_replied).div_ceil(2).clamp(SMALL_BATCH, MAX_BATCH)
     }
 
-    fn has_capacity(&self, organisation_id: i64) -> bool {
+    fn has_room(&self, capacity: usize, organisation_id: i64) -> bool {
         let tenant = self.tenants.get(&organisation_id);
         let of_tenant = tenant.map_or(0, |tenant| tenant.queued.len() + tenant.in_flight);
-        self.pending < CAPACITY && of_tenant < TENANT_CAPACITY
+        self.pending < capacity && of_tenant < capacity / 2
     }
 
     fn is_isolated(&self, organisation_id: i64, now: Instant) -> bool {
@@ -122,9 +120,13 @@ impl State {
 }
 
 impl Queue {
+    pub(super) fn new(capacity: usize) -> Self {
+        Self { capacity, state: Mutex::default(), pushed: Notify::new() }
+    }
+
     pub(super) fn push(&self, write: PendingWrite) -> Result<(), WriteError> {
         let mut state = self.lock();
-        if !state.has_capacity(write.organisation_id) {
+        if !state.has_room(self.capacity, write.organisation_id) {
             return Err(WriteError::Overloaded);
         }
         state.queue(write, false);
@@ -137,7 +139,9 @@ impl Queue {
     pub(super) fn push_many(&self, writes: &mut VecDeque<PendingWrite>) {
         let mut state = self.lock();
         let before = writes.len();
-        while let Some(write) = writes.pop_front_if(|write| state.has_capacity(write.organisation_id)) {
+        while let Some(write) =
+            writes.pop_front_if(|write| state.has_room(self.capacity, write.organisation_id))
+        {
             state.queue(write, false);
         }
         drop(state);
@@ -344,7 +348,7 @@ mod tests {
     }
 
     fn queue(writes: impl IntoIterator<Item = PendingWrite>) -> Arc<Queue> {
-        let queue = Arc::new(Queue::default());
+        let queue = Arc::new(Queue::new(CAPACITY));
         for write in writes {
             assert!(queue.push(write).is_ok());
         }
@@ -453,9 +457,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn capacity_is_bounded_and_one_organisation_leaves_room_for_the_others() {
         let mut calls = Calls::default();
-        let queue = queue((0..TENANT_CAPACITY).map(|i| calls.write(1, i)));
+        let queue = queue((0..CAPACITY / 2).map(|i| calls.write(1, i)));
         assert!(queue.push(calls.write(1, 0)).is_err());
-        for i in TENANT_CAPACITY..CAPACITY {
+        for i in CAPACITY / 2..CAPACITY {
             assert!(queue.push(calls.write(i as i64, 0)).is_ok());
         }
         assert!(queue.push(calls.write(-1, 0)).is_err());

@@ -24,7 +24,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use axum::response::Response;
 use customer_match::app::App;
 use customer_match::config::Config;
-use customer_match::db::{self, api_key, customer, customer_delete, organisation};
+use customer_match::db::{self, Layout, api_key, customer, customer_delete, organisation};
 use customer_match::domain::{ApiKey, CuRefNo, Email, KeyKind, Profile, ProfileText};
 use customer_match::metrics::ConnectionMetrics;
 use http_body_util::BodyExt;
@@ -126,17 +126,39 @@ impl Service {
     }
 
     async fn start_on(database: TestDatabase, options: PgConnectOptions, flags: &[&str], demo: bool) -> Self {
-        let mut service = Self::around(database, options, flags, demo);
+        Self::around(database, options, flags, demo).with_customers().await
+    }
+
+    /// A server that takes its database for a distributed one, whatever it is: the functions that are delegated to workers are in
+    /// each database, and no node is known.
+    pub async fn start_in_distributed_layout() -> Self {
+        let database = TestDatabase::create().await;
+        let options = database.options();
+        Self::in_layout(Layout::Distributed, database, options, &[], false).with_customers().await
+    }
+
+    async fn with_customers(mut self) -> Self {
+        let service = &mut self;
         (service.organisation, service.key) = service.add_organisation("Acme").await;
         service.add_customer(MANAGER, None).await;
         service.add_customer(CUSTOMER, Some("jan@barasek.com")).await;
-        service
+        self
     }
 
     fn around(database: TestDatabase, options: PgConnectOptions, flags: &[&str], demo: bool) -> Self {
+        Self::in_layout(database.layout(), database, options, flags, demo)
+    }
+
+    fn in_layout(
+        layout: Layout,
+        database: TestDatabase,
+        options: PgConnectOptions,
+        flags: &[&str],
+        demo: bool,
+    ) -> Self {
         let config = Config::from_flags(flags).unwrap();
         let draining = CancellationToken::new();
-        let app = App::start(options.clone(), database.layout(), &config, demo, draining.clone());
+        let app = App::start(options.clone(), layout, &config, demo, draining.clone());
         Self {
             admin: app.admin_router(),
             connections: app.connections(),
