@@ -110,8 +110,9 @@ impl Import {
                     Target::DryRun(DryRun::open(pool).await?)
                 } else {
                     let options = db::connect_options(pool);
-                    let placements = Placements::new(&options, Layout::read(&options).await?);
-                    Target::Database(GroupCommit::start(&options, placements), pool.clone())
+                    let layout = Layout::read(&options).await?;
+                    let placements = Placements::new(&options, layout);
+                    Target::Database(GroupCommit::start(&options, placements), pool.clone(), layout)
                 };
                 matches::import(target, organisation, rows, summary, progress).await
             })

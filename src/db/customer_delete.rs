@@ -79,10 +79,10 @@ async fn write(
     let relations = sqlx::query_scalar!(
         r#"with deactivated as (
                update customer_match set
-                   deactivated_at = greatest(next_microsecond(updated_at), statement_timestamp()),
-                   updated_at = greatest(next_microsecond(updated_at), statement_timestamp()),
+                   deactivated_at = at_least_now(next_microsecond(updated_at)),
+                   updated_at = at_least_now(next_microsecond(updated_at)),
                    version = version + 1,
-                   changed_in = pg_current_xact_id()
+                   changed_in = change_number(version)
                where organisation_id = $1 and (low_cu_ref_no = $2 or high_cu_ref_no = $2) and active is not null
                returning version
            )
@@ -102,7 +102,7 @@ async fn write(
     .await?;
     merged_from.sort();
     sqlx::query!(
-        "update customer set deleted_at = greatest(created_at, statement_timestamp()), deletion_reason = $3
+        "update customer set deleted_at = at_least_now(created_at), deletion_reason = $3
          where organisation_id = $1 and cu_ref_no = $2",
         organisation_id,
         cu_ref_no.as_str(),

@@ -118,9 +118,9 @@ async fn erase_notices(transaction: &mut PgConnection, wanted: Erase<'_>) -> sql
         r#"with erased as (
                update customer_match set
                    notice = null,
-                   updated_at = greatest(next_microsecond(updated_at), statement_timestamp()),
+                   updated_at = at_least_now(next_microsecond(updated_at)),
                    version = version + 1,
-                   changed_in = pg_current_xact_id()
+                   changed_in = change_number(version)
                where organisation_id = $1 and (low_cu_ref_no = $2 or high_cu_ref_no = $2) and notice is not null
                returning version
            )
@@ -137,8 +137,8 @@ async fn erase_profile(transaction: &mut PgConnection, wanted: Erase<'_>) -> sql
         "update customer set
              email = null, first_name = null, last_name = null, company_name = null, phone = null,
              company_registration_number = null, tax_identification_number = null, real_ip = null, deletion_reason = null,
-             updated_at = greatest(next_microsecond(updated_at), statement_timestamp()),
-             erased_at = coalesce(erased_at, greatest(deleted_at, statement_timestamp()))
+             updated_at = at_least_now(next_microsecond(updated_at)),
+             erased_at = coalesce(erased_at, at_least_now(deleted_at))
          where organisation_id = $1 and cu_ref_no = $2",
         wanted.organisation_id,
         wanted.cu_ref_no.as_str(),

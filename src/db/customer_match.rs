@@ -1,8 +1,8 @@
 //! The table `customer_match`: one relation by itself, the demo's sample data, and locks for what operators do. The list is in
 //! [`super::matched_customer`], what requests write in [`super::write_batch`].
 
+use sqlx::PgConnection;
 use sqlx::types::Json;
-use sqlx::{PgConnection, PgExecutor};
 
 use crate::domain::{CuRefNo, Notice, RelationState};
 
@@ -32,7 +32,7 @@ pub async fn find(
 
 /// Adds a relation that has been there for some hours; for the demo. Requests use the group commit.
 pub async fn create_sample(
-    db: impl PgExecutor<'_>,
+    transaction: &mut PgConnection,
     organisation_id: i64,
     (manager, customer): (&CuRefNo, &CuRefNo),
     both_are_managers: bool,
@@ -57,7 +57,23 @@ pub async fn create_sample(
         notice.map(Notice::as_str),
         hours,
     )
-    .execute(db)
+    .execute(&mut *transaction)
+    .await?;
+    number_inserted(transaction, organisation_id).await
+}
+
+/// Numbers the relations that this transaction has inserted as changes of the node that has them. The coordinator of a cluster has
+/// numbered them as its own, since it evaluates the default of the column; no other Postgres finds any to be changed.
+pub(super) async fn number_inserted(
+    transaction: &mut PgConnection,
+    organisation_id: i64,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "update customer_match set changed_in = change_number(version)
+         where organisation_id = $1 and changed_in = pg_current_xact_id() and changed_in <> change_number(version)",
+        organisation_id,
+    )
+    .execute(transaction)
     .await?;
     Ok(())
 }

@@ -1,6 +1,9 @@
 //! The statement of match imports about relations that have ended. Active ones are matches, which group commit writes.
 
-use sqlx::{FromRow, PgExecutor};
+use sqlx::{FromRow, PgConnection, PgExecutor, PgPool};
+
+use super::customer_match;
+use super::transaction::transact;
 
 /// Relations, one array for each column of a file.
 #[derive(Debug, Default)]
@@ -99,4 +102,18 @@ pub async fn end(
     )
     .fetch_all(db)
     .await
+}
+
+/// The same on a cluster, whose coordinator numbers what it inserts as changes of its own.
+pub async fn end_distributed(
+    pool: &PgPool,
+    organisation_id: i64,
+    relations: &EndedRelations<'_>,
+) -> sqlx::Result<Vec<Ended>> {
+    let write = async |transaction: &mut PgConnection| {
+        let ended = end(&mut *transaction, organisation_id, relations).await?;
+        customer_match::number_inserted(transaction, organisation_id).await?;
+        Ok(ended)
+    };
+    transact(pool, true, write).await
 }

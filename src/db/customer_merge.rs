@@ -3,9 +3,9 @@
 use sqlx::{PgConnection, PgPool};
 
 use super::error::was_rolled_back;
-use super::organisation;
 use super::retry::retry;
 use super::transaction::transact;
+use super::{customer_match, organisation};
 use crate::domain::{CuRefNo, Notice};
 
 #[derive(Debug, Clone, Copy)]
@@ -89,6 +89,7 @@ async fn write(transaction: &mut PgConnection, wanted: Merge<'_>) -> Result<Merg
     let (legacy, survivor) = lock(transaction, wanted).await?;
     let joined = joined(transaction, wanted).await?;
     let moved = move_relations(transaction, wanted).await?;
+    customer_match::number_inserted(transaction, wanted.organisation_id).await?;
     delete_legacy(transaction, wanted).await?;
     let filled = fill_survivor(transaction, wanted.organisation_id, &legacy, &survivor).await?;
     Ok(Merged { relations: moved.relations, joined, self_relation: moved.self_relation, filled })
@@ -117,7 +118,7 @@ async fn lock(
     wanted: Merge<'_>,
 ) -> Result<(LockedCustomer, LockedCustomer), MergeError> {
     let names = [wanted.legacy.as_str(), wanted.survivor.as_str()];
-    super::customer_match::lock_all_of(transaction, wanted.organisation_id, &names).await?;
+    customer_match::lock_all_of(transaction, wanted.organisation_id, &names).await?;
     let mut customers = sqlx::query_as!(
         LockedCustomer,
         r#"select
@@ -224,13 +225,13 @@ async fn move_relations(transaction: &mut PgConnection, wanted: Merge<'_>) -> sq
         ended as (
             update customer_match set
                 notice = case when other = $3 then customer_match.notice end,
-                updated_at = greatest(next_microsecond(customer_match.updated_at), statement_timestamp()),
+                updated_at = at_least_now(next_microsecond(customer_match.updated_at)),
                 deactivated_at = coalesce(
                     customer_match.deactivated_at,
-                    greatest(next_microsecond(customer_match.updated_at), statement_timestamp())
+                    at_least_now(next_microsecond(customer_match.updated_at))
                 ),
                 version = customer_match.version + 1,
-                changed_in = pg_current_xact_id()
+                changed_in = change_number(customer_match.version)
             from legacy
             where organisation_id = $1 and low_cu_ref_no = least($2, other) and high_cu_ref_no = greatest($2, other)
               and (customer_match.deactivated_at is null or other <> $3 and customer_match.notice <> '')
@@ -245,7 +246,7 @@ async fn move_relations(transaction: &mut PgConnection, wanted: Merge<'_>) -> sq
                 case when $3 < other then is_manager else other_is_manager end,
                 case when $3 < other then other_is_manager else is_manager end,
                 notice, created_at, matched_at,
-                greatest(next_microsecond(updated_at), statement_timestamp()), deactivated_at,
+                at_least_now(next_microsecond(updated_at)), deactivated_at,
                 -- Not a new relation: 1 is the sign of those.
                 version + 1
             from legacy
@@ -302,7 +303,7 @@ async fn delete_legacy(transaction: &mut PgConnection, wanted: Merge<'_>) -> sql
     .await?;
     sqlx::query!(
         "update customer set
-             deleted_at = greatest(created_at, statement_timestamp()), deletion_reason = $3, merged_into_cu_ref_no = $4
+             deleted_at = at_least_now(created_at), deletion_reason = $3, merged_into_cu_ref_no = $4
          where organisation_id = $1 and cu_ref_no = $2",
         wanted.organisation_id,
         wanted.legacy.as_str(),
@@ -351,7 +352,7 @@ async fn fill_survivor(
                  company_registration_number = coalesce(company_registration_number, $8),
                  tax_identification_number = coalesce(tax_identification_number, $9),
                  real_ip = coalesce(real_ip, $10::text::inet),
-                 updated_at = greatest(next_microsecond(updated_at), statement_timestamp())
+                 updated_at = at_least_now(next_microsecond(updated_at))
              where organisation_id = $1 and cu_ref_no = $2",
             organisation_id,
             survivor.cu_ref_no,

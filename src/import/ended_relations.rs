@@ -4,14 +4,14 @@ use sqlx::{PgConnection, PgPool};
 
 use super::relation_change::{RelationChange, RowResult};
 use super::relation_row::RelationRow;
-use crate::db;
 use crate::db::customer_match_import::{self, Ended, EndedRelations};
 use crate::db::retry::{is_retryable, retry};
+use crate::db::{self, Layout};
 use crate::domain::{NamedCustomer, Notice};
 use crate::group_commit::WriteError;
 
 pub(super) enum Target<'a> {
-    Database(&'a PgPool),
+    Database(&'a PgPool, Layout),
     /// Its tables are copies.
     DryRun(&'a mut PgConnection),
 }
@@ -28,8 +28,13 @@ pub(super) async fn write(
     }
     let relations = columns(rows);
     let ended = match target {
-        Target::Database(pool) => {
-            let attempt = async || customer_match_import::end(*pool, organisation_id, &relations).await;
+        Target::Database(pool, layout) => {
+            let attempt = async || match layout {
+                Layout::Single => customer_match_import::end(*pool, organisation_id, &relations).await,
+                Layout::Distributed => {
+                    customer_match_import::end_distributed(pool, organisation_id, &relations).await
+                }
+            };
             retry(attempt, is_retryable).await
         }
         Target::DryRun(connection) => {

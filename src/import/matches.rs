@@ -10,6 +10,7 @@ use sqlx::PgPool;
 use super::relation_change::{RelationChange, RowResult, row_result};
 use super::relation_row::RelationRow;
 use super::{ImportError, Observer, Rows, Summary, ended_relations, match_dry_run};
+use crate::db::Layout;
 use crate::db::dry_run::DryRun;
 use crate::domain::Match;
 use crate::group_commit::{GroupCommit, Submitter, WriteError};
@@ -60,7 +61,7 @@ impl fmt::Display for Changes {
 
 pub enum Target {
     /// The pool writes what is no match.
-    Database(GroupCommit, PgPool),
+    Database(GroupCommit, PgPool, Layout),
     DryRun(DryRun),
 }
 
@@ -100,8 +101,8 @@ impl Target {
                 iter::from_fn(|| rows.next_if(|row| in_order || run.takes(&row.wanted))).collect();
             let (active, ended): (Vec<_>, Vec<_>) = run.iter().partition(|row| row.active);
             let (matched, ended) = match self {
-                Self::Database(group_commit, pool) => {
-                    let mut target = ended_relations::Target::Database(pool);
+                Self::Database(group_commit, pool, layout) => {
+                    let mut target = ended_relations::Target::Database(pool, *layout);
                     let ended = ended_relations::write(&mut target, organisation_id, &ended).await?;
                     (write_matches(group_commit, organisation_id, &active).await?, ended)
                 }
