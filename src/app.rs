@@ -13,6 +13,7 @@ use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
 use crate::api_keys::{ApiKeyCache, RefreshPolicy};
+use crate::change_renumbering::ChangeRenumbering;
 use crate::change_watcher::ChangeWatcher;
 use crate::config::Config;
 use crate::db::placement::Placements;
@@ -54,9 +55,10 @@ impl App {
         let policy = RefreshPolicy::default();
         let identity_attempts = IdentityAttempts::new(Arc::clone(&pool), config.rate_limits.invalid_keys);
         let state = AppState {
-            group_commit: GroupCommit::start(&database, placements),
+            group_commit: GroupCommit::start(&database, placements.clone()),
             keys: ApiKeyCache::start(database.clone(), Arc::clone(&pool), config, policy),
-            changes: ChangeWatcher::start(database.clone()),
+            changes: ChangeWatcher::start(database.clone(), placements),
+            renumbering: ChangeRenumbering::start(database.clone(), layout),
             maintenance: Maintenance::start(database.clone()),
             readiness: Readiness::new(database),
             pool,

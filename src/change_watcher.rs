@@ -1,13 +1,14 @@
 //! Calls that wait until a relation of their organisation changes (`match-changes?wait=`).
 //!
-//! One task asks the database for all of them together, on a connection of its own: a waiting call holds no connection and no
-//! permit, only its memory. `NOTIFY` would be no cheaper: a transaction that notifies takes a lock of the whole cluster, so
+//! One task asks the database for all of them together, on a connection of its own (on a cluster: one for each worker, which may be
+//! slow or down): a waiting call holds no connection and no permit, only its memory. `NOTIFY` would be no cheaper: a transaction that notifies takes a lock of the whole cluster, so
 //! commits would be made one after the other.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use sqlx::postgres::PgConnectOptions;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep, timeout};
@@ -15,6 +16,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::db::change_origin::Visible;
 use crate::db::connect::{Plans, Session};
+use crate::db::placement::{Node, Placements};
 use crate::db::relation_change;
 use crate::db::{Connections, bounded};
 use crate::fair_budget::FairBudget;
@@ -47,7 +49,8 @@ struct Shared {
     waiting: Mutex<Vec<Waiting>>,
     /// A call waits.
     begun: Notify,
-    held_back: Mutex<Option<HeldBack>>,
+    /// By the node of the transactions.
+    held_back: Mutex<HashMap<i64, HeldBack>>,
 }
 
 struct Waiting {
@@ -75,9 +78,10 @@ pub enum Waited {
 
 impl ChangeWatcher {
     /// No connection is open until a call waits.
-    pub fn start(options: PgConnectOptions) -> Self {
+    pub fn start(options: PgConnectOptions, placements: Placements) -> Self {
         let shared = Arc::<Shared>::default();
-        let task = watch(Arc::clone(&shared), Connections::new(options, SESSION));
+        let connections = Connections::new(options, SESSION.on(placements.layout()));
+        let task = watch(Arc::clone(&shared), connections, placements);
         Self {
             shared,
             capacity: FairBudget::new(CAPACITY),
@@ -107,7 +111,7 @@ impl ChangeWatcher {
         self.capacity.held()
     }
 
-    /// For how long the oldest running transaction has been seen to hold changes back. Seen by calls and polls, so zero while no
+    /// For how long the oldest running transaction has been seen to hold changes back, on that node where it is longest. Seen by calls and polls, so zero while no
     /// client reads.
     pub fn held_back_for(&self) -> Duration {
         self.shared.held_back_for(Instant::now())
@@ -115,28 +119,49 @@ impl ChangeWatcher {
 }
 
 /// Never returns.
-async fn watch(shared: Arc<Shared>, connections: Connections) {
+async fn watch(shared: Arc<Shared>, connections: Connections, placements: Placements) {
     loop {
         let organisations = shared.organisations();
         if organisations.is_empty() {
             shared.begun.notified().await;
         } else {
-            let poll = async {
-                let connection = connections.acquire().await?;
-                let latest = async |db: &mut _| relation_change::latest(db, &organisations).await;
-                connections.run(connection, POLL_TIMEOUT, latest).await
-            };
-            match bounded(POLL_TIMEOUT, poll).await {
-                Ok((visible, latest)) => {
-                    shared.observe(visible, Instant::now());
-                    shared.wake(&latest);
+            let nodes = by_node(organisations, &placements).await;
+            let polls = nodes.values().map(|organisations| async {
+                let poll = async {
+                    let connection = connections.acquire().await?;
+                    let layout = placements.layout();
+                    let latest = async |db: &mut _| relation_change::latest(db, layout, organisations).await;
+                    connections.run(connection, POLL_TIMEOUT, latest).await
+                };
+                match bounded(POLL_TIMEOUT, poll).await {
+                    Ok((visible, latest)) => {
+                        shared.observe(visible, Instant::now());
+                        shared.wake(&latest);
+                    }
+                    // The calls end with their time, and the next ones say what is wrong.
+                    Err(error) => tracing::debug!(%error, "cannot look for changes"),
                 }
-                // The calls end with their time, and the next ones say what is wrong.
-                Err(error) => tracing::debug!(%error, "cannot look for changes"),
-            }
+            });
+            join_all(polls).await;
         }
         sleep(POLL_INTERVAL).await;
     }
+}
+
+/// An organisation that was moved a moment ago may be at its former node: its calls hear of a change late, at the end of their time at worst.
+async fn by_node(organisations: Vec<i64>, placements: &Placements) -> HashMap<Node, Vec<i64>> {
+    let find = async {
+        for &organisation_id in &organisations {
+            placements.find(organisation_id).await;
+        }
+    };
+    // Those that are not found in time are asked for by way of the coordinator.
+    let _ = timeout(POLL_TIMEOUT, find).await;
+    let mut nodes: HashMap<_, Vec<_>> = HashMap::new();
+    for organisation_id in organisations {
+        nodes.entry(placements.known(organisation_id)).or_default().push(organisation_id);
+    }
+    nodes
 }
 
 impl Shared {
@@ -161,18 +186,19 @@ impl Shared {
     }
 
     fn observe(&self, visible: Visible, now: Instant) {
-        let Visible { first_running, next } = visible;
+        let Visible { node, first_running, next } = visible;
         let mut held_back = self.held_back();
-        *held_back = (first_running < next).then(|| {
-            let before = held_back.take().filter(|before| before.first_running == first_running);
-            HeldBack { first_running, since: before.map_or(now, |before| before.since), observed: now }
-        });
+        let before = held_back.remove(&node).filter(|before| before.first_running == first_running);
+        if first_running < next {
+            let since = before.map_or(now, |before| before.since);
+            held_back.insert(node, HeldBack { first_running, since, observed: now });
+        }
     }
 
     fn held_back_for(&self, now: Instant) -> Duration {
-        let held_back = self.held_back();
-        let recent = held_back.as_ref().filter(|held| now - held.observed < OBSERVATION_LASTS);
-        recent.map_or(Duration::ZERO, |held| held.observed - held.since)
+        let mut held_back = self.held_back();
+        held_back.retain(|_, held| now - held.observed < OBSERVATION_LASTS);
+        held_back.values().map(|held| held.observed - held.since).max().unwrap_or_default()
     }
 
     fn waiting(&self) -> MutexGuard<'_, Vec<Waiting>> {
@@ -180,7 +206,7 @@ impl Shared {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn held_back(&self) -> MutexGuard<'_, Option<HeldBack>> {
+    fn held_back(&self) -> MutexGuard<'_, HashMap<i64, HeldBack>> {
         // Nothing panics while it is locked.
         self.held_back.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -191,7 +217,7 @@ mod tests {
     use super::*;
 
     fn visible(first_running: i64, next: i64) -> Visible {
-        Visible { first_running, next }
+        Visible { node: Visible::ONLY_NODE, first_running, next }
     }
 
     #[test]
@@ -210,6 +236,19 @@ mod tests {
         assert_eq!((held(51), held(110)), (10, 0), "no client has read for a minute");
         shared.observe(visible(22, 22), at(60));
         assert_eq!(held(61), 0, "none is running");
+    }
+
+    #[test]
+    fn the_node_that_holds_back_longest_counts() {
+        let shared = Shared::default();
+        let begin = Instant::now();
+        let at = |seconds| begin + Duration::from_secs(seconds);
+        for (node, second) in [(1, 0), (2, 5), (1, 20), (2, 20)] {
+            shared.observe(Visible { node, first_running: 7, next: 9 }, at(second));
+        }
+        assert_eq!(shared.held_back_for(at(20)).as_secs(), 20);
+        shared.observe(Visible { node: 1, first_running: 9, next: 9 }, at(21));
+        assert_eq!(shared.held_back_for(at(21)).as_secs(), 15);
     }
 
     #[test]

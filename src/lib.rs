@@ -8,6 +8,7 @@
 
 pub mod api_keys;
 pub mod app;
+pub mod change_renumbering;
 pub mod change_watcher;
 pub mod cli;
 mod client;

@@ -4,6 +4,9 @@
 //! standby, a base backup or a snapshot of the disk is, takes the counter of transactions along. A dump does not: the numbers of its rows stand
 //! before or after those that are drawn where it is restored, so a reader would miss changes. So the row of this table says where the
 //! numbers come from, and [`renumber_if_foreign`] gives restored rows new ones.
+//!
+//! On a cluster an organisation is on one worker, until its shard moves to another one with other transactions. There
+//! `organisation_change_origin` has a row for each organisation, on its shard.
 
 use sqlx::{Connection, PgConnection};
 
@@ -23,10 +26,16 @@ pub struct ChangeOrigin {
 /// Which changes can be shown now.
 #[derive(Debug, Clone, Copy)]
 pub struct Visible {
+    /// Whose transactions they are: the system identifier of a worker, [`Self::ONLY_NODE`] without a cluster.
+    pub node: i64,
     /// Those of all transactions before this one, which have ended.
     pub first_running: i64,
     /// No transaction from this one on has begun.
     pub next: i64,
+}
+
+impl Visible {
+    pub const ONLY_NODE: i64 = 0;
 }
 
 /// Reads the origin. A page must be read after it, not before: then a cursor that is made of both is none of a later origin.
@@ -53,7 +62,8 @@ pub async fn read(db: &mut PgConnection) -> sqlx::Result<ChangeOrigin> {
     .fetch_one(db)
     .await?;
     let history = row.history.and_then(|bytes| bytes.try_into().ok()).map(ChangeHistory);
-    Ok(ChangeOrigin { history, visible: Visible { first_running: row.first_running, next: row.next } })
+    let visible = Visible { node: Visible::ONLY_NODE, first_running: row.first_running, next: row.next };
+    Ok(ChangeOrigin { history, visible })
 }
 
 /// Renumbers all relations if their numbers were drawn elsewhere, in the order of pairs; true if it did. May be interrupted and run
@@ -62,9 +72,7 @@ pub async fn renumber_if_foreign(db: &mut PgConnection) -> sqlx::Result<bool> {
     if read(db).await?.history.is_some() {
         return Ok(false);
     }
-    let organisations =
-        sqlx::query_scalar!("select id from organisation order by id").fetch_all(&mut *db).await?;
-    for organisation_id in organisations {
+    for organisation_id in organisations(db).await? {
         renumber(db, organisation_id).await?;
     }
     sqlx::query!(
@@ -75,6 +83,44 @@ pub async fn renumber_if_foreign(db: &mut PgConnection) -> sqlx::Result<bool> {
     .execute(db)
     .await?;
     Ok(true)
+}
+
+/// The same on a cluster, for each organisation by itself. Servers do it too, for an organisation that they find so: an error of a worker
+/// that is down leaves the rest to them.
+pub async fn renumber_distributed(db: &mut PgConnection) -> sqlx::Result<()> {
+    // A call is delegated by the value of its organisation, which a generic plan does not have.
+    sqlx::query("set plan_cache_mode = force_custom_plan").execute(&mut *db).await?;
+    // The numbers are the workers'. In this database they would be foreign if it had the relations again.
+    sqlx::query!("delete from change_origin").execute(&mut *db).await?;
+    for organisation_id in organisations(db).await? {
+        loop {
+            match renumber_some(db, organisation_id).await {
+                Ok(true) => break,
+                Ok(false) => {}
+                Err(error) => {
+                    tracing::warn!(%error, organisation_id, "changes cannot be numbered now, and servers do it later");
+                    return Ok(());
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn organisations(db: &mut PgConnection) -> sqlx::Result<Vec<i64>> {
+    sqlx::query_scalar!("select id from organisation order by id").fetch_all(db).await
+}
+
+/// Renumbers some relations of an organisation of a cluster, if their numbers were drawn on another worker; true once all are. Many calls
+/// may be made at the same time; they wait for each other.
+pub async fn renumber_some(db: &mut PgConnection, organisation_id: i64) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(
+        r#"select done as "done!" from organisation_renumber($1, $2) as done"#,
+        organisation_id,
+        RENUMBERED_TOGETHER,
+    )
+    .fetch_one(db)
+    .await
 }
 
 async fn renumber(db: &mut PgConnection, organisation_id: i64) -> sqlx::Result<()> {

@@ -9,11 +9,17 @@
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, FromRow, PgConnection};
 
+use super::change_origin;
 use super::layout::Layout;
 use super::schema_change;
 
 /// The functions that the coordinator hands to a worker as a whole, and the parameter that is an organisation there.
-pub const DELEGATED_FUNCTIONS: [(&str, &str); 1] = [("write_batch_at", "place")];
+pub const DELEGATED_FUNCTIONS: [(&str, &str); 4] = [
+    ("latest_changes", "place"),
+    ("match_changes_page", "organisation"),
+    ("organisation_renumber", "organisation"),
+    ("write_batch_at", "place"),
+];
 
 /// What there is to distribute.
 #[derive(Debug, Default)]
@@ -125,6 +131,7 @@ impl Distribution {
             check_unused(&mut self.connection).await?;
         }
         run(&mut self.connection, plan).await?;
+        change_origin::renumber_distributed(&mut self.connection).await?;
         self.connection.close().await?;
         Ok(())
     }

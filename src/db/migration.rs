@@ -9,6 +9,7 @@ use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection};
 
+use super::layout::Layout;
 use super::schema_change::{self, LOCK, SESSION};
 use super::{change_origin, connect, distribution};
 
@@ -60,13 +61,21 @@ async fn apply_on(connection: &mut PgConnection, migrator: &Migrator) -> Result<
 
 /// Not a migration, since it belongs to each restore of a dump and not to the schema.
 async fn renumber_changes(connection: &mut PgConnection) -> sqlx::Result<()> {
-    let exists: bool = sqlx::query_scalar("select to_regclass('change_origin') is not null")
+    let exists: bool = sqlx::query_scalar("select to_regclass('organisation_change_origin') is not null")
         .fetch_one(&mut *connection)
         .await?;
-    if exists && change_origin::renumber_if_foreign(connection).await? {
-        tracing::info!("the changes of relations are numbered in this database");
+    if !exists {
+        return Ok(());
     }
-    Ok(())
+    match Layout::read_on(connection).await? {
+        Layout::Single => {
+            if change_origin::renumber_if_foreign(connection).await? {
+                tracing::info!("the changes of relations are numbered in this database");
+            }
+            Ok(())
+        }
+        Layout::Distributed => change_origin::renumber_distributed(connection).await,
+    }
 }
 
 /// Drops the invalid index that an interrupted `create index concurrently` of this migration left behind. With `if not exists` the

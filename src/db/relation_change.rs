@@ -10,12 +10,15 @@ use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
 use super::change_origin::{self, ChangeOrigin, Visible};
+use super::layout::Layout;
 use super::page_end::{MAX_PAGE_BYTES, items_that_fit, json_bytes};
-use crate::domain::{ChangeCursor, CuRefNo, RelationState, Role};
+use crate::domain::{ChangeCursor, ChangeHistory, CuRefNo, RelationState, Role};
 
 /// Some changes, each relation once, in its last state.
 #[derive(Debug)]
 pub struct ChangePage {
+    /// Which changes could be shown.
+    pub visible: Visible,
     pub items: Vec<RelationState>,
     /// After the last item: where the next page begins.
     pub next_cursor: ChangeCursor,
@@ -27,9 +30,10 @@ pub struct ChangePage {
 #[derive(Debug)]
 pub enum ChangesRead {
     Page(ChangePage),
-    /// The cursor is of another database, or of a time of this one that was lost.
+    /// The cursor is of another database, or of a time of this one that was lost; or the organisation was on another worker.
     ForeignCursor,
-    /// The rows have no order, because a dump was restored and not renumbered; or the database is a standby.
+    /// The rows have no order, because a dump was restored and not renumbered, or the organisation was moved to another worker; or the
+    /// database is a standby.
     NotNumbered,
 }
 
@@ -67,23 +71,45 @@ impl Row {
     }
 }
 
-/// The page from the cursor on, from the beginning without one; and which changes can be shown.
+/// The page from the cursor on, from the beginning without one.
 pub async fn read(
     db: &mut PgConnection,
+    layout: Layout,
     organisation_id: i64,
     after: Option<&ChangeCursor>,
     limit: usize,
-) -> sqlx::Result<(Visible, ChangesRead)> {
-    let ChangeOrigin { history, visible } = change_origin::read(db).await?;
-    let Some(history) = history else { return Ok((visible, ChangesRead::NotNumbered)) };
-    let start = ChangeCursor::start(history);
-    let after = after.unwrap_or(&start);
-    // A copy of the disk from before a change has the same history until it has as many transactions again.
-    if after.history != history || after.changed_in >= visible.first_running {
-        return Ok((visible, ChangesRead::ForeignCursor));
+) -> sqlx::Result<ChangesRead> {
+    match layout {
+        Layout::Single => {
+            let origin = change_origin::read(db).await?;
+            let after = match begin(&origin, after) {
+                Ok(after) => after,
+                Err(other) => return Ok(other),
+            };
+            let rows = rows(db, organisation_id, &after, limit).await?;
+            Ok(ChangesRead::Page(page(origin.visible, &after, rows, limit)))
+        }
+        Layout::Distributed => {
+            let Some((origin, rows)) = origin_and_rows(db, organisation_id, after, limit).await? else {
+                return Ok(ChangesRead::NotNumbered);
+            };
+            Ok(match begin(&origin, after) {
+                Ok(after) => ChangesRead::Page(page(origin.visible, &after, rows, limit)),
+                Err(other) => other,
+            })
+        }
     }
-    let rows = rows(db, organisation_id, after, limit).await?;
-    Ok((visible, ChangesRead::Page(page(after, rows, limit))))
+}
+
+/// Where the page begins.
+fn begin(origin: &ChangeOrigin, after: Option<&ChangeCursor>) -> Result<ChangeCursor, ChangesRead> {
+    let Some(history) = origin.history else { return Err(ChangesRead::NotNumbered) };
+    let after = after.cloned().unwrap_or_else(|| ChangeCursor::start(history));
+    // A copy of the disk from before a change has the same history until it has as many transactions again.
+    if after.history != history || after.changed_in >= origin.visible.first_running {
+        return Err(ChangesRead::ForeignCursor);
+    }
+    Ok(after)
 }
 
 async fn rows(
@@ -126,9 +152,67 @@ async fn rows(
     .await
 }
 
-/// The last change of each of these organisations that can be shown; one without any is left out. There is at
-/// least one organisation. They are rows and not scalars, as one statement asks for all.
+/// The origin, and what [`rows`] returns if the cursor is of it: in one call of a function on the worker. `None`: the organisation is not
+/// numbered.
+async fn origin_and_rows(
+    db: &mut PgConnection,
+    organisation_id: i64,
+    after: Option<&ChangeCursor>,
+    limit: usize,
+) -> sqlx::Result<Option<(ChangeOrigin, Vec<Row>)>> {
+    let [low, high] = after.map_or(["", ""], ChangeCursor::pair);
+    let found = sqlx::query!(
+        "select
+             node, history, first_running, next, low, high, low_is_manager, high_is_manager, notice, created_at, matched_at, updated_at,
+             ended_at, version, changed_in
+         from match_changes_page($1, $2, $3, $4, $5, $6)",
+        organisation_id,
+        after.map_or(0, |after| after.changed_in),
+        low,
+        high,
+        limit as i64 + 1,
+        MAX_PAGE_BYTES,
+    )
+    .fetch_all(db)
+    .await?;
+    let origin = found.first().and_then(|row| {
+        let history = row.history.as_deref()?.try_into().ok().map(ChangeHistory);
+        let visible = Visible { node: row.node?, first_running: row.first_running?, next: row.next? };
+        Some(ChangeOrigin { history, visible })
+    });
+    let rows = found.into_iter().filter_map(|row| {
+        Some(Row {
+            low: row.low?,
+            high: row.high?,
+            low_is_manager: row.low_is_manager?,
+            high_is_manager: row.high_is_manager?,
+            notice: row.notice,
+            created_at: row.created_at?,
+            matched_at: row.matched_at?,
+            updated_at: row.updated_at?,
+            ended_at: row.ended_at,
+            version: row.version?,
+            changed_in: row.changed_in?,
+        })
+    });
+    Ok(origin.map(|origin| (origin, rows.collect())))
+}
+
+/// The last change of each of these organisations that can be shown; one without any is left out. There is at least one organisation, and
+/// all are on one node.
 pub async fn latest(
+    db: &mut PgConnection,
+    layout: Layout,
+    organisation_ids: &[i64],
+) -> sqlx::Result<(Visible, HashMap<i64, i64>)> {
+    match layout {
+        Layout::Single => latest_single(db, organisation_ids).await,
+        Layout::Distributed => latest_distributed(db, organisation_ids).await,
+    }
+}
+
+/// The organisations are rows and not scalars, as one statement asks for all.
+async fn latest_single(
     db: &mut PgConnection,
     organisation_ids: &[i64],
 ) -> sqlx::Result<(Visible, HashMap<i64, i64>)> {
@@ -148,12 +232,36 @@ pub async fn latest(
     )
     .fetch_all(db)
     .await?;
-    let visible = rows.first().map(|row| Visible { first_running: row.first_running, next: row.next });
+    let visible = rows.first().map(|row| Visible {
+        node: Visible::ONLY_NODE,
+        first_running: row.first_running,
+        next: row.next,
+    });
     let latest = rows.into_iter().filter_map(|row| Some((row.organisation_id, row.changed_in?))).collect();
     Ok((visible.ok_or(sqlx::Error::RowNotFound)?, latest))
 }
 
-fn page(after: &ChangeCursor, rows: Vec<Row>, limit: usize) -> ChangePage {
+async fn latest_distributed(
+    db: &mut PgConnection,
+    organisation_ids: &[i64],
+) -> sqlx::Result<(Visible, HashMap<i64, i64>)> {
+    let place = organisation_ids.first().copied().unwrap_or_default();
+    let rows = sqlx::query!(
+        r#"select
+               organisation_id as "organisation_id!", node as "node!", first_running as "first_running!", next as "next!", changed_in
+           from latest_changes($1, $2)"#,
+        place,
+        organisation_ids,
+    )
+    .fetch_all(db)
+    .await?;
+    let visible =
+        rows.first().map(|row| Visible { node: row.node, first_running: row.first_running, next: row.next });
+    let latest = rows.into_iter().filter_map(|row| Some((row.organisation_id, row.changed_in?))).collect();
+    Ok((visible.ok_or(sqlx::Error::RowNotFound)?, latest))
+}
+
+fn page(visible: Visible, after: &ChangeCursor, rows: Vec<Row>, limit: usize) -> ChangePage {
     let end = items_that_fit(rows.iter().map(|row| json_bytes([&row.notice])), limit);
     let more = rows.len() > end;
     let next_cursor = rows[..end].last().map_or_else(
@@ -169,5 +277,5 @@ fn page(after: &ChangeCursor, rows: Vec<Row>, limit: usize) -> ChangePage {
         },
     );
     let items = rows.into_iter().take(end).map(Row::into_item).collect();
-    ChangePage { items, next_cursor, more }
+    ChangePage { visible, items, next_cursor, more }
 }

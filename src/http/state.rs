@@ -10,6 +10,7 @@ use super::concurrency_limit::ConcurrencyLimit;
 use super::cursors::Cursors;
 use super::identity_attempts::IdentityAttempts;
 use crate::api_keys::ApiKeyCache;
+use crate::change_renumbering::ChangeRenumbering;
 use crate::change_watcher::ChangeWatcher;
 use crate::config::{AccessLog, Cors, ServerTiming, Timeouts, TrustedProxies};
 use crate::db::{Readiness, RequestPool, cursor_key};
@@ -44,6 +45,7 @@ pub(crate) struct AppState {
     /// Lines of streams that have begun and not finished, by organisation.
     pub(crate) stream_window: Arc<FairBudget<i64>>,
     pub(crate) changes: ChangeWatcher,
+    pub(crate) renumbering: ChangeRenumbering,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) maintenance: Maintenance,
     pub(crate) timeouts: Timeouts,

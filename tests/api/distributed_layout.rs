@@ -25,7 +25,8 @@ fn customers() -> impl Iterator<Item = (String, String)> {
 
 impl Pair {
     async fn start() -> Self {
-        let (single, distributed) = join(Service::start(), Service::start_in_distributed_layout()).await;
+        let (single, distributed) = join(Service::start(), Service::start()).await;
+        let distributed = distributed.taken_for_distributed();
         for service in [&single, &distributed] {
             for (cu_ref_no, email) in customers() {
                 service.add_customer(&cu_ref_no, Some(&email)).await;

@@ -40,6 +40,7 @@ mod malformed_requests;
 mod manual;
 mod match_batch;
 mod match_changes;
+mod match_changes_distributed;
 mod match_import;
 mod matched_customer_list;
 mod matching;

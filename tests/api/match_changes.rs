@@ -23,21 +23,21 @@ const OTHER: &str = "otherCustomer001";
 const LEGACY: &str = "legacyCustomer01";
 
 /// A client that has read some of the changes.
-struct Reader<'a> {
+pub struct Reader<'a> {
     service: &'a Service,
     key: &'a str,
-    limit: &'static str,
-    cursor: Option<String>,
+    pub limit: &'static str,
+    pub cursor: Option<String>,
     /// The last state of each pair, as [`Service::relations`] writes it.
     seen: BTreeMap<[String; 2], String>,
 }
 
 impl<'a> Reader<'a> {
-    fn new(service: &'a Service) -> Self {
+    pub fn new(service: &'a Service) -> Self {
         Self { service, key: &service.key, limit: "500", cursor: None, seen: BTreeMap::new() }
     }
 
-    async fn page(&mut self) -> Value {
+    pub async fn page(&mut self) -> Value {
         let mut parameters = vec![("limit", self.limit)];
         parameters.extend(self.cursor.as_deref().map(|cursor| ("cursor", cursor)));
         let answer = self.service.get(&uri(CHANGES, self.key, &parameters)).await;
@@ -64,7 +64,7 @@ impl<'a> Reader<'a> {
     }
 
     /// What has come since, once nothing holds it back. Other tests write to the same Postgres.
-    async fn changes(&mut self) -> Vec<String> {
+    pub async fn changes(&mut self) -> Vec<String> {
         let mut db = self.service.pool.acquire().await.unwrap();
         all_ended(&mut db).await;
         drop(db);
@@ -72,14 +72,14 @@ impl<'a> Reader<'a> {
     }
 
     /// Every relation, as the table has it.
-    async fn assert_complete(&mut self) {
+    pub async fn assert_complete(&mut self) {
         self.changes().await;
         assert_eq!(self.seen.values().cloned().collect::<Vec<_>>(), self.service.relations().await);
     }
 }
 
 /// Until every transaction has ended that has begun.
-async fn all_ended(db: &mut PgConnection) {
+pub async fn all_ended(db: &mut PgConnection) {
     let next = "select pg_snapshot_xmax(pg_current_snapshot())::text::int8";
     let begun: i64 = sqlx::query_scalar(next).fetch_one(&mut *db).await.unwrap();
     let first_running = "select pg_snapshot_xmin(pg_current_snapshot())::text::int8";
@@ -109,7 +109,7 @@ fn in_words(item: &Value) -> ([String; 2], String) {
     (pair, text)
 }
 
-async fn relate(service: &Service, manager: &str, customer: &str, notice: &str) {
+pub async fn relate(service: &Service, manager: &str, customer: &str, notice: &str) {
     let body = json!({ "managerCuRefNo": manager, "customerCuRefNo": customer, "notice": notice });
     service.post_match(body).await.assert_success();
 }
@@ -153,7 +153,7 @@ async fn each_operation_is_seen() {
     from_the_start.assert_complete().await;
 }
 
-async fn merge(service: &Service, legacy: &str, survivor: &str) -> customer_merge::Merged {
+pub async fn merge(service: &Service, legacy: &str, survivor: &str) -> customer_merge::Merged {
     let (legacy, survivor) = (CuRefNo::parse(legacy).unwrap(), CuRefNo::parse(survivor).unwrap());
     let wanted = Merge { organisation_id: service.organisation, legacy: &legacy, survivor: &survivor };
     customer_merge::merge(&service.pool, wanted).await.unwrap()

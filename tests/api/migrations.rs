@@ -91,6 +91,7 @@ const ROWS: &[(i64, &str)] = &[
         20261126000008,
         "insert into change_origin (system_identifier) select system_identifier from pg_control_system() on conflict do nothing",
     ),
+    (20261126120001, "insert into organisation_change_origin values ({n}, {n}, '1', 'a', 'b')"),
 ];
 
 /// All rows, and all functions: what servers of the last version work with. `before` remembers them.

@@ -166,6 +166,8 @@ const ILLEGAL: &[(&str, &str)] = &[
     ("update cursor_key set secret = 'x'", "cursor_key_has_256_bits"),
     ("insert into change_origin (system_identifier) values (1)", "change_origin_pkey"),
     ("insert into change_origin (id, system_identifier) values (false, 1)", "change_origin_is_one"),
+    ("insert into organisation_change_origin values (1, 1, '1'), (1, 1, '1')", "organisation_change_origin_pkey"),
+    ("insert into organisation_change_origin values (1, 1, '1', 'a', null)", "organisation_change_origin_pair"),
     ("update api_key set client_limit_per_minute = 0", "api_key_client_limit_is_positive"),
     ("update api_key set client_limit_per_minute = 4294967296", "api_key_client_limit_is_positive"),
     ("update api_key set allowed_origins = '{https://app.example,null}'", "api_key_allowed_origins_is_list"),

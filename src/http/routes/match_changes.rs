@@ -9,6 +9,7 @@ use sqlx::PgConnection;
 use utoipa::ToSchema;
 
 use crate::change_watcher::Waited;
+use crate::db::Layout;
 use crate::db::relation_change::{self, ChangePage, ChangesRead};
 use crate::domain::{ChangeCursor, ChangeWait, CursorError, PageLimit, RelationState, Scope, SignedCursor};
 use crate::error::{ApiError, ErrorCode};
@@ -110,18 +111,33 @@ async fn read(
     limit: PageLimit,
 ) -> Result<ChangePage, ApiError> {
     let limit = usize::from(limit.get());
-    let read = async |db: &mut PgConnection| relation_change::read(db, organisation, after, limit).await;
-    let (visible, found) = app.pool.with_connection(organisation, read).await?;
-    app.changes.observe(visible);
+    let layout = app.pool.layout();
+    let read = async || {
+        let read =
+            async |db: &mut PgConnection| relation_change::read(db, layout, organisation, after, limit).await;
+        app.pool.with_connection(organisation, read).await
+    };
+    let mut found = read().await?;
+    if matches!(found, ChangesRead::NotNumbered)
+        && layout == Layout::Distributed
+        && app.renumbering.renumber(organisation).await
+    {
+        found = read().await?;
+    }
     match found {
-        ChangesRead::Page(page) => Ok(page),
+        ChangesRead::Page(page) => {
+            app.changes.observe(page.visible);
+            Ok(page)
+        }
         ChangesRead::ForeignCursor => Err(ErrorCode::ChangesStartAgain.into()),
         ChangesRead::NotNumbered => {
-            tracing::warn!(
-                "the feed of changes is not served: the database is a standby, or was restored from a dump and the change \
-                 numbers of its relations were drawn elsewhere; `customer-match migrate` gives them new ones"
-            );
-            Err(ApiError::unavailable("The changes of a restored database are being put in order."))
+            if layout == Layout::Single {
+                tracing::warn!(
+                    "the feed of changes is not served: the database is a standby, or was restored from a dump and the change \
+                     numbers of its relations were drawn elsewhere; `customer-match migrate` gives them new ones"
+                );
+            }
+            Err(ApiError::unavailable("The changes are being put in order."))
         }
     }
 }

@@ -112,6 +112,13 @@ impl Service {
         Self { organisation, key, ..Self::on(database) }
     }
 
+    /// A server on the same database that takes it for a distributed one: the functions that are delegated there work here too.
+    pub fn taken_for_distributed(self) -> Self {
+        let Self { database, organisation, key, .. } = self;
+        let options = database.options();
+        Self { organisation, key, ..Self::around_as(Layout::Distributed, database, options, &[], false) }
+    }
+
     /// The same in demo mode, in which a server has just been started.
     pub fn restarted_in_demo_mode(self) -> Self {
         let Self { database, organisation, key, .. } = self;
@@ -126,30 +133,18 @@ impl Service {
     }
 
     async fn start_on(database: TestDatabase, options: PgConnectOptions, flags: &[&str], demo: bool) -> Self {
-        Self::around(database, options, flags, demo).with_customers().await
-    }
-
-    /// A server that takes its database for a distributed one, whatever it is: the functions that are delegated to workers are in
-    /// each database, and no node is known.
-    pub async fn start_in_distributed_layout() -> Self {
-        let database = TestDatabase::create().await;
-        let options = database.options();
-        Self::in_layout(Layout::Distributed, database, options, &[], false).with_customers().await
-    }
-
-    async fn with_customers(mut self) -> Self {
-        let service = &mut self;
+        let mut service = Self::around(database, options, flags, demo);
         (service.organisation, service.key) = service.add_organisation("Acme").await;
         service.add_customer(MANAGER, None).await;
         service.add_customer(CUSTOMER, Some("jan@barasek.com")).await;
-        self
+        service
     }
 
     fn around(database: TestDatabase, options: PgConnectOptions, flags: &[&str], demo: bool) -> Self {
-        Self::in_layout(database.layout(), database, options, flags, demo)
+        Self::around_as(database.layout(), database, options, flags, demo)
     }
 
-    fn in_layout(
+    fn around_as(
         layout: Layout,
         database: TestDatabase,
         options: PgConnectOptions,
