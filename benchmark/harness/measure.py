@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 
 from . import machine
 from .contenders import CONTENDERS, RUST, Pgbench, pgbench_script
-from .postgres import READS, RELATIONS_READ, RUN, SQL
+from .postgres import PLAIN, READS, RELATIONS_READ, RUN, SQL
 from .process import Failed, free_port, running, tail, wait_for_port
 
 # Share of the machine's CPU that others may take, and how much slower than at its best the calibration may be, before the
@@ -42,6 +42,13 @@ class Run:
     # On a Postgres with buffers for its tables, not on what initdb makes.
     sized: bool = False
     workload: str = MATCH
+    # Of the nodes of the database, see distributed.py.
+    layout: str = PLAIN
+
+    @property
+    def cluster(self):
+        """What kind of Postgres it needs."""
+        return (self.sized, self.layout)
 
     @property
     def template(self):
@@ -50,14 +57,18 @@ class Run:
 
 def table_before(result):
     """What a run finds, for the reader."""
-    if workload(result) != MATCH:
-        return workload(result)
-    return f"{result['relations']:,} rows" + (", sized" if result["sized"] else "")
+    name = workload(result) if workload(result) != MATCH else f"{result['relations']:,} rows"
+    return name + (", sized" if result["sized"] else "") + (f", {layout(result)}" if layout(result) != PLAIN else "")
 
 
 def workload(result):
     """Reports of earlier versions do not name it."""
     return result.get("workload", MATCH)
+
+
+def layout(result):
+    """See workload."""
+    return result.get("layout", PLAIN)
 
 
 def measure(run, cluster, seed, best_cpu_ms):
@@ -99,7 +110,7 @@ def serve(run, contender, cluster, seed):
         load_log = cluster.folder / "load.log"
         load_log.unlink(missing_ok=True)
         with running(load, load_log, stdout=subprocess.PIPE) as generator:
-            roots = {"server": server.pid, "Postgres": cluster.pid, "load": generator.pid}
+            roots = {"server": server.pid, "load": generator.pid} | cluster.roots()
             expect(generator, "measuring", load_log)
             before = machine.Snapshot.take()
             expect(generator, "measured", load_log)

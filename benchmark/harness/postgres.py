@@ -22,6 +22,9 @@ SETTINGS = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on",
 # relations with their indexes. Just as durable.
 SIZED = {"shared_buffers": "2GB", "max_wal_size": "8GB"}
 RUN = "run"
+# The layout of one Postgres; the others are in distributed.py.
+PLAIN = "plain"
+PORT = 5432
 # The template that is read (sql/reads.sql) has a name instead of a number of relations, and this number of them.
 READS = "reads"
 RELATIONS_READ = 110_000
@@ -38,20 +41,26 @@ def programs():
 
 
 class Cluster:
-    def __init__(self, bin_dir, folder, pid, file_system):
+    def __init__(self, bin_dir, folder, pid, file_system, port=PORT):
         self.bin_dir = bin_dir
         self.folder = folder
         self.pid = pid
         self.file_system = file_system
+        self.port = port
+
+    def roots(self):
+        """The processes whose CPU is the database's, by name."""
+        return {"Postgres": self.pid}
 
     def environment(self, database=RUN):
         """What libpq, sqlx, node-postgres and asyncpg read, and the URL for customer-match."""
         base = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "CUSTOMER_MATCH_"))}
         return base | {
             "PGHOST": str(self.folder),
+            "PGPORT": str(self.port),
             "PGUSER": "postgres",
             "PGDATABASE": database,
-            "DATABASE_URL": f"postgres:///{database}?host={self.folder}&user=postgres",
+            "DATABASE_URL": f"postgres:///{database}?host={self.folder}&port={self.port}&user=postgres",
         }
 
     def psql(self, *arguments, database="postgres", stdin=None):
@@ -113,6 +122,13 @@ def template(size):
 @contextmanager
 def cluster(sized=False):
     bin_dir = programs()
+    with directory() as (folder, file_system), node(bin_dir, folder, SETTINGS | (SIZED if sized else {})) as pid:
+        yield Cluster(bin_dir, folder, pid, file_system)
+
+
+@contextmanager
+def directory():
+    """A directory on a disk, and the kind of its file system; removed in the end."""
     # /var/tmp and not /tmp, which may be memory: nothing would be durable there. Everybody may pass through it, so an
     # unprivileged user reaches the folder in it.
     folder = Path(tempfile.mkdtemp(prefix="customer-match-benchmark-", dir="/var/tmp"))
@@ -120,27 +136,33 @@ def cluster(sized=False):
         kind = subprocess.run(["stat", "-f", "-c", "%T", folder], capture_output=True, text=True).stdout.strip()
         if kind in ("tmpfs", "ramfs"):
             raise Failed(f"/var/tmp is {kind}: figures of a database in memory would mean nothing")
-        user = None
-        if os.geteuid() == 0:  # Postgres refuses to run as root.
-            user = pwd.getpwnam("nobody")
-            os.chown(folder, user.pw_uid, user.pw_gid)
-        data, log = folder / "data", folder / "postgres.log"
-        initdb = [bin_dir / "initdb", "-D", data, "-U", "postgres", "-E", "UTF8", "--locale=C.UTF-8", "--auth=trust"]
-        with running(initdb, log, env=clean(), user=user) as process:
-            if process.wait() != 0:
-                raise Failed(f"initdb failed:\n{tail(log)}")
-        settings = SETTINGS | (SIZED if sized else {}) | {"unix_socket_directories": folder}
-        options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-        postgres = [bin_dir / "postgres", "-D", data, *options]
-        with running(postgres, log, env=clean(), user=user, stop=signal.SIGINT) as process:
-            deadline = time.monotonic() + 30
-            while subprocess.run([bin_dir / "pg_isready", "-q", "-h", folder]).returncode != 0:
-                if process.poll() is not None or time.monotonic() > deadline:
-                    raise Failed(f"Postgres did not start:\n{tail(log)}")
-                time.sleep(0.05)
-            yield Cluster(bin_dir, folder, process.pid, kind)
+        yield folder, kind
     finally:
         shutil.rmtree(folder)
+
+
+@contextmanager
+def node(bin_dir, folder, settings, port=PORT):
+    """A Postgres with its data, log and socket in the folder. Yields the id of its process."""
+    user = None
+    if os.geteuid() == 0:  # Postgres refuses to run as root.
+        user = pwd.getpwnam("nobody")
+        os.chown(folder, user.pw_uid, user.pw_gid)
+    data, log = folder / "data", folder / "postgres.log"
+    initdb = [bin_dir / "initdb", "-D", data, "-U", "postgres", "-E", "UTF8", "--locale=C.UTF-8", "--auth=trust"]
+    with running(initdb, log, env=clean(), user=user) as process:
+        if process.wait() != 0:
+            raise Failed(f"initdb failed:\n{tail(log)}")
+    settings = settings | {"unix_socket_directories": folder, "port": port}
+    options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+    postgres = [bin_dir / "postgres", "-D", data, *options]
+    with running(postgres, log, env=clean(), user=user, stop=signal.SIGINT) as process:
+        deadline = time.monotonic() + 30
+        while subprocess.run([bin_dir / "pg_isready", "-q", "-h", folder, "-p", str(port)]).returncode != 0:
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise Failed(f"Postgres did not start:\n{tail(log)}")
+            time.sleep(0.05)
+        yield process.pid
 
 
 def clean():

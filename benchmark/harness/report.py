@@ -4,8 +4,11 @@ import statistics
 
 from . import chart
 from .contenders import CONTENDERS
+from .distributed import ONE_NODE, THREE_NODES
 from .measure import LOAD, MATCH, table_before, workload
-from .summary import FASTIFY, MEMORY, P50, P99, PER_SECOND, Summary, cpu, read_targets, stream_targets, targets
+from .postgres import PLAIN
+from .summary import FASTIFY, MEMORY, P50, P99, PER_SECOND, Summary, cpu, database_cpu, distributed_targets, read_targets, stream_targets
+from .summary import targets, workers_cpu
 
 # One line of the pictures each. Of Fastify's two the better one counts.
 LINES = [
@@ -22,6 +25,9 @@ LINES = [
 def write(data, out):
     if data["mode"] == "stream":
         write_stream(data, out)
+        return
+    if data["mode"] == "distributed":
+        write_distributed(data, out)
         return
     summary, sized = Summary(data["results"]), Summary(data["results"], sized=True)
     # In the order of the plan's first round, which is shuffled: by name.
@@ -64,6 +70,36 @@ def write_stream(data, out):
     note = "CPU is for a match; beside the stream, for a single call and the lines in its time together.\n"
     sections = [heading(data), target_table(stream_targets(summaries)), table("One stream of matches", head, rows), note]
     (out / "README.md").write_text("\n".join([*sections, trust(data), circumstances(data), all_rounds(data)]))
+
+
+def write_distributed(data, out):
+    names = sorted({workload(result) for result in data["results"]}, key=lambda name: (name != MATCH, name))
+    layouts = (PLAIN, ONE_NODE, THREE_NODES)
+    summaries = {(name, layout): Summary(data["results"], workload=name, layout=layout) for name in names for layout in layouts}
+    # Plain Postgres is what a coordinator without workers is.
+    first_node = lambda result: cpu("coordinator" if "coordinator" in result["cpu_seconds"] else "Postgres")(result)
+    figures = [
+        (PER_SECOND, "{:,.0f}", 1),
+        (P50, "{:.2f}", 1000),
+        (P99, "{:.2f}", 1000),
+        (first_node, "{:,.0f}", 1),
+        (workers_cpu, "{:,.0f}", 1),
+        (database_cpu, "{:,.0f}", 1),
+        (cpu("server"), "{:,.0f}", 1),
+        (MEMORY, "{:.0f}", 1),
+    ]
+    head = ["", "connections", "a second", "p50 ms", "p99 ms", "Postgres or coordinator µs", "workers µs", "database µs", "server µs"]
+    head.append("peak memory MB")
+    tables = []
+    for name in names:
+        keys = sorted({key for layout in layouts for key in summaries[name, layout].by_key})
+        rows = [
+            [layout, key[1]] + [cell(summaries[name, layout], key, *figure) for figure in figures] for key in keys for layout in layouts
+        ]
+        tables.append(table("Matches" if name == MATCH else name, head, rows))
+    note = "CPU is for a request, of all processes of a part together; the database is the coordinator and the workers.\n"
+    sections = [heading(data), target_table(distributed_targets(summaries)), *tables, note, trust(data), circumstances(data)]
+    (out / "README.md").write_text("\n".join([*sections, all_rounds(data)]))
 
 
 def line(summary, names, value, divisor):

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from . import machine
 from .contenders import CONTENDERS
-from .measure import BESIDE, MIX, ONE, OTHERS, STREAM, Run, measure, table_before
-from .postgres import READS
+from .distributed import NODE_SETTINGS, ONE_NODE, THREE_NODES
+from .measure import BESIDE, MATCH, MIX, ONE, OTHERS, STREAM, Run, measure, table_before
+from .postgres import PLAIN, READS, SIZED
 
 # Repeats of noisy runs in all, as a share of the runs: a machine that is never quiet must come to an end too.
 REPEATS = 0.15
@@ -23,6 +24,8 @@ LONG_WARM_UP = 10.0
 SHORT_READS = ("page-10", "page-100000", "name-10", "email-10", "letters-10", "detail")
 # Those that take a contender long: without this there might be no answer at all within the time that is measured.
 LONG_READS = ("name-100000", "email-100000", "letters-100000")
+# The first pages that an owner sees most, and the one that needs no list.
+DISTRIBUTED_READS = ("page-10", "name-10", "detail")
 READERS = ("customer-match", "one-statement", "fastify-2", "fastapi")
 
 
@@ -33,9 +36,19 @@ class Plan:
     runs: list
 
     def sizes(self):
-        """The templates for each kind of Postgres, the one that is sized and the one that is not; the empty one first."""
-        kinds = {run.sized for run in self.runs}
-        return {kind: sorted({0} | {run.template for run in self.runs if run.sized == kind}, key=str) for kind in kinds}
+        """The templates for each kind of Postgres; the empty one first."""
+        kinds = {run.cluster for run in self.runs}
+        return {kind: sorted({0} | {run.template for run in self.runs if run.cluster == kind}, key=str) for kind in kinds}
+
+    def settings(self):
+        """What the kinds of Postgres have besides, by a name that says which."""
+        kinds = {run.cluster for run in self.runs}
+        found = {}
+        if any(sized for sized, _ in kinds):
+            found |= {f"{name}, sized": value for name, value in SIZED.items()}
+        if any(layout != PLAIN for _, layout in kinds):
+            found |= {f"{name}, of a node": value for name, value in NODE_SETTINGS.items()}
+        return found
 
     def minutes(self):
         a_round = sum(run.warm_up + run.seconds + OVERHEAD[run.template] for run in self.runs)
@@ -93,6 +106,15 @@ def stream(rounds, seconds):
     return Plan("stream", rounds or 5, runs)
 
 
+def distributed(rounds, seconds):
+    runs = [
+        Run("customer-match", connections, 0, 1.5, seconds or 4.0, workload=workload, layout=layout)
+        for workload, connections in ((MATCH, 64), (MATCH, 256), *((read, 16) for read in DISTRIBUTED_READS))
+        for layout in (PLAIN, ONE_NODE, THREE_NODES)
+    ]
+    return Plan("distributed", rounds or 3, runs)
+
+
 def carry_out(plan, clusters, save):
     """Returns the results, in the order of the runs; `save` gets them after each round. A run that was repeated because of
     noise stays in them, marked."""
@@ -106,7 +128,7 @@ def carry_out(plan, clusters, save):
         for run in order:
             for attempt in range(1, ATTEMPTS + 1):
                 # The pairs depend on the round only: every contender of a round is asked for the same.
-                result = measure(run, clusters[run.sized], number, best) | {"round": number, "attempt": attempt, "repeated": False}
+                result = measure(run, clusters[run.cluster], number, best) | {"round": number, "attempt": attempt, "repeated": False}
                 results.append(result)
                 best = min(best, result["cpu_ms"])
                 say(result, plan.rounds)

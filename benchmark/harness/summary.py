@@ -3,7 +3,9 @@
 import statistics
 from dataclasses import dataclass
 
-from .measure import BESIDE, MATCH, ONE, OTHERS, STREAM, workload as workload_of
+from .distributed import ONE_NODE, THREE_NODES
+from .measure import BESIDE, MATCH, ONE, OTHERS, STREAM, layout as layout_of, workload as workload_of
+from .postgres import PLAIN
 
 # What is read from a run.
 PER_SECOND = lambda result: result["per_second"]
@@ -15,6 +17,18 @@ MEMORY = lambda result: result["memory_mb"]
 def cpu(part):
     """Microseconds of a request that this part of the machine's processes used."""
     return lambda result: result["cpu_seconds"][part] / result["requests"] * 1e6
+
+
+def workers_cpu(result):
+    """Of a request, by all workers together."""
+    used = [seconds for part, seconds in result["cpu_seconds"].items() if part.startswith("worker")]
+    return sum(used) / result["requests"] * 1e6
+
+
+def database_cpu(result):
+    """Of a request, by all nodes of the database together."""
+    used = [seconds for part, seconds in result["cpu_seconds"].items() if part not in ("server", "load")]
+    return sum(used) / result["requests"] * 1e6
 
 
 @dataclass(frozen=True)
@@ -33,10 +47,11 @@ class Figure:
 class Summary:
     """Of the runs of one workload on one kind of Postgres."""
 
-    def __init__(self, results, sized=False, workload=MATCH):
+    def __init__(self, results, sized=False, workload=MATCH, layout=PLAIN):
         self.by_key = {}
         for result in results:
-            if not result["repeated"] and result["sized"] == sized and workload_of(result) == workload:
+            kind = (result["sized"], workload_of(result), layout_of(result))
+            if not result["repeated"] and kind == (sized, workload, layout):
                 key = (result["contender"], result["connections"], result["relations"])
                 self.by_key.setdefault(key, {})[result["round"]] = result
 
@@ -58,7 +73,11 @@ class Summary:
 
     def ratio(self, key, other, value=PER_SECOND):
         """Of runs of the same round, which were near each other in time."""
-        ours, theirs = self.rounds(key), self.rounds(other)
+        return self.over(key, self, other, value)
+
+    def over(self, key, summary, other, value=PER_SECOND):
+        """The ratio to a figure of another summary."""
+        ours, theirs = self.rounds(key), summary.rounds(other)
         both = [(value(ours[number]), value(theirs[number])) for number in ours.keys() & theirs.keys()]
         # A contender may have had no answer in the time that was measured.
         return Figure.of([of_ours / of_theirs for of_ours, of_theirs in both if of_theirs > 0])
@@ -146,4 +165,23 @@ def stream_targets(summaries):
         Target("the same over a whole single call", 1.0, 0.8, True, over(streamed, called)),
         Target("p99 of single calls of other organisations at 64 connections, with the stream over without", 2.0, 1.5, True,
                over(by_round(BESIDE, others, P99), by_round(OTHERS, others, P99))),
+    ]
+
+
+def distributed_targets(summaries):
+    """Of a database on several nodes. `summaries` has one for each workload and layout."""
+    plain = {workload: summary for (workload, layout), summary in summaries.items() if layout == PLAIN}
+
+    def over_plain(workload, layout, connections, floor, stretch):
+        name = "a match" if workload == MATCH else workload
+        key = ("customer-match", connections, 0)
+        figure = summaries[workload, layout].over(key, plain[workload], key, database_cpu)
+        return Target(f"the database's CPU for {name}, {layout}, over plain", floor, stretch, True, figure)
+
+    coordinator = summaries[MATCH, THREE_NODES].figure(("customer-match", 64, 0), cpu("coordinator"))
+    return [
+        over_plain(MATCH, ONE_NODE, 64, 4.0, 3.0),
+        over_plain(MATCH, THREE_NODES, 64, 4.0, 3.0),
+        Target("the coordinator's CPU for a match, three nodes, µs", 20.0, 15.0, True, coordinator),
+        *(over_plain(read, layout, 16, 3.0, 2.0) for read in plain if read != MATCH for layout in (ONE_NODE, THREE_NODES)),
     ]
