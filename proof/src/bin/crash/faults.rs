@@ -9,6 +9,7 @@ use futures_util::future::join_all;
 use rand::prelude::*;
 use tokio::sync::Semaphore;
 
+use super::cluster;
 use super::locker::{LOCK_KINDS, Locker};
 use super::rig::Rig;
 
@@ -27,7 +28,12 @@ const HOLDS: RangeInclusive<usize> = 1..=4;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
+    /// Of a cluster the coordinator.
     KillPostgres,
+    /// Of a cluster.
+    KillWorker,
+    /// To another worker, with the rows of the organisation that most calls are in.
+    MoveShards,
     KillServer,
     CutClients,
     CutDatabase,
@@ -68,9 +74,10 @@ impl Phase {
 }
 
 /// One kind after the other, then mixed.
-pub fn phases(quick: bool, random: &mut StdRng) -> Vec<Phase> {
+pub fn phases(quick: bool, on_cluster: bool, random: &mut StdRng) -> Vec<Phase> {
     use Fault::{
-        BlackHole, CutClients, CutDatabase, HoldSegments, KillPostgres, KillServer, LockRows, LoseAnswer,
+        BlackHole, CutClients, CutDatabase, HoldSegments, KillPostgres, KillServer, KillWorker, LockRows,
+        LoseAnswer, MoveShards,
     };
     let (calm, durations) = if quick {
         (
@@ -99,6 +106,10 @@ pub fn phases(quick: bool, random: &mut StdRng) -> Vec<Phase> {
         phase("segments held back", several(HoldSegments, rounds(1, 10))),
         phase("black holes", several(BlackHole, rounds(1, 8))),
     ];
+    if on_cluster {
+        phases.push(phase("worker killed", several(KillWorker, rounds(2, 8))));
+        phases.push(phase("shards moved", several(MoveShards, rounds(2, 12))));
+    }
     if !quick {
         // Postgres and a server at the same time is a machine that goes down.
         let mixed = (0..24).map(|round| {
@@ -106,9 +117,11 @@ pub fn phases(quick: bool, random: &mut StdRng) -> Vec<Phase> {
                 0 => vec![KillPostgres],
                 1 => vec![KillServer],
                 2 => vec![KillPostgres, KillServer],
+                3 if on_cluster => vec![KillWorker],
                 _ => Vec::new(),
             };
-            let others = [CutClients, CutDatabase, LoseAnswer, HoldSegments, BlackHole, LockRows];
+            let mut others = vec![CutClients, CutDatabase, LoseAnswer, HoldSegments, BlackHole, LockRows];
+            others.extend(on_cluster.then_some(MoveShards));
             faults.extend(others.into_iter().filter(|_| random.random_bool(0.5)));
             faults
         });
@@ -156,6 +169,8 @@ pub async fn strike(
         .map(|kind| (*kind, seconds(&durations.locks, random), StdRng::seed_from_u64(random.random())))
         .collect();
 
+    let worker = rig.workers.choose(random);
+    let moved = rig.organisations[0].0;
     let options = rig.postgres.connect_options()?;
     let Rig { postgres, servers, socket, client_relays, database_relays, .. } = rig;
     // A permit for each fault that has ended.
@@ -171,6 +186,23 @@ pub async fn strike(
             postgres.kill().await?;
             end(Fault::KillPostgres, 1);
             socket.send_replace(postgres.restart().await?);
+        }
+        anyhow::Ok(())
+    };
+    let kill_worker = async {
+        if let (Some(delay), Some(worker)) = (begins(Fault::KillWorker), worker) {
+            tokio::time::sleep(delay).await;
+            worker.kill().await?;
+            end(Fault::KillWorker, 1);
+            worker.restart().await?;
+        }
+        anyhow::Ok(())
+    };
+    let move_shards = async {
+        if let Some(delay) = begins(Fault::MoveShards) {
+            tokio::time::sleep(delay).await;
+            // It fails beside other faults.
+            end(Fault::MoveShards, usize::from(cluster::move_shards(&options, moved).await.is_ok()));
         }
         anyhow::Ok(())
     };
@@ -254,6 +286,8 @@ pub async fn strike(
     };
     let (.., recovery) = tokio::try_join!(
         kill_postgres,
+        kill_worker,
+        move_shards,
         kill_server,
         cut_clients,
         cut_database,

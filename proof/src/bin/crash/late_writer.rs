@@ -34,6 +34,13 @@ pub async fn start(
     if !sqlx::query_scalar::<_, bool>(column).fetch_one(&mut database).await? {
         return Ok(None);
     }
+    // On a cluster the number is drawn on the node that has the row.
+    let function = "select to_regprocedure('change_number(int8)') is not null";
+    let change_number = if sqlx::query_scalar::<_, bool>(function).fetch_one(&mut database).await? {
+        "change_number(version)"
+    } else {
+        "pg_current_xact_id()"
+    };
     let commits = Arc::<AtomicU32>::default();
     for writer in 0..WRITERS {
         for number in 0..=RELATIONS {
@@ -51,7 +58,8 @@ pub async fn start(
                 // The directory of the socket, of which the relays know the file.
                 let directory = socket.borrow().parent().map(Path::to_owned).unwrap_or_default();
                 let options = options.clone().socket(directory);
-                if write(&options, organisation, writer, &mut random, &commits).await.is_err() {
+                if write(&options, organisation, writer, change_number, &mut random, &commits).await.is_err()
+                {
                     tokio::time::sleep(PAUSE).await;
                 }
             }
@@ -69,6 +77,7 @@ async fn write(
     options: &PgConnectOptions,
     organisation: i64,
     writer: u32,
+    change_number: &str,
     random: &mut StdRng,
     commits: &AtomicU32,
 ) -> sqlx::Result<()> {
@@ -83,13 +92,21 @@ async fn write(
                  )
                  values ($1, $2, $3, true, false, $4, now(), now(), clock_timestamp())
                  on conflict (organisation_id, low_cu_ref_no, high_cu_ref_no) do update set
-                     notice = excluded.notice, version = m.version + 1, updated_at = excluded.updated_at,
-                     changed_in = excluded.changed_in",
+                     notice = excluded.notice, version = m.version + 1, updated_at = excluded.updated_at",
             )
             .bind(organisation)
             .bind(reference(writer, 0))
             .bind(reference(writer, number))
             .bind(format!("late {}", random.random::<u32>()))
+            .execute(&mut *transaction)
+            .await?;
+            sqlx::query(&format!(
+                "update customer_match set changed_in = {change_number}
+                 where organisation_id = $1 and low_cu_ref_no = $2 and high_cu_ref_no = $3"
+            ))
+            .bind(organisation)
+            .bind(reference(writer, 0))
+            .bind(reference(writer, number))
             .execute(&mut *transaction)
             .await?;
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use customer_match_proof::customers::{FEW, Id, MANY};
+use customer_match_proof::customers::{FEW, Id, MANY, organisation};
 use customer_match_proof::locks::Locked;
 use customer_match_proof::world::World;
 use rand::distr::{Alphanumeric, SampleString};
@@ -153,13 +153,15 @@ impl Locker {
     }
 
     fn lock_relation(&self, one: Id, other: Id) -> String {
+        let id = self.organisations[organisation(one)];
         let (one, other) = (self.world.customers.email(one), self.world.customers.email(other));
-        self.select_relation.replace("$1", &format!("'{one}'")).replace("$2", &format!("'{other}'"))
-            + " for update of m"
+        let statement =
+            self.select_relation.replace("$1", &format!("'{one}'")).replace("$2", &format!("'{other}'"));
+        statement.replace("$3", &id.to_string()) + " for update of m"
     }
 }
 
-/// A relation by the e-mail addresses of its customers, whichever of their columns its foreign keys refer to.
+/// A relation of an organisation by the e-mail addresses of its customers, whichever of their columns its foreign keys refer to.
 async fn select_relation(database: &mut PgConnection) -> anyhow::Result<String> {
     let keys: Vec<(String, String)> = sqlx::query_as(
         "select (select attname::text from pg_attribute where attrelid = conrelid and attnum = conkey[2]),
@@ -176,6 +178,7 @@ async fn select_relation(database: &mut PgConnection) -> anyhow::Result<String> 
         "select 1 from customer_match m
          join customer a on a.organisation_id = m.organisation_id and a.{of_one} = m.{one}
          join customer b on b.organisation_id = m.organisation_id and b.{of_other} = m.{other}
-         where (a.email = $1 and b.email = $2) or (a.email = $2 and b.email = $1)"
+         where m.organisation_id = $3
+           and ((a.email = $1 and b.email = $2) or (a.email = $2 and b.email = $1))"
     ))
 }

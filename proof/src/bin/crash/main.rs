@@ -7,10 +7,12 @@
 //! Exit code: 0 every answer is explained, 1 one is not, 2 it could not be tried, 130 it was interrupted.
 
 mod client_relay;
+mod cluster;
 mod database_relay;
 mod faults;
 mod late_writer;
 mod locker;
+mod node;
 mod postgres;
 mod rig;
 mod server;
@@ -30,6 +32,7 @@ use customer_match_proof::client::Client;
 use customer_match_proof::report;
 use customer_match_proof::run::{Run, Running};
 use rand::prelude::*;
+use sqlx::postgres::PgConnectOptions;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -43,7 +46,7 @@ const VISITORS: usize = 12;
 
 /// Check that success can be believed, whatever fails.
 ///
-/// Runs a Postgres and two servers of its own in a temporary directory.
+/// Runs a Postgres and two servers of its own in a temporary directory, or two servers on a cluster.
 #[derive(Parser)]
 struct Arguments {
     /// Inject each fault once or twice, in seconds instead of minutes.
@@ -52,6 +55,10 @@ struct Arguments {
     /// The server's executable. Default: the one of this build, brought up to date by cargo.
     #[arg(long, value_name = "PATH")]
     server: Option<PathBuf>,
+    /// Instead of a Postgres of its own, a Citus cluster on this machine: the URL of an empty database of the coordinator, with the
+    /// extension and at least two workers. All nodes are killed and restarted.
+    #[arg(long, value_name = "URL", env = "CUSTOMER_MATCH_PROOF_CLUSTER", hide_env_values = true)]
+    cluster: Option<PgConnectOptions>,
     /// Concurrent clients, besides those that call about locked rows.
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u8).range(1..=48))]
     clients: u8,
@@ -85,7 +92,7 @@ async fn main() -> ExitCode {
 /// Whether every answer is explained; `None` if it was interrupted.
 async fn run(arguments: &Arguments) -> anyhow::Result<Option<bool>> {
     let binary = arguments.server.clone().map_or_else(server_of_this_build, Ok)?;
-    let mut rig = Rig::build(binary).await?;
+    let mut rig = Rig::build(binary, arguments.cluster.clone()).await?;
     let mut terminated = signal(SignalKind::terminate())?;
     let outcome = tokio::select! {
         outcome = prove(arguments, &mut rig) => outcome.map(Some),
@@ -126,7 +133,8 @@ async fn prove(arguments: &Arguments, rig: &mut Rig) -> anyhow::Result<bool> {
             let names = &arguments.phases;
             names.is_empty() || phase.rounds.is_empty() || names.iter().any(|name| phase.name.contains(name))
         };
-        for phase in phases(arguments.quick, &mut random).into_iter().filter(wanted) {
+        for phase in phases(arguments.quick, !rig.workers.is_empty(), &mut random).into_iter().filter(wanted)
+        {
             let mut record = Record::new(&phase, run.world.now());
             inject(&phase, rig, &locker, &mut probes, &mut record, &mut random, &mut not_recovered).await?;
             record.ended = run.world.now();

@@ -1,31 +1,43 @@
-//! A Postgres that is killed and started again, as its supervisor would.
+//! The Postgres that servers connect to, killed and started again as its supervisor would.
 
-use std::fs;
-use std::path::PathBuf;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use private_postgres::{PrivatePostgres, Settings};
-use rustix::process::{Pid, Signal, kill_process};
+use sqlx::ConnectOptions;
 use sqlx::postgres::PgConnectOptions;
-use tokio::process::Command;
 
-/// Durable, and not the server's own, so that each can be killed by itself.
-pub struct Postgres {
-    settings: Settings,
-    running: Option<PrivatePostgres>,
+use super::cluster;
+use super::node::{self, Node};
+
+pub enum Postgres {
+    /// Durable, and not the server's own, so that each can be killed by itself.
+    Private { data_dir: PathBuf, running: Option<PrivatePostgres> },
+    /// Of a cluster.
+    Coordinator { node: Node, options: PgConnectOptions },
 }
 
 impl Postgres {
     /// Makes a new one in a directory that does not exist yet.
-    pub async fn start(directory: PathBuf) -> anyhow::Result<Self> {
-        let settings = Settings { data_dir: Some(directory), ..Settings::default() };
-        let running = Some(PrivatePostgres::start(&settings).await?);
-        Ok(Self { settings, running })
+    pub async fn start(data_dir: PathBuf) -> anyhow::Result<Self> {
+        let running = Some(PrivatePostgres::start(&settings(&data_dir)).await?);
+        Ok(Self::Private { data_dir, running })
+    }
+
+    pub async fn coordinator(options: PgConnectOptions) -> anyhow::Result<Self> {
+        let (node, sockets) = cluster::coordinator(&options).await?;
+        Ok(Self::Coordinator { node, options: options.socket(sockets) })
     }
 
     /// Past every relay.
     pub fn connect_options(&self) -> anyhow::Result<PgConnectOptions> {
-        Ok(self.running.as_ref().context("Postgres does not run")?.connect_options())
+        match self {
+            Self::Private { running, .. } => {
+                Ok(running.as_ref().context("Postgres does not run")?.connect_options())
+            }
+            Self::Coordinator { options, .. } => Ok(options.clone()),
+        }
     }
 
     pub fn socket(&self) -> anyhow::Result<PathBuf> {
@@ -34,35 +46,52 @@ impl Postgres {
         Ok(directory.join(format!(".s.PGSQL.{}", options.get_port())))
     }
 
-    /// `kill -9` of the postmaster and of all its children.
-    pub async fn kill(&mut self) -> anyhow::Result<()> {
-        let directory = self.settings.data_dir.as_ref().context("the directory is known")?;
-        let pid_file = fs::read_to_string(directory.join("postgres/data/postmaster.pid"))?;
-        let postmaster: i32 = pid_file.lines().next().unwrap_or_default().parse()?;
-        let listing = Command::new("ps").args(["-A", "-o", "pid=,ppid="]).output().await?;
-        let listing = String::from_utf8(listing.stdout)?;
-        let child = |line: &str| {
-            let (pid, parent) = line.trim().split_once(char::is_whitespace)?;
-            (parent.trim().parse() == Ok(postmaster)).then(|| pid.parse().ok()).flatten()
-        };
-        for pid in [postmaster].into_iter().chain(listing.lines().filter_map(child)) {
-            // One may have ended by itself.
-            let _ = Pid::from_raw(pid).map(|pid| kill_process(pid, Signal::KILL));
+    /// For a server, through its relay.
+    pub fn url(&self, relay: SocketAddr) -> anyhow::Result<String> {
+        let mut url = self.connect_options()?.to_url_lossy();
+        url.set_ip_host(relay.ip()).and_then(|()| url.set_port(Some(relay.port()))).ok().context("a URL")?;
+        url.set_query(Some("sslmode=disable"));
+        Ok(url.into())
+    }
+
+    pub async fn kill(&self) -> anyhow::Result<()> {
+        match self {
+            Self::Private { data_dir, .. } => node::kill(&data_dir.join("postgres/data")).await,
+            Self::Coordinator { node, .. } => node.kill().await,
         }
-        Ok(())
     }
 
     /// Stops what is left and starts again, which recovers. Returns the socket.
     pub async fn restart(&mut self) -> anyhow::Result<PathBuf> {
-        self.stop().await;
-        self.running = Some(PrivatePostgres::start(&self.settings).await?);
+        match self {
+            Self::Private { data_dir, running } => {
+                stop(running).await;
+                *running = Some(PrivatePostgres::start(&settings(data_dir)).await?);
+            }
+            Self::Coordinator { node, .. } => node.restart().await?,
+        }
         self.socket()
     }
 
-    pub async fn stop(&mut self) {
-        if let Some(running) = self.running.take() {
-            // One that was killed does not end well.
-            let _ = running.stop().await;
+    /// A cluster goes on running.
+    pub async fn tear_down(&mut self) -> anyhow::Result<()> {
+        match self {
+            Self::Private { running, .. } => {
+                stop(running).await;
+                Ok(())
+            }
+            Self::Coordinator { node, .. } => node.start_if_down().await,
         }
     }
+}
+
+async fn stop(running: &mut Option<PrivatePostgres>) {
+    if let Some(running) = running.take() {
+        // One that was killed does not end well.
+        let _ = running.stop().await;
+    }
+}
+
+fn settings(data_dir: &Path) -> Settings {
+    Settings { data_dir: Some(data_dir.to_owned()), ..Settings::default() }
 }

@@ -1,15 +1,18 @@
-//! A Postgres, two servers on it, and the relays between.
+//! A Postgres or a cluster, two servers on it, and the relays between.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use customer_match_proof::api::Api;
+use sqlx::postgres::PgConnectOptions;
 use tempfile::TempDir;
 use tokio::sync::watch;
 
 use super::client_relay::ClientRelay;
+use super::cluster;
 use super::database_relay::DatabaseRelay;
+use super::node::Node;
 use super::postgres::Postgres;
 use super::server::Server;
 
@@ -20,6 +23,8 @@ const NEIGHBOURS: usize = 10;
 
 pub struct Rig {
     pub postgres: Postgres,
+    /// None without a cluster.
+    pub workers: Vec<Node>,
     pub servers: Vec<Server>,
     pub socket: watch::Sender<PathBuf>,
     pub client_relays: Vec<ClientRelay>,
@@ -31,22 +36,30 @@ pub struct Rig {
 }
 
 impl Rig {
-    pub async fn build(binary: PathBuf) -> anyhow::Result<Self> {
+    /// `cluster`: an empty database of a coordinator. Else Postgres is a new one.
+    pub async fn build(binary: PathBuf, cluster: Option<PgConnectOptions>) -> anyhow::Result<Self> {
         let directory = TempDir::with_prefix("customer-match-proof-")?;
         // For the user that runs Postgres for root.
         fs::set_permissions(&directory, Permissions::from_mode(0o711))?;
-        let postgres = Postgres::start(directory.path().join("data")).await?;
+        let (postgres, workers) = match cluster {
+            None => (Postgres::start(directory.path().join("data")).await?, Vec::new()),
+            Some(options) => {
+                let workers = cluster::workers(&options).await?;
+                (Postgres::coordinator(options).await?, workers)
+            }
+        };
         let socket = watch::Sender::new(postgres.socket()?);
         let (mut servers, mut database_relays) = (Vec::new(), Vec::new());
         for number in 0..SERVERS {
             let relay = DatabaseRelay::start(socket.subscribe()).await?;
-            // The private Postgres' role and database.
-            let url = format!("postgres://customer_match@{}/customer_match?sslmode=disable", relay.address);
             let log = directory.path().join(format!("server-{number}.log"));
-            servers.push(Server::new(binary.clone(), url, &log)?);
+            servers.push(Server::new(binary.clone(), postgres.url(relay.address)?, &log)?);
             database_relays.push(relay);
         }
         servers[0].migrate().await?;
+        if !workers.is_empty() {
+            servers[0].distribute().await?;
+        }
         let mut organisations = Vec::new();
         for number in 0..=NEIGHBOURS {
             organisations.push(servers[0].create_organisation(&format!("Proof {number}")).await?);
@@ -55,7 +68,16 @@ impl Rig {
         for server in &mut servers {
             client_relays.push(ClientRelay::start(server.start().await?)?);
         }
-        Ok(Self { postgres, servers, socket, client_relays, database_relays, organisations, directory })
+        Ok(Self {
+            postgres,
+            workers,
+            servers,
+            socket,
+            client_relays,
+            database_relays,
+            organisations,
+            directory,
+        })
     }
 
     /// Where clients call, by server, then by organisation.
@@ -78,6 +100,9 @@ impl Rig {
             server.stop().await?;
             relay.server_down();
         }
+        for worker in &self.workers {
+            worker.restart().await?;
+        }
         self.socket.send_replace(self.postgres.restart().await?);
         for (server, relay) in self.servers.iter_mut().zip(&self.client_relays) {
             relay.server_up(server.start().await?);
@@ -89,7 +114,9 @@ impl Rig {
         for server in &mut self.servers {
             server.kill().await?;
         }
-        self.postgres.stop().await;
-        Ok(())
+        for worker in &self.workers {
+            worker.start_if_down().await?;
+        }
+        self.postgres.tear_down().await
     }
 }

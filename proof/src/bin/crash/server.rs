@@ -45,6 +45,12 @@ impl Server {
         Ok(())
     }
 
+    /// Over the workers of the cluster.
+    pub async fn distribute(&self) -> anyhow::Result<()> {
+        self.run(&["distribute"]).await?;
+        Ok(())
+    }
+
     /// Makes an organisation and a key without a rate limit. Returns its id and the key.
     pub async fn create_organisation(&self, name: &str) -> anyhow::Result<(i64, String)> {
         let organisation = self.json(&["organisation", "create", name, "--format", "json"]).await?;
@@ -57,11 +63,16 @@ impl Server {
     }
 
     async fn json(&self, arguments: &[&str]) -> anyhow::Result<Value> {
+        Ok(serde_json::from_slice(&self.run(arguments).await?)?)
+    }
+
+    /// Returns what it writes to stdout.
+    async fn run(&self, arguments: &[&str]) -> anyhow::Result<Vec<u8>> {
         let output = self.command(arguments).stderr(Stdio::inherit()).output().await?;
         if !output.status.success() {
             bail!("`customer-match {}` failed", arguments.join(" "));
         }
-        Ok(serde_json::from_slice(&output.stdout)?)
+        Ok(output.stdout)
     }
 
     /// Returns where it listens.

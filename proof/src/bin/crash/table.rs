@@ -35,8 +35,10 @@ impl Record {
     }
 }
 
-const FAULTS: [(&str, Fault); 8] = [
+const FAULTS: [(&str, Fault); 10] = [
     ("Postgres kills", Fault::KillPostgres),
+    ("worker kills", Fault::KillWorker),
+    ("shard moves", Fault::MoveShards),
     ("server kills", Fault::KillServer),
     ("client cuts", Fault::CutClients),
     ("database cuts", Fault::CutDatabase),
