@@ -36,7 +36,7 @@ class DistributedCluster(Cluster):
     def make_templates(self, migrate, sizes):
         """As an operator converts a database: filled first, then distributed."""
         super().make_templates(migrate, sizes)
-        distribute = [migrate[0], "distribute"]
+        distribute = [migrate[0], "distribute"] + ([] if self.workers else ["--on-one-node"])
         for size in sizes:
             name = postgres.template(size)
             self.add_workers(name)
