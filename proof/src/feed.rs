@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -15,6 +15,8 @@ use crate::world::World;
 const PAUSE: Duration = Duration::from_millis(50);
 /// In the end: longer than a transaction of the server holds changes back.
 const LAST_WAIT: &str = "2";
+/// In the end no fault is in the way.
+const UNSERVED_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The state of a relation, as a reader has seen it or the table has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,14 +55,16 @@ pub struct FeedReader {
     pub seen: Relations,
     /// Answers that no reader may get, and when.
     pub faults: Vec<(Time, String)>,
+    /// When it was told to read everything again.
+    pub restarts: Vec<Time>,
     /// The server has no such endpoint.
     pub absent: bool,
 }
 
 impl FeedReader {
     pub fn new(world: Arc<World>, server: usize, organisation: usize, manner: Manner) -> Self {
-        let (cursor, seen) = (None, Relations::new());
-        Self { world, server, organisation, manner, cursor, seen, faults: Vec::new(), absent: false }
+        let (cursor, seen, faults, restarts) = (None, Relations::new(), Vec::new(), Vec::new());
+        Self { world, server, organisation, manner, cursor, seen, faults, restarts, absent: false }
     }
 
     /// Until `stop` and the end of the call in flight.
@@ -76,7 +80,19 @@ impl FeedReader {
 
     /// Reads what is left, when no call changes anything any more.
     pub async fn finish(&mut self) -> anyhow::Result<()> {
-        while !self.absent && self.page(LAST_WAIT).await? != Some(false) {}
+        let mut served = Instant::now();
+        while !self.absent {
+            match self.page(LAST_WAIT).await? {
+                Some(false) => break,
+                Some(true) => served = Instant::now(),
+                None if served.elapsed() > UNSERVED_TIMEOUT => {
+                    self.faults
+                        .push((self.world.now(), "no page of changes was served for a minute".to_owned()));
+                    break;
+                }
+                None => tokio::time::sleep(PAUSE).await,
+            }
+        }
         Ok(())
     }
 
@@ -102,6 +118,11 @@ impl FeedReader {
             }
             Reply::Answer { status: 404, body } if body["error"]["code"] == "INTERNAL_RESOURCE_NOT_FOUND" => {
                 self.absent = true;
+                Ok(None)
+            }
+            Reply::Answer { status: 409, body } if body["error"]["code"] == "PUBLIC_CHANGES_START_AGAIN" => {
+                self.restarts.push(now);
+                (self.cursor, self.seen) = (None, Relations::new());
                 Ok(None)
             }
             Reply::Answer { status: 503, .. } | Reply::NotSent | Reply::Lost | Reply::TimedOut => Ok(None),

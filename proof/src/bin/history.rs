@@ -36,6 +36,9 @@ struct Arguments {
     /// How long they call.
     #[arg(long, default_value_t = 20, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=600))]
     seconds: u64,
+    /// Shards of a cluster are moved meanwhile, so readers of changes may be told to start again.
+    #[arg(long)]
+    shards_move: bool,
     /// Repeats what the clients choose at random, not how their calls overlap.
     #[arg(long)]
     seed: Option<u64>,
@@ -69,7 +72,8 @@ async fn run(arguments: Arguments) -> anyhow::Result<bool> {
     run.read_everything().await?;
     run.finish_readers().await?;
     println!("\n{}\n", report::calls_table(&run.calls));
-    let mut verdict = check(&run, &Conditions::default());
+    let mut verdict =
+        check(&run, &Conditions { shards_move: arguments.shards_move, ..Conditions::default() });
     report::print(&mut verdict, run.calls.len());
     if verdict.undecided > 0 {
         anyhow::bail!("not everything could be checked");

@@ -12,6 +12,9 @@ impl Checker<'_> {
             for (at, fault) in &reader.faults {
                 verdict.add(ViolationKind::Answer, *at, format!("{}: {fault}", name(reader)));
             }
+            for at in reader.restarts.iter().filter(|_| !self.conditions.shards_move) {
+                verdict.add(ViolationKind::Answer, *at, format!("{} was told to start again.", name(reader)));
+            }
             let truth = match &self.conditions.tables {
                 Some(tables) => tables.relations.get(&reader.organisation),
                 None => {

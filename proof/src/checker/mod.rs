@@ -77,6 +77,8 @@ pub struct Conditions {
     /// When nothing but locks could delay a call.
     pub only_locks: Vec<Range<Time>>,
     pub tables: Option<Tables>,
+    /// Whether rows moved to another node, where changes are numbered anew: then readers of changes may be told to start again.
+    pub shards_move: bool,
 }
 
 #[derive(Default)]

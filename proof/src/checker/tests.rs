@@ -13,7 +13,8 @@ use crate::model::Time;
 use crate::run::Run;
 
 const SECOND: Time = 1_000_000_000;
-const FAULTS: Conditions = Conditions { faults: true, only_locks: Vec::new(), tables: None };
+const FAULTS: Conditions =
+    Conditions { faults: true, only_locks: Vec::new(), tables: None, shards_move: false };
 
 /// Times in seconds.
 fn call(start: Time, end: Time, request: Request, answer: Answer) -> Call {
@@ -166,4 +167,15 @@ fn a_relation_that_does_not_exist() {
     let tables = Tables { relations: HashMap::from([(0, Relations::new())]), ..Tables::default() };
     let found = check(&run, &Conditions { tables: Some(tables), ..FAULTS }).violations;
     assert_eq!(found.iter().map(|found| found.kind).collect::<Vec<_>>(), [ViolationKind::Trace]);
+}
+
+#[rstest]
+#[case::on_one_node(false, Some(ViolationKind::Answer))]
+#[case::while_shards_move(true, None)]
+fn a_reader_is_told_to_start_again(#[case] shards_move: bool, #[case] expected: Option<ViolationKind>) {
+    let mut run = Run::of(Vec::new());
+    run.readers = vec![reader(&run, Relations::new())];
+    run.readers[0].restarts.push(SECOND);
+    let found = check(&run, &Conditions { shards_move, ..FAULTS }).violations;
+    assert_eq!(found.iter().map(|found| found.kind).collect::<Vec<_>>(), Vec::from_iter(expected));
 }

@@ -163,6 +163,7 @@ async fn prove(arguments: &Arguments, rig: &mut Rig) -> anyhow::Result<bool> {
     let conditions = Conditions {
         faults: true,
         only_locks: only_locks.collect(),
+        shards_move: !rig.workers.is_empty(),
         tables: Some(tables::read(&run, &rig.organisations, &rig.postgres.connect_options()?).await?),
     };
     let mut verdict = check(&run, &conditions);
