@@ -97,7 +97,8 @@ async fn a_page_of_a_long_list_ends_at_a_megabyte_of_text(#[case] filter: &str, 
     let service = Service::start_configured(&["--filter-timeout", "4s"]).await;
     service.add_a_long_list().await;
     let lengthen = "update customer_match set notice = repeat('\u{11}', 10000) from customer c
-                    where c.company_name = 'At Qx' and c.cu_ref_no in (low_cu_ref_no, high_cu_ref_no)";
+                    where customer_match.organisation_id = 1 and c.organisation_id = 1
+                      and c.company_name = 'At Qx' and c.cu_ref_no in (low_cu_ref_no, high_cu_ref_no)";
     service.execute(lengthen).await;
     walk(&service, filter, &service.list_of_manager(condition).await, 17).await;
 }

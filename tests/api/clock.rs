@@ -19,10 +19,10 @@ async fn written_tomorrow() -> (Service, String) {
     let identity = service.log_in("jan@barasek.com").await;
     service
         .execute(
-            "update customer set created_at = created_at + '1 day', updated_at = updated_at + '1 day';
+            "update customer set created_at = now() + '1 day', updated_at = now() + '1 day';
              update customer_match set
-                 created_at = created_at + '1 day', matched_at = matched_at + '1 day', updated_at = updated_at + '1 day';
-             update customer_identity set created_at = created_at + '1 day'",
+                 created_at = now() + '1 day', matched_at = now() + '1 day', updated_at = now() + '1 day';
+             update customer_identity set created_at = now() + '1 day'",
         )
         .await;
     (service, identity)

@@ -353,9 +353,10 @@ async fn locked_by(service: &Service, sql: &str) -> PgConnection {
 
 /// It waits for the lock, and then sees what the transaction has done.
 #[rstest]
-#[case::unchanged("select from customer_match for update", 200)]
+#[case::unchanged("select from customer_match where organisation_id = 1 for update", 200)]
 #[case::changed(
-    "update customer_match set notice = 'theirs', version = version + 1, changed_in = pg_current_xact_id()",
+    "update customer_match set notice = 'theirs', version = version + 1, changed_in = change_number(version)
+     where organisation_id = 1",
     412
 )]
 #[tokio::test]

@@ -66,9 +66,9 @@ fn delete(service: &Service, cu_ref_no: &str) {
 async fn let_an_hour_pass(service: &Service) {
     service
         .execute(
-            "update customer set created_at = created_at - interval '1 hour', updated_at = updated_at - interval '1 hour',
-                 deleted_at = deleted_at - interval '1 hour';
-             update write_receipt set written_at = written_at - interval '1 hour'",
+            "update customer set created_at = now() - interval '1 hour', updated_at = now() - interval '1 hour';
+             update customer set deleted_at = now() - interval '1 hour' where deleted_at is not null;
+             update write_receipt set written_at = now() - interval '1 hour'",
         )
         .await;
 }

@@ -378,7 +378,10 @@ async fn a_write_of_a_locked_pair_is_answered_503_in_the_end() {
     service.add_customer(HELD, None).await;
     service.post_match(pair(None)).await.assert_success();
     let mut lock = service.pool.begin().await.unwrap();
-    sqlx::query("select from customer_match for update").execute(&mut *lock).await.unwrap();
+    sqlx::query("select from customer_match where organisation_id = 1 for update")
+        .execute(&mut *lock)
+        .await
+        .unwrap();
     let blocked = service.post_match(pair(Some("blocked"))).await;
     blocked.assert_error(503, "INTERNAL_SERVICE_UNAVAILABLE");
     lock.rollback().await.unwrap();

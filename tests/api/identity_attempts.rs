@@ -93,7 +93,7 @@ async fn ended_identities_are_removed() {
     let open = service.log_in("jan@barasek.com").await;
     let logged_out = service.log_in("jan@barasek.com").await;
     service.post_to(LOGOUT, json!({ "identityId": logged_out })).await.assert_success();
-    let hour = "update customer_identity set created_at = created_at - interval '2 hours', revoked_at = revoked_at - interval '1 hour' where revoked_at is not null";
+    let hour = "update customer_identity set created_at = now() - interval '2 hours', revoked_at = now() - interval '1 hour' where revoked_at is not null";
     service.execute(hour).await;
     // More than one statement deletes.
     service

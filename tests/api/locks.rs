@@ -19,9 +19,11 @@ async fn forgotten(service: &Service, sql: &str) -> PgConnection {
 /// Writes about a locked pair, customer or e-mail address wait; all others of the organisation, in the same batch and later, do
 /// not. The locked ones are written when the lock ends.
 #[rstest]
-#[case::pair("select from customer_match for update")]
-#[case::pair_no_key("select from customer_match for no key update")]
-#[case::customer("select from customer where cu_ref_no = '5CmsaVNgAQqRqoen' for update")]
+#[case::pair("select from customer_match where organisation_id = 1 for update")]
+#[case::pair_no_key("select from customer_match where organisation_id = 1 for no key update")]
+#[case::customer(
+    "select from customer where organisation_id = 1 and cu_ref_no = '5CmsaVNgAQqRqoen' for update"
+)]
 #[case::new_customer(
     "insert into customer (organisation_id, cu_ref_no, email) values (1, 'uncommitted00001', 'new@example.com')"
 )]

@@ -207,7 +207,7 @@ async fn pages_neither_skip_nor_repeat_while_relations_are_added(#[case] filter:
         assert_eq!(pages.concat(), order, "pages of {limit}");
         assert_eq!(pages.len(), 10_usize.div_ceil(limit.parse().unwrap()));
         let gone = "delete from customer_match m using customer c
-                    where c.cu_ref_no like 'added%' and c.cu_ref_no in (m.low_cu_ref_no, m.high_cu_ref_no)";
+                    where m.organisation_id = 1 and c.organisation_id = 1 and c.cu_ref_no like 'added%' and c.cu_ref_no in (m.low_cu_ref_no, m.high_cu_ref_no)";
         service.execute(gone).await;
     }
 }
@@ -242,7 +242,8 @@ async fn a_page_has_32_items_unless_told_otherwise_and_counts_all() {
                  (organisation_id, low_cu_ref_no, high_cu_ref_no, low_is_manager, high_is_manager,
                   created_at, matched_at, updated_at)
                  select {0}, m.cu_ref_no, c.cu_ref_no, true, false, now(), now(), now()
-                 from customer c join customer m on m.cu_ref_no = '{MANAGER}' where c.cu_ref_no like 'many%'",
+                 from customer c join customer m on m.organisation_id = {0} and m.cu_ref_no = '{MANAGER}'
+                 where c.organisation_id = {0} and c.cu_ref_no like 'many%'",
             service.organisation
         ))
         .await;

@@ -295,7 +295,7 @@ async fn one_that_waits_says_for_which_session(
 
 /// What a version after this one may do to the tables while this one is running.
 const LATER: &str = "
-    alter table customer add column later text not null default 'x', add constraint later check (later <> '');
+    alter table customer add column later text not null default 'x' constraint later check (later <> '');
     alter table customer_match add column later text;
     alter table customer_identity add column later text;
     alter table api_key add column later text not null default 'x';

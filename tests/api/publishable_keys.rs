@@ -185,9 +185,10 @@ async fn whoever_exists_the_answer_is_the_same() {
         }
     }
     // What exists was matched, and a guest was made for each new address.
-    let sql = "select email from customer where cu_ref_no in (
-                 select low_cu_ref_no from customer_match where deactivated_at is null
-                 union select high_cu_ref_no from customer_match where deactivated_at is null) and email is not null";
+    let sql = "select email from customer where organisation_id = 1 and cu_ref_no in (
+                 select low_cu_ref_no from customer_match where organisation_id = 1 and deactivated_at is null
+                 union select high_cu_ref_no from customer_match where organisation_id = 1 and deactivated_at is null
+               ) and email is not null";
     let matched: BTreeSet<String> =
         sqlx::query_scalar(sql).fetch_all(&service.pool).await.unwrap().into_iter().collect();
     let addresses = ["deleted@example.com", "eva@example.com", "jan@barasek.com", "new@example.com"];
