@@ -11,7 +11,7 @@ use sqlx::{Connection, PgConnection};
 use tempfile::TempDir;
 
 use crate::support::binary::{Server, command, on, run, run_both, run_json, run_refused};
-use crate::support::{CUSTOMER, MANAGER, MATCH, Service, TestDatabase};
+use crate::support::{CUSTOMER, MANAGER, MATCH, Service, TestDatabase, skip};
 
 fn serve_on(database: &TestDatabase, arguments: &[&str]) -> std::process::Command {
     on(database, &[&["serve", "--listen", "127.0.0.1:0"], arguments].concat())
@@ -273,6 +273,9 @@ fn an_error_says_its_cause_once() {
 #[tokio::test]
 async fn a_subcommand_logs_sentences() {
     let service = Service::start().await;
+    if skip("command_line::a_subcommand_logs_sentences", &service.database) {
+        return;
+    }
     service
         .execute(
             "create function fail() returns trigger language plpgsql

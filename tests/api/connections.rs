@@ -3,7 +3,7 @@
 use rstest::rstest;
 use rustix::process::{Resource, Rlimit, prlimit};
 use serde_json::json;
-use sqlx::PgPool;
+
 use tempfile::NamedTempFile;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -30,10 +30,9 @@ impl Listening {
     }
 }
 
-async fn wait_for_a_lock(pool: &PgPool) {
-    let waits = "select exists (select from pg_stat_activity
-                 where datname = current_database() and wait_event_type = 'Lock')";
-    while !sqlx::query_scalar::<_, bool>(waits).fetch_one(pool).await.unwrap() {}
+async fn wait_for_a_lock(service: &Service) {
+    let waits = format!("select exists (select from {} as waiting)", service.database.lock_waits());
+    while !sqlx::query_scalar::<_, bool>(&waits).fetch_one(&service.pool).await.unwrap() {}
 }
 
 #[rstest]
@@ -188,7 +187,7 @@ async fn requests_above_the_concurrency_limit_are_503() {
     let mut slow_stream = listening.connect().await;
     slow_stream.write_all(slow.as_bytes()).await.unwrap();
     let first = listening.match_with_header("Connection: close\r\n").await;
-    wait_for_a_lock(&service.pool).await;
+    wait_for_a_lock(&service).await;
 
     let second = listening.match_with_header("Connection: close\r\n").await;
     let answer = parse(&read_to_end(second).await);
@@ -226,7 +225,7 @@ async fn a_write_on_a_half_closed_connection_is_answered() {
     sqlx::query("lock table customer_match").execute(&mut *other).await.unwrap();
     let mut stream = listening.match_with_header("").await;
     stream.shutdown().await.unwrap();
-    wait_for_a_lock(&listening.service.pool).await;
+    wait_for_a_lock(&listening.service).await;
     // A later read, whose client has left, is given up meanwhile.
     let mut reader = listening.connect().await;
     let detail = format!(

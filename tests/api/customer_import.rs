@@ -386,7 +386,10 @@ async fn a_dry_run_reports_the_same_of_what_is_there_and_leaves_it() {
 async fn a_dry_run_locks_nothing_and_waits_for_nobody() {
     let service = Service::start().await;
     let mut holder = service.pool.begin().await.unwrap();
-    sqlx::query("select from customer for update").execute(&mut *holder).await.unwrap();
+    sqlx::query("select from customer where organisation_id = 1 for update")
+        .execute(&mut *holder)
+        .await
+        .unwrap();
     let dry =
         import_file(&service.database, "customer", "email,firstName\njan@barasek.com,Jan\n", &["--dry-run"]);
     assert_eq!((dry.code, counts(&dry)), (0, [1, 0, 1, 0, 0]), "{dry:?}");
@@ -535,7 +538,8 @@ async fn overwriting_keeps_what_the_file_does_not_name() {
     service.add_customer("customer00000001", Some("a@example.com")).await;
     let mut holder = service.pool.begin().await.unwrap();
     sqlx::query(
-        "update customer set phone = '2', company_name = 'Acme' where cu_ref_no = 'customer00000001'",
+        "update customer set phone = '2', company_name = 'Acme'
+         where organisation_id = 1 and cu_ref_no = 'customer00000001'",
     )
     .execute(&mut *holder)
     .await
@@ -549,10 +553,10 @@ async fn overwriting_keeps_what_the_file_does_not_name() {
                 &["--overwrite"],
             )
         });
-        let waits = "select exists (select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock')";
+        let waits = format!("select exists {}", service.database.lock_waits());
         tokio::task::block_in_place(|| {
             tokio::runtime::Handle::current().block_on(async {
-                while !sqlx::query_scalar::<_, bool>(waits).fetch_one(&service.pool).await.unwrap() {}
+                while !sqlx::query_scalar::<_, bool>(&waits).fetch_one(&service.pool).await.unwrap() {}
                 holder.commit().await.unwrap();
             });
         });

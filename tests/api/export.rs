@@ -198,8 +198,8 @@ async fn an_interrupted_export_leaves_no_file() {
     sqlx::query("lock table customer_match in access exclusive mode").execute(&mut *holder).await.unwrap();
     let arguments = ["match", "export", path.to_str().unwrap(), "--organisation", "1"];
     let child = on(&service.database, &arguments).spawn().unwrap();
-    let waits = "select exists (select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock')";
-    while !sqlx::query_scalar::<_, bool>(waits).fetch_one(&service.pool).await.unwrap() {}
+    let waits = format!("select exists {}", service.database.lock_waits());
+    while !sqlx::query_scalar::<_, bool>(&waits).fetch_one(&service.pool).await.unwrap() {}
     assert_eq!(files(dir.path()).len(), 1, "under another name");
     kill_process(Pid::from_raw(child.id().try_into().unwrap()).unwrap(), Signal::INT).unwrap();
     let output = child.wait_with_output().unwrap();

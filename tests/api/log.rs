@@ -7,7 +7,7 @@ use std::net::TcpStream;
 use customer_match::db::api_key;
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
-use sqlx::PgPool;
+
 use tempfile::NamedTempFile;
 
 use crate::support::binary::{Server, on};
@@ -82,10 +82,12 @@ async fn a_batch_leaves_one_event() {
 }
 
 /// Until a look at identities waits for a lock.
-async fn wait_for_a_lock(pool: &PgPool) {
-    let waits = "select exists (select from pg_stat_activity where datname = current_database()
-                 and wait_event_type = 'Lock' and query like '%customer_identity%')";
-    while !sqlx::query_scalar::<_, bool>(waits).fetch_one(pool).await.unwrap() {}
+async fn wait_for_a_lock(service: &Service) {
+    let waits = format!(
+        "select exists (select from {} as waiting where query like '%customer_identity%')",
+        service.database.lock_waits()
+    );
+    while !sqlx::query_scalar::<_, bool>(&waits).fetch_one(&service.pool).await.unwrap() {}
 }
 
 #[tokio::test]
@@ -114,7 +116,7 @@ async fn each_request_leaves_one_event() {
     let detail = format!("{DETAIL}?apiKey={}&cuRefNo={CUSTOMER}&identityId={}", service.key, "a".repeat(32));
     sqlx::query("lock table customer_identity").execute(&mut *other).await.unwrap();
     write!(left, "GET {detail} HTTP/1.1\r\nHost: h\r\nX-Request-Id: left\r\n\r\n").unwrap();
-    wait_for_a_lock(&service.pool).await;
+    wait_for_a_lock(&service).await;
     drop(left);
     let log = logged.stop();
 

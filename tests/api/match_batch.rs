@@ -473,9 +473,11 @@ async fn a_client_that_sends_nothing_more_is_told_so() {
 
 /// For a lock.
 async fn wait_for_a_writer_that_waits(service: &Service) {
-    let waits = "select exists (select from pg_stat_activity where datname = current_database()
-                 and application_name = 'customer-match writer' and wait_event_type = 'Lock')";
-    while !sqlx::query_scalar::<_, bool>(waits).fetch_one(&service.pool).await.unwrap() {}
+    let waits = format!(
+        "select exists (select from {} as waiting where application_name = 'customer-match writer')",
+        service.database.lock_waits()
+    );
+    while !sqlx::query_scalar::<_, bool>(&waits).fetch_one(&service.pool).await.unwrap() {}
 }
 
 #[tokio::test]
@@ -529,7 +531,10 @@ async fn lines_that_need_no_lock_are_written_meanwhile() {
     service.add_customer(STRANGER, None).await;
     service.post_match(pair("before")).await.assert_success();
     let mut lock = PgConnection::connect_with(&service.database.options()).await.unwrap();
-    sqlx::raw_sql("begin; select from customer_match for update").execute(&mut lock).await.unwrap();
+    sqlx::raw_sql("begin; select from customer_match where organisation_id = 1 for update")
+        .execute(&mut lock)
+        .await
+        .unwrap();
     let of_another_manager =
         |number| json!({ "managerCuRefNo": STRANGER, "customerEmail": format!("g{number}@example.com") });
     let mut stream = Streaming::open(&service, &pair("one")).await;

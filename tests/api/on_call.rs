@@ -10,7 +10,7 @@ use rstest::rstest;
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
 
-use crate::support::{CUSTOMER, MANAGER, MATCH, Service};
+use crate::support::{CUSTOMER, MANAGER, MATCH, Service, skip};
 
 /// What the database sleeps at each match, in seconds.
 const SLOW: f64 = 0.3;
@@ -113,6 +113,9 @@ async fn which_organisation_has_a_locked_row() {
 #[tokio::test]
 async fn whether_the_disk_is_slow(#[case] when: &str, #[case] slow: &str, #[case] other: &str) {
     let service = Service::start().await;
+    if skip("on_call::whether_the_disk_is_slow", &service.database) {
+        return;
+    }
     service
         .execute(&format!(
             "create function slow() returns trigger language plpgsql as $$ begin perform pg_sleep({SLOW}); return null; end $$;

@@ -143,11 +143,13 @@ async fn it_hangs_and_comes_back() {
         call(json_request(&uri(CREATE, &outage.service.key, &[])).body(body.into()).unwrap())
     };
     let (waiting, leaving) = ([read(), write()], [read(), write()]);
-    let blocked_reads = "select count(*) from pg_stat_activity
-                 where datname = current_database() and application_name = 'customer-match' and wait_event_type = 'Lock'";
+    let blocked_reads = format!(
+        "select count(*) from {} as waiting where application_name = 'customer-match'",
+        outage.service.database.lock_waits()
+    );
     // Not in the transaction, which would see the same all the time.
     let mut watch = outage.direct().await;
-    while sqlx::query_scalar::<_, i64>(blocked_reads).fetch_one(&mut watch).await.unwrap() < 2 {}
+    while sqlx::query_scalar::<_, i64>(&blocked_reads).fetch_one(&mut watch).await.unwrap() < 2 {}
     while outage.service.samples(&["match_writes_blocked"]).await != ["customer_match_match_writes_blocked 2"]
     {
         tokio::task::yield_now().await;

@@ -41,9 +41,11 @@ impl Blocked {
 
     /// How many statements of reads wait for the lock.
     async fn waiting(&self) -> i64 {
-        let sql = "select count(*) from pg_stat_activity
-                   where datname = current_database() and application_name = 'customer-match' and wait_event_type = 'Lock'";
-        sqlx::query_scalar(sql).fetch_one(&self.service.pool).await.unwrap()
+        let sql = format!(
+            "select count(*) from {} as waiting where application_name = 'customer-match'",
+            self.service.database.lock_waits()
+        );
+        sqlx::query_scalar(&sql).fetch_one(&self.service.pool).await.unwrap()
     }
 
     async fn wait_until(&self, waiting: i64) {
@@ -96,11 +98,12 @@ async fn readiness_and_keys_need_no_connection_of_the_pool() {
 #[tokio::test]
 async fn the_statement_of_a_client_that_has_left_is_ended() {
     let mut blocked = Blocked::start(&["--database-max-connections", "2"]).await;
-    let session =
-        "select pid from pg_stat_activity where pid = coalesce($1, pid) and datname = current_database()
-                   and application_name = 'customer-match' and wait_event_type = 'Lock'";
+    let session = format!(
+        "select pid from {} as waiting where pid = coalesce($1, pid) and application_name = 'customer-match'",
+        blocked.service.database.lock_waits()
+    );
     let find = async |pid: Option<i32>| {
-        sqlx::query_scalar::<_, i32>(session).bind(pid).fetch_optional(&blocked.service.pool).await.unwrap()
+        sqlx::query_scalar::<_, i32>(&session).bind(pid).fetch_optional(&blocked.service.pool).await.unwrap()
     };
     for _ in 0..3 {
         let read = blocked.list(&blocked.service.key);

@@ -36,10 +36,12 @@ async fn match_in_flight(
     sqlx::raw_sql("begin; lock table customer_match").execute(&mut lock).await.unwrap();
     let body = json!({ "managerCuRefNo": MANAGER, "customerCuRefNo": CUSTOMER });
     let call = post(&Client::new(), &uri(server, service), body);
-    let waits = "select exists (select from pg_stat_activity where datname = current_database()
-                 and application_name = 'customer-match writer' and wait_event_type = 'Lock')";
+    let waits = format!(
+        "select exists (select from {} as waiting where application_name = 'customer-match writer')",
+        service.database.lock_waits()
+    );
     // Outside of the transaction, which would see the same snapshot all the time.
-    while !sqlx::query_scalar::<_, bool>(waits).fetch_one(&service.pool).await.unwrap() {}
+    while !sqlx::query_scalar::<_, bool>(&waits).fetch_one(&service.pool).await.unwrap() {}
     (lock, call)
 }
 

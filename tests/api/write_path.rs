@@ -35,6 +35,7 @@ fn group_commit(service: &Service) -> GroupCommit {
 struct Stall {
     lock: PgConnection,
     pool: PgPool,
+    waiting: &'static str,
 }
 
 impl Stall {
@@ -44,16 +45,17 @@ impl Stall {
             .execute(&mut connection)
             .await
             .unwrap();
-        Self { lock: connection, pool: service.pool.clone() }
+        Self { lock: connection, pool: service.pool.clone(), waiting: service.database.lock_waits() }
     }
 
     /// Comes back when a writer has run into it, with that writer's process id.
     async fn until_a_writer_waits(&self) -> i32 {
-        let sql = "select pid from pg_stat_activity
-                   where datname = current_database() and application_name = 'customer-match writer'
-                     and wait_event_type = 'Lock'";
+        let sql = format!(
+            "select pid from {} as waiting where application_name = 'customer-match writer'",
+            self.waiting
+        );
         loop {
-            if let Some(pid) = sqlx::query_scalar(sql).fetch_optional(&self.pool).await.unwrap() {
+            if let Some(pid) = sqlx::query_scalar(&sql).fetch_optional(&self.pool).await.unwrap() {
                 return pid;
             }
         }
@@ -219,7 +221,8 @@ async fn a_customer_that_is_deleted_between_look_and_write_is_not_matched(
     let (outcome, ()) = join(call(), async {
         stall.until_a_writer_waits().await;
         // As the command does it, which would wait for the stall.
-        let deletion = "update customer set deleted_at = now() where email = 'jan@barasek.com'";
+        let deletion =
+            "update customer set deleted_at = now() where organisation_id = 1 and email = 'jan@barasek.com'";
         sqlx::raw_sql(deletion).execute(&mut stall.lock).await.unwrap();
         stall.release().await;
     })

@@ -5,6 +5,7 @@ mod contract;
 pub mod http2;
 pub mod import;
 pub mod listening;
+mod only_plain;
 mod pgbouncer;
 mod postgres;
 mod proxy;
@@ -13,6 +14,7 @@ mod standby;
 pub mod terminal;
 
 pub use contract::DOCUMENT;
+pub use only_plain::skip;
 pub use pgbouncer::PgBouncer;
 pub use postgres::{TestDatabase, url};
 pub use proxy::{HELD, Mode, Proxy};
@@ -194,7 +196,7 @@ impl Service {
                   created_at, matched_at, updated_at)
              select {0}, least('{MANAGER}', cu_ref_no), greatest('{MANAGER}', cu_ref_no), true, true,
                     '2025-01-10', '2025-01-10'::timestamptz + interval '1 s' * (right(cu_ref_no, 8)::int * 7919 % 5003), '2025-02-01'
-             from customer where cu_ref_no ~ '^.many'",
+             from customer where organisation_id = {0} and cu_ref_no ~ '^.many'",
             self.organisation
         );
         // Not on a connection of the pool, whose statements may take seconds only.
@@ -211,7 +213,7 @@ impl Service {
                  (organisation_id, low_cu_ref_no, high_cu_ref_no, low_is_manager, high_is_manager, notice,
                   created_at, matched_at, updated_at)
              select {0}, '{MANAGER}', cu_ref_no, true, false, repeat('n', 10000), now(), now(), now()
-             from customer where cu_ref_no ~ '^long'",
+             from customer where organisation_id = {0} and cu_ref_no ~ '^long'",
             self.organisation
         ))
         .await;
@@ -221,10 +223,11 @@ impl Service {
     pub async fn list_of_manager(&self, condition: &str) -> Vec<String> {
         let sql = format!(
             "select cu_ref_no from customer_match join customer
-                 on customer.organisation_id = customer_match.organisation_id
+                 on customer.organisation_id = {0}
                  and cu_ref_no = case low_cu_ref_no when '{MANAGER}' then high_cu_ref_no else low_cu_ref_no end
-             where '{MANAGER}' in (low_cu_ref_no, high_cu_ref_no) and customer_match.deactivated_at is null and {condition}
-             order by matched_at desc, cu_ref_no desc"
+             where customer_match.organisation_id = {0} and '{MANAGER}' in (low_cu_ref_no, high_cu_ref_no) and customer_match.deactivated_at is null and {condition}
+             order by matched_at desc, cu_ref_no desc",
+            self.organisation
         );
         sqlx::query_scalar(&sql).fetch_all(&self.pool).await.unwrap()
     }

@@ -1,24 +1,27 @@
 //! Databases for tests: one server for all of them, one database for each.
 //!
-//! The server is a throw-away private Postgres, where each database is copied from a migrated template, or the one of
-//! `DATABASE_URL` if that is set, where each is migrated anew and nothing stays behind.
+//! The server is one of three:
+//!
+//! - A throw-away private Postgres, where each database is copied from a migrated template.
+//! - The one of `DATABASE_URL`, where each database is migrated anew and nothing stays behind.
+//! - The cluster that the database of `DATABASE_URL` is the coordinator of. On each of its nodes there are a distributed
+//!   template and the copies of it, and the templates stay behind, for the next run to replace.
 
 use std::str::FromStr;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use customer_match::db::distribution::Distribution;
 use customer_match::db::placement::Placements;
 use customer_match::db::{Layout, migration};
 use customer_match::group_commit::GroupCommit;
+use futures_util::future::join_all;
 use private_postgres::PrivatePostgres;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection, PgConnection};
 
 static SERVER: LazyLock<Server> = LazyLock::new(|| block_on(Server::start));
 static NUMBER: AtomicU32 = AtomicU32::new(0);
-
-/// Migrated once, on the throw-away server only.
-const TEMPLATE: &str = "customer_match_template";
 
 /// Every test fails whose statements change a relation and set no change number. Statements of tests leave the version as it is.
 const GUARD: &str = "
@@ -29,53 +32,179 @@ const GUARD: &str = "
       execute function changed_in_is_set()";
 
 struct Server {
-    options: PgConnectOptions,
-    throw_away: bool,
+    kind: Kind,
+    /// Of a cluster the coordinator comes first.
+    nodes: Vec<PgConnectOptions>,
+    template: String,
+    /// On a cluster: the extension and the nodes, and nothing else.
+    empty_template: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    ThrowAway,
+    Given,
+    Cluster,
 }
 
 impl Server {
     async fn start() -> Self {
-        if let Ok(url) = std::env::var("DATABASE_URL") {
-            return Self { options: PgConnectOptions::from_str(&url).unwrap(), throw_away: false };
+        let Ok(url) = std::env::var("DATABASE_URL") else { return Self::start_throw_away().await };
+        let given = PgConnectOptions::from_str(&url).unwrap();
+        let name = given.get_database().unwrap_or("postgres");
+        let mut server = Self {
+            kind: Kind::Given,
+            template: format!("{name}_template"),
+            empty_template: format!("{name}_empty"),
+            nodes: vec![given.clone()],
+        };
+        let mut connection = PgConnection::connect_with(&given).await.unwrap();
+        let is_cluster = "select to_regclass('pg_dist_node') is not null";
+        if sqlx::query_scalar(is_cluster).fetch_one(&mut connection).await.unwrap() {
+            let nodes = Node::all(&mut connection).await;
+            server.kind = Kind::Cluster;
+            server.nodes = nodes.iter().map(|node| node.options(&given)).collect();
+            server.create_templates(&nodes).await;
         }
+        connection.close().await.unwrap();
+        server
+    }
+
+    async fn start_throw_away() -> Self {
         let postgres = PrivatePostgres::start_throw_away().await.unwrap();
         let options = postgres.connect_options();
         // Lives as long as this process; its supervisor sees the end of that.
         std::mem::forget(postgres);
-        execute(&options, &format!("create database {TEMPLATE}")).await;
-        migration::run(&options.clone().database(TEMPLATE)).await.unwrap();
-        execute(&options.clone().database(TEMPLATE), GUARD).await;
-        Self { options, throw_away: true }
+        let template = "customer_match_template".to_owned();
+        execute(&options, &format!("create database {template}")).await;
+        migration::run(&options.clone().database(&template)).await.unwrap();
+        execute(&options.clone().database(&template), GUARD).await;
+        Self { kind: Kind::ThrowAway, nodes: vec![options], template, empty_template: String::new() }
+    }
+
+    async fn create_templates(&self, nodes: &[Node]) {
+        for name in [&self.template, &self.empty_template] {
+            self.on_each_node(async |node| drop_database(node, name).await).await;
+            self.on_each_node(async |node| {
+                execute(node, &format!("create database {name}")).await;
+                execute(&node.clone().database(name), "create extension citus").await;
+            })
+            .await;
+            let coordinator = self.nodes[0].clone().database(name);
+            for node in nodes {
+                execute(&coordinator, &node.register()).await;
+            }
+        }
+        let coordinator = self.nodes[0].clone().database(&self.template);
+        migration::run(&coordinator).await.unwrap();
+        let mut distribution = Distribution::open(&coordinator, nodes.len() == 1).await.unwrap();
+        let plan = distribution.plan().await.unwrap();
+        distribution.run(&plan).await.unwrap();
+        for name in [&self.template, &self.empty_template] {
+            // Citus connects to each database by itself, and a database in use is not copied.
+            self.on_each_node(async |node| {
+                execute(node, &format!("alter database {name} allow_connections false")).await;
+                let end = "select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = $1";
+                let mut connection = PgConnection::connect_with(node).await.unwrap();
+                sqlx::query(end).bind(name).execute(&mut connection).await.unwrap();
+                connection.close().await.unwrap();
+            })
+            .await;
+        }
+    }
+
+    async fn on_each_node(&self, work: impl AsyncFn(&PgConnectOptions)) {
+        join_all(self.nodes.iter().map(|node| work(node))).await;
+    }
+}
+
+/// A node of a cluster, as its coordinator knows it.
+#[derive(sqlx::FromRow)]
+struct Node {
+    host: String,
+    port: i32,
+    is_coordinator: bool,
+    has_shards: bool,
+}
+
+impl Node {
+    async fn all(coordinator: &mut PgConnection) -> Vec<Self> {
+        let nodes: Vec<Self> = sqlx::query_as(
+            "select nodename as host, nodeport as port, groupid = 0 as is_coordinator, shouldhaveshards as has_shards
+             from pg_dist_node where noderole = 'primary' order by groupid",
+        )
+        .fetch_all(coordinator)
+        .await
+        .unwrap();
+        assert!(
+            nodes.first().is_some_and(|node| node.is_coordinator),
+            "DATABASE_URL names a coordinator that its cluster knows (citus_set_coordinator_host)"
+        );
+        nodes
+    }
+
+    fn options(&self, coordinator: &PgConnectOptions) -> PgConnectOptions {
+        if self.is_coordinator {
+            return coordinator.clone();
+        }
+        coordinator.clone().host(&self.host).port(self.port.try_into().unwrap())
+    }
+
+    fn register(&self) -> String {
+        let Self { host, port, has_shards, .. } = self;
+        let add = if self.is_coordinator { "citus_set_coordinator_host" } else { "citus_add_node" };
+        format!(
+            "select {add}('{host}', {port});
+             select citus_set_node_property('{host}', {port}, 'shouldhaveshards', {has_shards})"
+        )
     }
 }
 
 /// A database, dropped with the value.
 pub struct TestDatabase {
     name: String,
+    layout: Layout,
 }
 
 impl TestDatabase {
-    /// Migrated, with nothing in it.
+    /// Migrated, with nothing in it. On a cluster it is distributed.
     pub async fn create() -> Self {
-        if server().await.throw_away {
-            return Self::create_by(&format!("template {TEMPLATE} strategy file_copy")).await;
+        let Server { kind, template, .. } = server().await;
+        if *kind == Kind::Given {
+            let database = Self::create_empty().await;
+            migration::run(&database.options()).await.unwrap();
+            return database;
         }
-        let database = Self::create_empty().await;
-        migration::run(&database.options()).await.unwrap();
-        database
+        let layout = if *kind == Kind::Cluster { Layout::Distributed } else { Layout::Single };
+        Self::copy(template, layout).await
     }
 
     /// A database without even a schema.
     pub async fn create_empty() -> Self {
-        Self::create_by("").await
+        let server = server().await;
+        match server.kind {
+            Kind::Cluster => Self::copy(&server.empty_template, Layout::Single).await,
+            Kind::ThrowAway | Kind::Given => Self::create_by("").await,
+        }
     }
 
     /// With these options of `create database`.
     pub async fn create_by(how: &str) -> Self {
+        let database = Self::named(Layout::Single);
+        execute(&server().await.nodes[0], &format!("create database {} {how}", database.name)).await;
+        database
+    }
+
+    async fn copy(template: &str, layout: Layout) -> Self {
+        let database = Self::named(layout);
+        let copy = format!("create database {} template {template} strategy file_copy", database.name);
+        server().await.on_each_node(async |node| execute(node, &copy).await).await;
+        database
+    }
+
+    fn named(layout: Layout) -> Self {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let name = format!("customer_match_test_{}_{number}", std::process::id());
-        execute(&server().await.options, &format!("create database {name} {how}")).await;
-        Self { name }
+        Self { name: format!("customer_match_test_{}_{number}", std::process::id()), layout }
     }
 
     /// For a server in a process of its own.
@@ -92,7 +221,25 @@ impl TestDatabase {
     }
 
     pub fn layout(&self) -> Layout {
-        Layout::Single
+        self.layout
+    }
+
+    /// A query for the sessions here whose statement waits for a lock: pid, application_name, query. On a cluster it may wait on
+    /// another node.
+    pub fn lock_waits(&self) -> &'static str {
+        match self.layout {
+            Layout::Single => {
+                "(select pid, application_name, query from pg_stat_activity
+                  where datname = current_database() and wait_event_type = 'Lock')"
+            }
+            // A global pid ends in ten digits of the pid.
+            Layout::Distributed => {
+                "(select pid, application_name, query from pg_stat_activity
+                  where datname = current_database() and pid in (
+                      select global_pid % 10000000000 from citus_stat_activity where wait_event_type = 'Lock'
+                  ))"
+            }
+        }
     }
 
     /// Writers of another server on the same database.
@@ -102,17 +249,40 @@ impl TestDatabase {
     }
 
     pub fn options(&self) -> PgConnectOptions {
-        SERVER.options.clone().database(&self.name)
+        SERVER.nodes[0].clone().database(&self.name)
     }
 }
 
 impl Drop for TestDatabase {
     fn drop(&mut self) {
-        if !SERVER.throw_away {
-            let sql = format!("drop database if exists {} with (force)", self.name);
-            block_on(|| async move { execute(&SERVER.options, &sql).await });
+        if SERVER.kind != Kind::ThrowAway {
+            let name = self.name.clone();
+            block_on(|| async move {
+                SERVER.on_each_node(async |node| drop_database(node, &name).await).await;
+            });
         }
     }
+}
+
+/// Prepared transactions, whose coordinator has ended, would keep the database for ever.
+async fn drop_database(node: &PgConnectOptions, name: &str) {
+    let mut connection = PgConnection::connect_with(node).await.unwrap();
+    let drop = format!("drop database if exists {name} with (force)");
+    while let Err(error) = sqlx::raw_sql(&drop).execute(&mut connection).await {
+        const IN_USE: &str = "55006";
+        assert_eq!(error.as_database_error().unwrap().code().unwrap(), IN_USE, "{error}");
+        let mut inside = PgConnection::connect_with(&node.clone().database(name)).await.unwrap();
+        let prepared: Vec<String> =
+            sqlx::query_scalar("select gid from pg_prepared_xacts where database = current_database()")
+                .fetch_all(&mut inside)
+                .await
+                .unwrap();
+        for transaction in prepared {
+            sqlx::raw_sql(&format!("rollback prepared '{transaction}'")).execute(&mut inside).await.unwrap();
+        }
+        inside.close().await.unwrap();
+    }
+    connection.close().await.unwrap();
 }
 
 /// How to connect, for another process.
