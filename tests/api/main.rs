@@ -21,6 +21,7 @@ mod customer_relation;
 mod customer_update;
 mod deploy;
 mod distributable;
+mod distribute;
 mod distributed_layout;
 mod documentation;
 mod exactly_once;
