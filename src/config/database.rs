@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::convert::Infallible;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use clap::Args;
@@ -32,7 +32,7 @@ pub struct Database {
     pub postgres_bin_dir: Option<PathBuf>,
 }
 
-fn secret(text: &str) -> Result<SecretString, Infallible> {
+pub(super) fn secret(text: &str) -> Result<SecretString, Infallible> {
     Ok(text.into())
 }
 
@@ -44,21 +44,33 @@ impl Database {
             "--data-dir is for the private Postgres, and a database URL names another one: give one of them"
                 .into()
         })?;
-        // Without the cause, which may quote the URL and so a password.
-        let form = "the database URL is not of the form postgres://USER:PASSWORD@HOST/DATABASE";
-        parse(url.expose_secret()).map(Some).ok_or_else(|| ConfigError::new(form))
+        parse_secret("the database URL", &url).map(Some)
     }
 
     fn url(&self) -> Result<Option<SecretString>, ConfigError> {
-        let Some(file) = &self.url_file else {
-            return Ok(self.url.clone().or_else(|| variable("DATABASE_URL").map(SecretString::from)));
-        };
-        require(self.url.is_none(), || "give --database-url or --database-url-file, not both".into())?;
-        let content = std::fs::read_to_string(file).map_err(|error| {
-            ConfigError::new(format!("--database-url-file: {} cannot be read: {error}", file.display()))
-        })?;
-        Ok(Some(SecretString::from(content.trim())))
+        let named = named("--database-url", self.url.as_ref(), self.url_file.as_deref())?;
+        Ok(named.or_else(|| variable("DATABASE_URL").map(SecretString::from)))
     }
+}
+
+/// The URL that a flag names, itself or by its file.
+pub(super) fn named(
+    flag: &str,
+    url: Option<&SecretString>,
+    file: Option<&Path>,
+) -> Result<Option<SecretString>, ConfigError> {
+    let Some(file) = file else { return Ok(url.cloned()) };
+    require(url.is_none(), || format!("give {flag} or {flag}-file, not both"))?;
+    let content = std::fs::read_to_string(file).map_err(|error| {
+        ConfigError::new(format!("{flag}-file: {} cannot be read: {error}", file.display()))
+    })?;
+    Ok(Some(SecretString::from(content.trim())))
+}
+
+/// An error is without its cause, which may quote the URL and so a password.
+pub(super) fn parse_secret(name: &str, url: &SecretString) -> Result<PgConnectOptions, ConfigError> {
+    let form = || format!("{name} is not of the form postgres://USER:PASSWORD@HOST/DATABASE");
+    parse(url.expose_secret()).ok_or_else(|| ConfigError::new(form()))
 }
 
 fn parse(url: &str) -> Option<PgConnectOptions> {
