@@ -4,7 +4,7 @@
 //! This is the only place that knows both the API ([`crate::http`]) and what drives connections ([`crate::server`]).
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use axum::Router;
 use sqlx::postgres::PgConnectOptions;
@@ -24,6 +24,7 @@ use crate::http::{self, AppState, ConcurrencyLimit, IdentityAttempts};
 use crate::maintenance::Maintenance;
 use crate::metrics::ConnectionMetrics;
 use crate::rate_limit::ClientWindows;
+use crate::read_replica::ReadReplica;
 use crate::server::{self, Certificate};
 
 /// Bodies that are being received, with the headers of their requests. One client gets half of it at most: a thousand requests
@@ -62,6 +63,7 @@ impl App {
             maintenance: Maintenance::start(database.clone()),
             readiness: Readiness::new(database),
             pool,
+            replica: OnceLock::new(),
             publishable_calls: ClientWindows::default(),
             identity_attempts,
             demo,
@@ -85,6 +87,15 @@ impl App {
     #[must_use]
     pub fn on_disk_of(self, data_dir: &Path) -> Self {
         let _ = self.state.metrics.data_dir.set(data_dir.to_owned());
+        self
+    }
+
+    /// A standby of the database answers reads in its place.
+    #[must_use]
+    pub fn with_replica(self, primary: PgConnectOptions, standby: PgConnectOptions, config: &Config) -> Self {
+        let replica =
+            ReadReplica::start(primary, standby, config.pool.max_connections, config.replica.max_lag);
+        let _ = self.state.replica.set(replica);
         self
     }
 

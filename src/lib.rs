@@ -24,6 +24,7 @@ pub mod import;
 pub mod maintenance;
 pub mod metrics;
 mod rate_limit;
+pub mod read_replica;
 pub mod server;
 mod server_timing;
 mod telemetry;

@@ -3,12 +3,12 @@
 use anyhow::bail;
 use clap::{Args, Subcommand};
 use serde_json::json;
-use tokio::time::error::Elapsed;
 
-use super::database::Database;
+use super::database::{Database, may_be_reachable_later};
 use super::error::one_line;
 use super::output::Output;
-use crate::{config, db};
+use super::replica;
+use crate::config;
 
 /// Check settings
 #[derive(Subcommand)]
@@ -30,29 +30,47 @@ impl Config {
         let Self::Check(check) = self;
         check.config.check()?;
         // The private Postgres is durable and not started for this.
-        let unreachable = match check.config.database.connect_options()? {
-            Some(options) => {
-                let database = Database { options, private: None };
-                let check = async {
-                    database.check().await?;
-                    database.check_durability(check.config.start.allow_data_loss).await
-                };
-                check.await.err()
-            }
+        let Some(options) = check.config.database.connect_options()? else {
+            return check.report(None, None);
+        };
+        let database = Database { options, private: None };
+        let on_database = async {
+            database.check().await?;
+            database.check_durability(check.config.start.allow_data_loss).await
+        };
+        let database_unchecked = unless_reachable(on_database.await)?;
+        let replica_unchecked = match check.config.replica.connect_options()? {
+            Some(options) => unless_reachable(replica::check(&database, options).await)?,
             None => None,
         };
-        let may_be_reachable_later = |cause: &(dyn std::error::Error + 'static)| {
-            cause.is::<Elapsed>() || cause.downcast_ref().is_some_and(db::is_transient)
-        };
-        if let Some(error) = &unreachable
-            && !error.chain().any(may_be_reachable_later)
-        {
-            bail!(one_line(error));
+        check.report(database_unchecked, replica_unchecked)
+    }
+}
+
+/// Why a check could not be made now; an error if that will not change.
+fn unless_reachable(checked: anyhow::Result<()>) -> anyhow::Result<Option<anyhow::Error>> {
+    match checked {
+        Err(error) if may_be_reachable_later(&error) => Ok(Some(error)),
+        Err(error) => bail!(one_line(&error)),
+        Ok(()) => Ok(None),
+    }
+}
+
+impl Check {
+    /// With why the database and the replica were not checked.
+    fn report(&self, database: Option<anyhow::Error>, replica: Option<anyhow::Error>) -> anyhow::Result<()> {
+        let mut json = json!({ "valid": true, "databaseChecked": database.is_none() });
+        if self.config.replica.connect_options()?.is_some() {
+            json["replicaChecked"] = replica.is_none().into();
         }
-        check.output.print(&json!({ "valid": true, "databaseChecked": unreachable.is_none() }), || {
-            let unchecked =
-                unreachable.map(|error| format!(" The database was not checked: {}.", one_line(&error)));
-            format!("The settings are valid.{}", unchecked.unwrap_or_default())
+        self.output.print(&json, || {
+            let mut text = "The settings are valid.".to_owned();
+            for (name, unchecked) in [("database", database), ("replica", replica)] {
+                if let Some(error) = unchecked {
+                    text += &format!(" The {name} was not checked: {}.", one_line(&error));
+                }
+            }
+            text
         })
     }
 }

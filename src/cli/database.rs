@@ -9,6 +9,7 @@ use backon::{ExponentialBuilder, Retryable};
 use private_postgres::{PrivatePostgres, Settings};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection, PgPool};
+use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout};
 
 pub(super) use crate::config::Database as DatabaseArgs;
@@ -17,7 +18,8 @@ use crate::db::{self, Layout, durability, migration, prerequisites};
 
 /// Enough for the concurrent statements of an import, beside the connections of its writers.
 const ONE_SHOT_CONNECTIONS: u32 = 16;
-/// Of a server beside its pool: writers (8), API keys (3), readiness (1), maintenance (1), the watcher of changes (1).
+/// Of a server beside its pool: writers (8), API keys (3), readiness (1), maintenance (1), the watcher of changes (1). With a replica
+/// there is one more, for the position of the log.
 const OTHER_CONNECTIONS: u32 = 14;
 /// Client-side timeout of one attempt, as a broken network may never deliver an error.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -42,8 +44,13 @@ fn unreachable(error: sqlx::Error) -> anyhow::Error {
 }
 
 /// Bounds a check, as a broken network may never deliver an error.
-async fn bounded<T>(check: impl Future<Output = sqlx::Result<T>>) -> anyhow::Result<T> {
+pub(super) async fn bounded<T>(check: impl Future<Output = sqlx::Result<T>>) -> anyhow::Result<T> {
     timeout(CHECK_TIMEOUT, check).await.context("the database does not answer")?.map_err(unreachable)
+}
+
+/// Whether the same check may succeed later, by nothing but waiting.
+pub(super) fn may_be_reachable_later(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| cause.is::<Elapsed>() || cause.downcast_ref().is_some_and(db::is_transient))
 }
 
 /// Whether the directory is on tmpfs or ramfs (statfs(2)). False if it cannot be told.
@@ -117,6 +124,16 @@ impl Database {
 
     /// Rejects a database on which the server or a migration would fail later, before anything is written to it.
     pub(super) async fn check(&self) -> anyhow::Result<Pooling> {
+        let pooling = self.pooling().await?;
+        let missing = bounded(prerequisites::missing(&self.options)).await?;
+        if !missing.is_empty() {
+            bail!("the database cannot be used: {}", missing.join("; "));
+        }
+        Ok(pooling)
+    }
+
+    /// Rejects a pooler that shares sessions.
+    pub(super) async fn pooling(&self) -> anyhow::Result<Pooling> {
         let pooling = match self.private {
             Some(_) => Pooling::None,
             None => bounded(connect::pooling(&self.options)).await?,
@@ -128,22 +145,24 @@ impl Database {
                  Postgres itself in the database URL"
             );
         }
-        let missing = bounded(prerequisites::missing(&self.options)).await?;
-        if !missing.is_empty() {
-            bail!("the database cannot be used: {}", missing.join("; "));
-        }
         Ok(pooling)
     }
 
     /// The number of connections of the pool: as set, unless a pooler before the database has too few sessions. Connections that
     /// wait for a session there would fail, although the others could do their work.
-    pub(super) async fn pool_size(&self, pooling: Pooling, wanted: u32) -> anyhow::Result<u32> {
+    pub(super) async fn pool_size(
+        &self,
+        pooling: Pooling,
+        wanted: u32,
+        has_replica: bool,
+    ) -> anyhow::Result<u32> {
         if pooling != Pooling::Session {
             return Ok(wanted);
         }
-        let needed = wanted + OTHER_CONNECTIONS;
+        let other = OTHER_CONNECTIONS + u32::from(has_replica);
+        let needed = wanted + other;
         let given = bounded(connect::count_sessions(&self.options, needed)).await?;
-        let size = given.saturating_sub(OTHER_CONNECTIONS).clamp(1, wanted);
+        let size = given.saturating_sub(other).clamp(1, wanted);
         if given < needed {
             tracing::warn!(
                 "the pooler before the database has {given} sessions for this server, which may use {needed}: the pool has {size} \

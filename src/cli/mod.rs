@@ -27,6 +27,7 @@ mod organisation_selector;
 mod output;
 mod pgoptions;
 mod rejected_rows;
+mod replica;
 mod serve;
 mod signals;
 mod start_event;

@@ -10,6 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use super::database::Database;
+use super::replica;
 use super::signals::cancelled_by_signal;
 use super::start_event;
 use crate::app::App;
@@ -56,13 +57,17 @@ impl Serve {
                 let admin_address = admin_listener.as_ref().map(TcpListener::local_addr).transpose()?;
                 let url = format!("{}://{address}", config.tls.scheme());
                 announce(&url, admin_address, &database, demo, only_local);
-                start_event::log(&url, admin_address, &database, demo);
+                let replica = config.replica.connect_options()?;
+                start_event::log(&url, admin_address, &database, replica.as_ref(), demo);
                 let mut config = config.clone();
                 config.pool.max_connections = max_connections;
                 let config = &config;
                 let mut app = App::start(database.options.clone(), layout, config, demo, shutdown.clone());
                 if let Some(private) = &database.private {
                     app = app.on_disk_of(private.data_dir());
+                }
+                if let Some(replica) = replica {
+                    app = app.with_replica(database.options.clone(), replica, config);
                 }
                 app.serve(listener, certificate, admin_listener, config).await
             }
@@ -81,7 +86,13 @@ impl Serve {
         database.check_durability(start.allow_data_loss).await?;
         database.ensure_current(start.migrate).await?;
         let layout = database.layout().await?;
-        let max_connections = database.pool_size(pooling, self.config.pool.max_connections).await?;
+        let replica = self.config.replica.connect_options()?;
+        let has_replica = replica.is_some();
+        if let Some(replica) = replica {
+            replica::check_if_reachable(database, replica).await?;
+        }
+        let max_connections =
+            database.pool_size(pooling, self.config.pool.max_connections, has_replica).await?;
         if demo {
             let pool = database.pool(1);
             demo::set_up(&pool).await?;

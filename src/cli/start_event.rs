@@ -6,7 +6,13 @@ use sqlx::postgres::PgConnectOptions;
 
 use super::database::Database;
 
-pub(super) fn log(url: &str, admin: Option<SocketAddr>, database: &Database, demo: bool) {
+pub(super) fn log(
+    url: &str,
+    admin: Option<SocketAddr>,
+    database: &Database,
+    replica: Option<&PgConnectOptions>,
+    demo: bool,
+) {
     let database = match &database.private {
         Some(private) => format!("private Postgres in {}", private.data_dir().display()),
         None => without_password(&database.options),
@@ -17,6 +23,7 @@ pub(super) fn log(url: &str, admin: Option<SocketAddr>, database: &Database, dem
         listen = url,
         admin_listen = admin.map(display),
         database,
+        replica = replica.map(without_password),
         demo,
         "server started"
     );

@@ -8,6 +8,7 @@
 //! | [`Start`] | `--migrate`, `--demo`, `--no-demo`, `--wait-for-database` |
 //! | [`Database`] | `--database-url` (also `DATABASE_URL`), `--database-url-file`, `--data-dir`, `--postgres-bin-dir` |
 //! | [`Pool`] | `--database-max-connections` |
+//! | [`Replica`] | `--replica-database-url`, `--replica-database-url-file`, `--max-replica-lag` |
 //! | [`RateLimits`] | `--prod-limit-per-minute`, `--dev-limit-per-minute`, `--invalid-key-limit-per-minute` |
 //! | [`TrustedProxies`] | `--trusted-proxy` (`CUSTOMER_MATCH_TRUSTED_PROXIES`) |
 //! | [`Log`], for every subcommand | `--log-format`, `--log-level` (also `RUST_LOG`) |
@@ -30,6 +31,7 @@ mod listen;
 mod log;
 mod pool;
 mod rate_limits;
+mod replica;
 mod server_timing;
 mod start;
 mod timeouts;
@@ -45,6 +47,7 @@ pub use listen::{Listen, ListenAddress};
 pub use log::{Log, LogFormat};
 pub use pool::Pool;
 pub use rate_limits::{RateLimits, limit_per_minute};
+pub use replica::Replica;
 pub use server_timing::ServerTiming;
 pub use start::Start;
 pub use timeouts::Timeouts;
@@ -68,6 +71,8 @@ pub struct Config {
     pub database: Database,
     #[command(flatten)]
     pub pool: Pool,
+    #[command(flatten)]
+    pub replica: Replica,
     #[command(flatten)]
     pub rate_limits: RateLimits,
     #[command(flatten)]
@@ -126,6 +131,11 @@ impl Config {
         let private = self.database.connect_options()?.is_none();
         require(private || !self.start.demo(private, false), || {
             "--demo is for the private Postgres: it would register a publicly known key in your database"
+                .into()
+        })?;
+        let replica = self.replica.connect_options()?;
+        require(!private || replica.is_none(), || {
+            "--replica-database-url names a standby of the database, and the private Postgres has none: give a database URL too"
                 .into()
         })?;
         let listen = &self.listen.address;

@@ -75,6 +75,13 @@ fn filter_timeout(text: &str) -> Result<Duration, String> {
     if range.contains(&time) { Ok(time) } else { Err("must be between 10ms and 4s".into()) }
 }
 
+/// Shorter than a read may take on the replica.
+pub(super) fn replica_lag(text: &str) -> Result<Duration, String> {
+    let time = parse(text)?;
+    let range = Duration::from_millis(10)..=Duration::from_secs(2);
+    if range.contains(&time) { Ok(time) } else { Err("must be between 10ms and 2s".into()) }
+}
+
 impl Timeouts {
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         let ladder = |below: (&str, Duration), above: (&str, Duration)| {

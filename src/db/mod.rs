@@ -32,6 +32,7 @@ mod pool;
 pub(crate) mod prerequisites;
 mod readiness;
 pub mod relation_change;
+pub mod replication;
 pub mod retry;
 mod schema_change;
 pub mod statistics;

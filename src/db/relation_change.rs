@@ -82,12 +82,7 @@ pub async fn read(
     match layout {
         Layout::Single => {
             let origin = change_origin::read(db).await?;
-            let after = match begin(&origin, after) {
-                Ok(after) => after,
-                Err(other) => return Ok(other),
-            };
-            let rows = rows(db, organisation_id, &after, limit).await?;
-            Ok(ChangesRead::Page(page(origin.visible, &after, rows, limit)))
+            read_below(db, &origin, organisation_id, after, limit).await
         }
         Layout::Distributed => {
             let Some((origin, rows)) = origin_and_rows(db, organisation_id, after, limit).await? else {
@@ -99,6 +94,26 @@ pub async fn read(
             })
         }
     }
+}
+
+/// The same where one Postgres has the tables, or a standby of it, with what the primary has said of its numbers.
+///
+/// A page ends below the oldest transaction that was running on the primary, and below the oldest that is running here. On a standby
+/// the latter is one whose end has not been replayed. So no reader passes a change that it has not seen, and none gets beyond what the
+/// primary shows.
+pub async fn read_below(
+    db: &mut PgConnection,
+    origin: &ChangeOrigin,
+    organisation_id: i64,
+    after: Option<&ChangeCursor>,
+    limit: usize,
+) -> sqlx::Result<ChangesRead> {
+    let after = match begin(origin, after) {
+        Ok(after) => after,
+        Err(other) => return Ok(other),
+    };
+    let rows = rows(db, organisation_id, &after, origin.visible.first_running, limit).await?;
+    Ok(ChangesRead::Page(page(origin.visible, &after, rows, limit)))
 }
 
 /// Where the page begins.
@@ -116,6 +131,7 @@ async fn rows(
     db: &mut PgConnection,
     organisation_id: i64,
     after: &ChangeCursor,
+    below: i64,
     limit: usize,
 ) -> sqlx::Result<Vec<Row>> {
     let [low, high] = after.pair();
@@ -126,7 +142,7 @@ async fn rows(
             select *
             from customer_match
             where organisation_id = $1
-              and changed_in < pg_snapshot_xmin(pg_current_snapshot())
+              and changed_in < least(pg_snapshot_xmin(pg_current_snapshot()), $7::text::xid8)
               and (changed_in, low_cu_ref_no, high_cu_ref_no) > ($2::text::xid8, $3, $4)
             order by changed_in, low_cu_ref_no, high_cu_ref_no
             limit $5
@@ -147,6 +163,7 @@ async fn rows(
         high,
         limit as i64 + 1,
         MAX_PAGE_BYTES,
+        below.to_string(),
     )
     .fetch_all(db)
     .await

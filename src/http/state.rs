@@ -1,8 +1,9 @@
 //! What the endpoints share. Plain values: no layer and no route is known here.
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use sqlx::PgConnection;
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
@@ -20,9 +21,12 @@ use crate::group_commit::GroupCommit;
 use crate::maintenance::Maintenance;
 use crate::metrics::Metrics;
 use crate::rate_limit::ClientWindows;
+use crate::read_replica::ReadReplica;
 
 pub(crate) struct AppState {
     pub(crate) pool: Arc<RequestPool>,
+    /// See [`AppState::read`].
+    pub(crate) replica: OnceLock<ReadReplica>,
     pub(crate) readiness: Arc<Readiness>,
     pub(crate) keys: ApiKeyCache,
     pub(crate) group_commit: GroupCommit,
@@ -58,5 +62,20 @@ impl AppState {
     pub(crate) async fn cursors(&self, organisation_id: i64) -> sqlx::Result<Cursors<'_>> {
         let read = || self.pool.with_connection(organisation_id, cursor_key::find);
         Ok(Cursors::new(self.cursor_key.get_or_try_init(read).await?, organisation_id))
+    }
+
+    /// Reads on the replica, if there is one that can answer, or else on the primary. What this server has acknowledged, or another
+    /// one, is seen on both.
+    pub(crate) async fn read<T>(
+        &self,
+        organisation_id: i64,
+        work: impl AsyncFnOnce(&mut PgConnection) -> sqlx::Result<T> + Clone,
+    ) -> sqlx::Result<T> {
+        if let Some(replica) = self.replica.get()
+            && let Some(answer) = replica.read(organisation_id, work.clone()).await
+        {
+            return Ok(answer);
+        }
+        self.pool.with_connection(organisation_id, work).await
     }
 }

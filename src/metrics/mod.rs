@@ -36,6 +36,7 @@ use crate::db::{DatabaseState, ReplicationRole, RequestPool};
 use crate::domain::Change;
 use crate::error::ErrorCode;
 use crate::group_commit::{Counters, GroupCommit};
+use crate::read_replica::ReadReplica;
 use crate::telemetry;
 
 /// In seconds, from a response that needs no database to the longest that a request may take.
@@ -77,6 +78,7 @@ pub struct FinishedRequest<'a> {
 /// What is read for the metrics at the moment at which they are asked for.
 pub struct Readings<'a> {
     pub pool: &'a RequestPool,
+    pub replica: Option<&'a ReadReplica>,
     pub group_commit: &'a GroupCommit,
     pub changes: &'a ChangeWatcher,
     pub expiring_keys: &'a [ExpiringKey],
@@ -166,6 +168,11 @@ struct ErrorLabels {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct MatchLabels {
     outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AnswerLabels {
+    answered_by: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -269,6 +276,9 @@ impl Metrics {
         register_changes(registry, readings.changes);
         register_pool(registry, readings.pool);
         register_database(registry, readings.database);
+        if let Some(replica) = readings.replica {
+            register_replica(registry, replica);
+        }
         if let Some(data_dir) = self.data_dir.get() {
             register_disk(registry, data_dir);
         }
@@ -381,6 +391,25 @@ fn register_database(registry: &mut Registry, database: Option<DatabaseState>) {
     registry.register("database_replication_role", "1 for the role of the database", roles);
     let read_only = database.is_some_and(|state| state.is_read_only);
     registry.register("database_read_only", "Whether the database rejects writes", count(read_only.into()));
+}
+
+fn register_replica(registry: &mut Registry, replica: &ReadReplica) {
+    registry.register(
+        "replica_in_use",
+        "Whether the read replica is used",
+        count(replica.is_in_use().into()),
+    );
+    let help =
+        "Time that the read replica took to replay what the primary had, or for how long that is not known";
+    registry.register_with_unit("replica_lag", help, Unit::Seconds, float(replica.lag().as_secs_f64()));
+    let reads = Family::<AnswerLabels, Counter>::default();
+    for (answered_by, counter) in
+        [("replica", &replica.reads.by_replica), ("primary", &replica.reads.by_primary)]
+    {
+        reads.get_or_create(&AnswerLabels { answered_by }).inc_by(counter.get());
+    }
+    let help = "Reads that the read replica may answer, by the server that did";
+    registry.register("replica_reads", help, reads);
 }
 
 fn register_disk(registry: &mut Registry, data_dir: &Path) {

@@ -134,6 +134,10 @@ fn help_prints_no_value_of_a_secret() {
 #[case(&["--database-url", ""])]
 #[case(&["--database-url", "postgres://host/database", "--data-dir", "/tmp/nothing"])]
 #[case(&["--data-dir", "/tmp/nothing"])]
+#[case(&["--replica-database-url", "postgres://user:hunter2@host:port/database"])]
+#[case(&["--replica-database-url-file", "/nonexistent/hunter2"])]
+#[case(&["--replica-database-url", "postgres://host/database", "--replica-database-url-file", "/dev/null"])]
+#[case(&["--max-replica-lag", "5s"])]
 #[case(&["--admin-listen", "127.0.0.1:8080"])]
 #[case(&["--listen", "LOCALHOST:80", "--admin-listen", "localhost:80"])]
 #[case(&["--max-connections", "0"])]
@@ -256,6 +260,13 @@ fn a_database_url_may_come_from_a_file() {
     assert!(refused.contains("database URL") && !refused.contains("hunter2"), "{refused}");
     std::fs::write(&file, "postgres://user:hunter2@host/database\n").unwrap();
     run(command(&["config", "check", "--database-url-file", file.to_str().unwrap()]));
+}
+
+#[test]
+fn the_private_postgres_has_no_replica() {
+    let said =
+        run_refused(command(&["config", "check", "--replica-database-url", "postgres://host/database"]));
+    assert!(said.starts_with("error: --replica-database-url names a standby of the database"), "{said}");
 }
 
 #[tokio::test]

@@ -13,8 +13,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::binary::{Server, command, run};
-use crate::support::{CUSTOMER, MANAGER, MATCH, json_request};
+use crate::support::binary::{Server, command, on, run};
+use crate::support::{CUSTOMER, MANAGER, MATCH, TestDatabase, json_request};
 use crate::tls::{Files, connect, send};
 
 const OPERATIONS: &str = include_str!("../../docs/operations.md");
@@ -147,12 +147,30 @@ async fn series_of_a_running_server() -> Vec<Series> {
         }
     };
     server.stop();
+    parse_series(&text)
+}
+
+fn parse_series(text: &str) -> Vec<Series> {
     text.lines().filter(|line| !line.starts_with('#')).map(Series::parse).collect()
+}
+
+/// Of a server with a replica, which a server on a private Postgres has not.
+async fn series_of_a_server_with_a_replica() -> Vec<Series> {
+    let database = TestDatabase::create().await;
+    let listen = ["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
+    let mut serve = on(&database, &listen);
+    serve.env("CUSTOMER_MATCH_REPLICA_DATABASE_URL", database.url());
+    let mut server = Server::start(serve);
+    let metrics = format!("http://{}/metrics", server.admin_address());
+    let text = reqwest::get(&metrics).await.unwrap().text().await.unwrap();
+    server.stop();
+    parse_series(&text)
 }
 
 #[tokio::test]
 async fn every_expression_finds_a_series_of_a_running_server() {
     let mut series = series_of_a_running_server().await;
+    series.extend(series_of_a_server_with_a_replica().await);
     // Prometheus' own.
     series.push(Series { name: "up".into(), labels: Vec::new() });
     let dashboard: Value = serde_json::from_str(&read("deploy/grafana/customer-match.json")).unwrap();

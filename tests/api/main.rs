@@ -61,6 +61,7 @@ mod publishable_keys;
 mod quota_leases;
 mod races;
 mod rate_limit;
+mod read_replica;
 mod rejected_connections;
 mod representation;
 mod schema;

@@ -84,7 +84,7 @@ pub(crate) async fn list_customers(
     let read = async |db: &mut PgConnection| {
         customer_list::page(db, organisation, term, after.as_ref(), limit, index_timeout).await
     };
-    let page = app.pool.with_connection(organisation, read).await?;
+    let page = app.read(organisation, read).await?;
     let next_cursor = page.next_cursor.map(|cursor| cursors.sign(&cursor));
     Ok(Json(CustomerList { items: page.items, next_cursor }))
 }

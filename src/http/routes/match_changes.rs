@@ -9,8 +9,8 @@ use sqlx::PgConnection;
 use utoipa::ToSchema;
 
 use crate::change_watcher::Waited;
-use crate::db::Layout;
 use crate::db::relation_change::{self, ChangePage, ChangesRead};
+use crate::db::{Layout, change_origin};
 use crate::domain::{ChangeCursor, ChangeWait, CursorError, PageLimit, RelationState, Scope, SignedCursor};
 use crate::error::{ApiError, ErrorCode};
 use crate::http::cursors::invalid_cursor;
@@ -117,7 +117,10 @@ async fn read(
             async |db: &mut PgConnection| relation_change::read(db, layout, organisation, after, limit).await;
         app.pool.with_connection(organisation, read).await
     };
-    let mut found = read().await?;
+    let mut found = match read_on_replica(app, organisation, after, limit).await? {
+        Some(found) => found,
+        None => read().await?,
+    };
     if matches!(found, ChangesRead::NotNumbered)
         && layout == Layout::Distributed
         && app.renumbering.renumber(organisation).await
@@ -140,4 +143,20 @@ async fn read(
             Err(ApiError::unavailable("The changes are being put in order."))
         }
     }
+}
+
+/// The page from the replica, below the bound that the primary sets: so a cursor that it leads to is never beyond what the primary
+/// shows. `None`: the primary has to answer.
+async fn read_on_replica(
+    app: &AppState,
+    organisation: i64,
+    after: Option<&ChangeCursor>,
+    limit: usize,
+) -> sqlx::Result<Option<ChangesRead>> {
+    let Some(replica) = app.replica.get().filter(|replica| replica.is_in_use()) else { return Ok(None) };
+    let origin = app.pool.with_connection(organisation, change_origin::read).await?;
+    let read = async |db: &mut PgConnection| {
+        relation_change::read_below(db, &origin, organisation, after, limit).await
+    };
+    Ok(replica.read(organisation, read).await)
 }

@@ -120,10 +120,16 @@ pub(crate) async fn list_matched_customers(
         }
         None => matched_customer::page(db, organisation, owner, after, limit).await,
     };
-    let read = async { Ok(app.pool.with_connection(organisation, read).await?) };
     let page = match owner {
-        Owner::Identity(identity) => app.identity_attempts.find(caller.client(), identity, read).await?,
-        Owner::CuRefNo(cu_ref_no) => read.await?.ok_or_else(|| ApiError::customer_not_found(cu_ref_no))?,
+        // Sessions are not looked for on the replica.
+        Owner::Identity(identity) => {
+            let read = async { Ok(app.pool.with_connection(organisation, read).await?) };
+            app.identity_attempts.find(caller.client(), identity, read).await?
+        }
+        Owner::CuRefNo(cu_ref_no) => {
+            let page = app.read(organisation, read).await?;
+            page.ok_or_else(|| ApiError::customer_not_found(cu_ref_no))?
+        }
     };
     Ok(Json(MatchedCustomerList {
         items: page.items,

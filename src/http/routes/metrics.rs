@@ -19,6 +19,7 @@ pub(crate) async fn show_metrics(State(app): State<Arc<AppState>>) -> Result<Res
     let database = timeout(DATABASE_TIMEOUT, app.readiness.state()).await;
     let readings = Readings {
         pool: &app.pool,
+        replica: app.replica.get(),
         group_commit: &app.group_commit,
         changes: &app.changes,
         expiring_keys: &app.maintenance.expiring_keys(),

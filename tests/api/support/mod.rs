@@ -102,6 +102,27 @@ impl Service {
         Self { organisation, key: key.into(), ..Self::around(unused, options, &[], false) }
     }
 
+    /// On a server that is not shared with other tests, and on its standby, which answers reads.
+    pub async fn start_with_standby(
+        primary: PgConnectOptions,
+        standby: PgConnectOptions,
+        flags: &[&str],
+    ) -> Self {
+        let unused = TestDatabase::create().await;
+        Self::build(Layout::Single, unused, primary, Some(standby), flags, false).furnished().await
+    }
+
+    /// Another server on the same two.
+    pub async fn beside(&self, standby: PgConnectOptions, flags: &[&str]) -> Self {
+        let (unused, primary) = (TestDatabase::create().await, db::connect_options(&self.pool));
+        let (organisation, key) = (self.organisation, self.key.clone());
+        Self {
+            organisation,
+            key,
+            ..Self::build(Layout::Single, unused, primary, Some(standby), flags, false)
+        }
+    }
+
     async fn start_with(flags: &[&str], demo: bool) -> Self {
         let database = TestDatabase::create().await;
         let options = database.options();
@@ -135,11 +156,15 @@ impl Service {
     }
 
     async fn start_on(database: TestDatabase, options: PgConnectOptions, flags: &[&str], demo: bool) -> Self {
-        let mut service = Self::around(database, options, flags, demo);
-        (service.organisation, service.key) = service.add_organisation("Acme").await;
-        service.add_customer(MANAGER, None).await;
-        service.add_customer(CUSTOMER, Some("jan@barasek.com")).await;
-        service
+        Self::around(database, options, flags, demo).furnished().await
+    }
+
+    /// With the organisation and the customers of the documented example.
+    async fn furnished(mut self) -> Self {
+        (self.organisation, self.key) = self.add_organisation("Acme").await;
+        self.add_customer(MANAGER, None).await;
+        self.add_customer(CUSTOMER, Some("jan@barasek.com")).await;
+        self
     }
 
     fn around(database: TestDatabase, options: PgConnectOptions, flags: &[&str], demo: bool) -> Self {
@@ -153,9 +178,23 @@ impl Service {
         flags: &[&str],
         demo: bool,
     ) -> Self {
+        Self::build(layout, database, options, None, flags, demo)
+    }
+
+    fn build(
+        layout: Layout,
+        database: TestDatabase,
+        options: PgConnectOptions,
+        standby: Option<PgConnectOptions>,
+        flags: &[&str],
+        demo: bool,
+    ) -> Self {
         let config = Config::from_flags(flags).unwrap();
         let draining = CancellationToken::new();
-        let app = App::start(options.clone(), layout, &config, demo, draining.clone());
+        let mut app = App::start(options.clone(), layout, &config, demo, draining.clone());
+        if let Some(standby) = standby {
+            app = app.with_replica(options.clone(), standby, &config);
+        }
         Self {
             admin: app.admin_router(),
             connections: app.connections(),

@@ -65,6 +65,22 @@ impl Standby {
         self.options.clone()
     }
 
+    /// Commits of the first one wait for it no longer.
+    pub async fn lag_behind(&self, first: &PgConnectOptions) {
+        let mut direct = PgConnection::connect_with(first).await.unwrap();
+        for statement in ["alter system reset synchronous_standby_names", "select pg_reload_conf()"] {
+            sqlx::raw_sql(statement).execute(&mut direct).await.unwrap();
+        }
+        let waits = "select exists (select from pg_stat_replication where sync_state = 'sync')";
+        while sqlx::query_scalar::<_, bool>(waits).fetch_one(&mut direct).await.unwrap() {}
+    }
+
+    /// Runs a statement, such as one that pauses the replay.
+    pub async fn execute(&self, sql: &str) {
+        let mut direct = PgConnection::connect_with(&self.options).await.unwrap();
+        sqlx::raw_sql(sql).execute(&mut direct).await.unwrap();
+    }
+
     /// Makes it a server of its own, which waits for nobody.
     pub async fn promote(&self) -> PgConnectOptions {
         let mut direct = PgConnection::connect_with(&self.options).await.unwrap();
