@@ -79,11 +79,11 @@ async fn work(shared: Arc<Shared>, connections: Connections) {
         match &result {
             Ok(false) => {}
             Ok(true) => {
-                tracing::info!(organisation_id, "the changes of an organisation are numbered on its worker")
+                tracing::info!(organisation_id, "the changes of an organisation are numbered on its worker");
             }
             // The next request for its changes begins again.
             Err(error) => {
-                tracing::warn!(%error, organisation_id, "the changes of an organisation cannot be numbered")
+                tracing::warn!(%error, organisation_id, "the changes of an organisation cannot be numbered");
             }
         }
         shared.end_turn(result.ok());

@@ -124,7 +124,7 @@ pub(super) async fn create(db: &mut PgConnection, organisation_id: i64) -> anyho
         let hours = i32::try_from(age * 7)?;
         let notice = (!notice.is_empty()).then(|| Notice::parse(notice)).transpose()?;
         customer_match::create_sample(
-            &mut *transaction,
+            &mut transaction,
             organisation_id,
             (&manager, &customer),
             both,
