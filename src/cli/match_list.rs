@@ -10,7 +10,8 @@ use serde_json::json;
 use super::database::{DatabaseArgs, with_pool};
 use super::organisation_selector::OrganisationSelector;
 use super::output::{Output, table};
-use crate::db::matched_customer::{self, Owner};
+use crate::db::Layout;
+use crate::db::matched_customer::{self, List, Owner};
 use crate::domain::{CuRefNo, MatchedCustomer, SearchTerm};
 
 /// An operator waits longer than a request for what an index may take.
@@ -43,16 +44,15 @@ impl MatchList {
             let organisation = self.organisation.find(pool).await?;
             let owner = Owner::CuRefNo(self.cu_ref_no.clone());
             let mut connection = pool.acquire().await?;
+            let layout = Layout::read_on(&mut connection).await?;
+            let list = List { layout, organisation_id: organisation, owner: &owner };
             let (mut items, mut cursor) = (Vec::new(), None);
             loop {
                 let (db, after) = (&mut *connection, cursor.as_ref());
                 let left = self.limit as usize - items.len();
                 let page = match &self.query {
-                    Some(term) => {
-                        matched_customer::search(db, organisation, &owner, term, after, left, INDEX_TIMEOUT)
-                            .await
-                    }
-                    None => matched_customer::page(db, organisation, &owner, after, left).await,
+                    Some(term) => matched_customer::search(db, &list, term, after, left, INDEX_TIMEOUT).await,
+                    None => matched_customer::page(db, &list, after, left).await,
                 };
                 let page = page?.with_context(|| {
                     format!("organisation {} has no customer {}", self.organisation, self.cu_ref_no)

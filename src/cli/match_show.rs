@@ -6,7 +6,7 @@ use clap::Args;
 use super::database::{DatabaseArgs, with_pool};
 use super::organisation_selector::OrganisationSelector;
 use super::output::{Output, table};
-use crate::db::customer_match;
+use crate::db::{Layout, customer_match};
 use crate::domain::CuRefNo;
 
 /// Show the relation of two customers, active or ended
@@ -32,8 +32,10 @@ impl MatchShow {
         let relation = with_pool(&self.database, async |pool| {
             let organisation = self.organisation.find(pool).await?;
             let mut connection = pool.acquire().await?;
+            let layout = Layout::read_on(&mut connection).await?;
             let found =
-                customer_match::find(&mut connection, organisation, &self.manager, &self.customer).await?;
+                customer_match::find(&mut connection, layout, organisation, &self.manager, &self.customer)
+                    .await?;
             found.with_context(|| {
                 let Self { organisation, manager, customer, .. } = &self;
                 format!("organisation {organisation} has no relation of {manager} and {customer}")

@@ -1,10 +1,12 @@
 //! The table `customer`.
 
 use chrono::{DateTime, Utc};
+use serde::Deserialize;
 use serde_json::json;
 use sqlx::PgExecutor;
 use sqlx::types::Json;
 
+use super::layout::Layout;
 use crate::domain::{
     CuRefNo, Customer, Email, IdentityId, NamedCustomer, Profile, ProfileText, ProfileUpdate, Updated,
 };
@@ -150,16 +152,70 @@ pub struct SeenCustomer {
     pub is_own: bool,
 }
 
+/// Without a reference: the viewer may not see the customer, or there is none.
+#[derive(Deserialize)]
+struct SeenRow {
+    cu_ref_no: Option<String>,
+    email: Option<String>,
+    first_name: Option<String>,
+    last_name: Option<String>,
+    company_name: Option<String>,
+    phone: Option<String>,
+    company_registration_number: Option<String>,
+    tax_identification_number: Option<String>,
+    created_at: Option<DateTime<Utc>>,
+    updated_at: Option<DateTime<Utc>>,
+    is_own: Option<bool>,
+}
+
 /// The detail of the customer whose identity this is, or of another one as far as that customer may see it: those that it
 /// manages in an active relation. The outer `None`: there is no such identity, or it has expired or been revoked.
 pub async fn find_for_identity(
     db: impl PgExecutor<'_>,
+    layout: Layout,
     organisation_id: i64,
     identity: &IdentityId,
     cu_ref_no: Option<&CuRefNo>,
 ) -> sqlx::Result<Option<Option<SeenCustomer>>> {
+    let row = match layout {
+        Layout::Single => find_seen(db, organisation_id, identity, cu_ref_no).await?,
+        Layout::Distributed => {
+            let hash = identity.hash();
+            let row = sqlx::query_scalar!(
+                r#"select customer_find_for_identity($1, $2, $3) as "row: Json<SeenRow>""#,
+                organisation_id,
+                hash.as_bytes(),
+                cu_ref_no.map(CuRefNo::as_str),
+            );
+            row.fetch_one(db).await?.map(|Json(row)| row)
+        }
+    };
+    Ok(row.map(|row| {
+        let customer = Customer {
+            cu_ref_no: row.cu_ref_no?,
+            email: row.email,
+            first_name: row.first_name,
+            last_name: row.last_name,
+            company_name: row.company_name,
+            phone: row.phone,
+            company_registration_number: row.company_registration_number,
+            tax_identification_number: row.tax_identification_number,
+            created_at: row.created_at?.into(),
+            updated_at: row.updated_at?.into(),
+        };
+        Some(SeenCustomer { customer, is_own: row.is_own? })
+    }))
+}
+
+async fn find_seen(
+    db: impl PgExecutor<'_>,
+    organisation_id: i64,
+    identity: &IdentityId,
+    cu_ref_no: Option<&CuRefNo>,
+) -> sqlx::Result<Option<SeenRow>> {
     let hash = identity.hash();
-    let row = sqlx::query!(
+    sqlx::query_as!(
+        SeenRow,
         r#"
         select
             detail.cu_ref_no as "cu_ref_no?", detail.email as "email?", detail.first_name as "first_name?",
@@ -190,20 +246,5 @@ pub async fn find_for_identity(
         cu_ref_no.map(CuRefNo::as_str),
     )
     .fetch_optional(db)
-    .await?;
-    Ok(row.map(|row| {
-        let customer = Customer {
-            cu_ref_no: row.cu_ref_no?,
-            email: row.email,
-            first_name: row.first_name,
-            last_name: row.last_name,
-            company_name: row.company_name,
-            phone: row.phone,
-            company_registration_number: row.company_registration_number,
-            tax_identification_number: row.tax_identification_number,
-            created_at: row.created_at?.into(),
-            updated_at: row.updated_at?.into(),
-        };
-        Some(SeenCustomer { customer, is_own: row.is_own? })
-    }))
+    .await
 }

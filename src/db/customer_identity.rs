@@ -3,6 +3,7 @@
 use serde_json::json;
 use sqlx::{PgConnection, PgExecutor};
 
+use super::layout::Layout;
 use crate::domain::{CuRefNo, IdentityId, Registration};
 
 /// Opens an identity of the customer with this e-mail address, which is registered if it does not exist; for the demo. Requests
@@ -76,13 +77,14 @@ pub async fn exists(
     identity: &IdentityId,
 ) -> sqlx::Result<bool> {
     let hash = identity.hash();
-    sqlx::query_scalar!(
-        r#"select exists (select from customer_identity where organisation_id = $1 and hash = $2) as "exists!""#,
+    let found = sqlx::query!(
+        "select hash from customer_identity where organisation_id = $1 and hash = $2",
         organisation_id,
         hash.as_bytes(),
     )
-    .fetch_one(db)
-    .await
+    .fetch_optional(db)
+    .await?;
+    Ok(found.is_some())
 }
 
 /// Deletes identities that expired or were revoked an hour ago, a batch in each statement. For that hour [`exists`] tells them from
@@ -113,18 +115,28 @@ pub async fn delete_ended(connection: &mut PgConnection, organisation_id: i64) -
 /// The reference of the customer whose identity this is, unless it has expired or been revoked.
 pub async fn find(
     db: impl PgExecutor<'_>,
+    layout: Layout,
     organisation_id: i64,
     identity: &IdentityId,
 ) -> sqlx::Result<Option<String>> {
     let hash = identity.hash();
-    sqlx::query_scalar!(
-        "select customer.cu_ref_no
-         from customer_identity
-         join customer on customer.organisation_id = $1 and customer.cu_ref_no = customer_identity.cu_ref_no and living
-         where customer_identity.organisation_id = $1 and hash = $2 and revoked_at is null and expires_at > now()",
-        organisation_id,
-        hash.as_bytes(),
-    )
-    .fetch_optional(db)
-    .await
+    match layout {
+        Layout::Single => {
+            sqlx::query_scalar!(
+                "select customer.cu_ref_no
+                 from customer_identity
+                 join customer on customer.organisation_id = $1 and customer.cu_ref_no = customer_identity.cu_ref_no and living
+                 where customer_identity.organisation_id = $1 and hash = $2 and revoked_at is null and expires_at > now()",
+                organisation_id,
+                hash.as_bytes(),
+            )
+            .fetch_optional(db)
+            .await
+        }
+        Layout::Distributed => {
+            sqlx::query_scalar!("select customer_of_identity($1, $2)", organisation_id, hash.as_bytes())
+                .fetch_one(db)
+                .await
+        }
+    }
 }

@@ -6,8 +6,11 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use serde::Deserialize;
 use sqlx::PgConnection;
+use sqlx::types::Json;
 
+use super::layout::Layout;
 use super::matched_customer::{MAX_CANDIDATES, MAX_EXAMINED, SEARCH_TIMEOUT};
 use super::page_end::{items_that_fit, json_bytes};
 use super::pool::bounded;
@@ -23,6 +26,7 @@ pub struct Page {
 
 /// What each statement returns: the items of the page and one more, which tells whether there is another page. A row without
 /// `created_at` is no item.
+#[derive(Deserialize)]
 struct Row {
     cu_ref_no: Option<String>,
     email: Option<String>,
@@ -92,6 +96,7 @@ impl Page {
 /// also walked when the index takes longer than `index_timeout`.
 pub async fn page(
     db: &mut PgConnection,
+    layout: Layout,
     organisation_id: i64,
     term: Option<&SearchTerm>,
     after: Option<&CuRefNo>,
@@ -100,14 +105,15 @@ pub async fn page(
 ) -> sqlx::Result<Page> {
     let read = async {
         if let Some(term) = term {
-            let look_up =
-                async |db: &mut PgConnection| look_up_in_index(db, organisation_id, term, after, limit).await;
-            let rows = within_statement_timeout(db, index_timeout, look_up).await?;
+            let look_up = async |db: &mut PgConnection| {
+                look_up_in_index(db, layout, organisation_id, term, after, limit).await
+            };
+            let rows = within_statement_timeout(db, layout, index_timeout, look_up).await?;
             if let Some(rows) = rows.filter(|rows| !rows.is_empty()) {
                 return Ok(rows);
             }
         }
-        walk(db, organisation_id, term, after, limit).await
+        walk(db, layout, organisation_id, term, after, limit).await
     };
     Ok(Page::of(bounded(SEARCH_TIMEOUT, read).await?, limit))
 }
@@ -115,11 +121,25 @@ pub async fn page(
 /// No row when the term is too short for trigrams or too many customers match it; one of nulls when there is no item.
 async fn look_up_in_index(
     db: &mut PgConnection,
+    layout: Layout,
     organisation_id: i64,
     term: &SearchTerm,
     after: Option<&CuRefNo>,
     limit: usize,
 ) -> sqlx::Result<Vec<Row>> {
+    if layout == Layout::Distributed {
+        let rows = sqlx::query_scalar!(
+            r#"select customer_list_look_up($1, $2, $3, $4, $5) as "rows: Json<Vec<Row>>""#,
+            organisation_id,
+            term.as_str(),
+            after.map(CuRefNo::as_str),
+            limit as i64 + 1,
+            MAX_CANDIDATES,
+        )
+        .fetch_one(db)
+        .await?;
+        return Ok(rows.map(|Json(rows)| rows).unwrap_or_default());
+    }
     sqlx::query_as!(
         Row,
         r#"
@@ -161,11 +181,25 @@ async fn look_up_in_index(
 /// When the page is not full and there may be more, the row without `created_at` is the last one that was examined.
 async fn walk(
     db: &mut PgConnection,
+    layout: Layout,
     organisation_id: i64,
     term: Option<&SearchTerm>,
     after: Option<&CuRefNo>,
     limit: usize,
 ) -> sqlx::Result<Vec<Row>> {
+    if layout == Layout::Distributed {
+        let rows = sqlx::query_scalar!(
+            r#"select customer_list_walk($1, $2, $3, $4, $5) as "rows: Json<Vec<Row>>""#,
+            organisation_id,
+            term.map(SearchTerm::as_str),
+            after.map(CuRefNo::as_str),
+            limit as i64 + 1,
+            MAX_EXAMINED,
+        )
+        .fetch_one(db)
+        .await?;
+        return Ok(rows.map(|Json(rows)| rows).unwrap_or_default());
+    }
     sqlx::query_as!(
         Row,
         r#"

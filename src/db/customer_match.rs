@@ -4,16 +4,29 @@
 use sqlx::PgConnection;
 use sqlx::types::Json;
 
+use super::layout::Layout;
 use crate::domain::{CuRefNo, Notice, RelationState};
 
 /// The relation of two customers, active or ended, as `manager` sees it. `None`: they were never matched, or one of them does not
 /// exist or is deleted.
 pub async fn find(
     db: &mut PgConnection,
+    layout: Layout,
     organisation_id: i64,
     manager: &CuRefNo,
     customer: &CuRefNo,
 ) -> sqlx::Result<Option<RelationState>> {
+    if layout == Layout::Distributed {
+        let relation = sqlx::query_scalar!(
+            r#"select customer_match_find($1, $2, $3) as "relation: Json<RelationState>""#,
+            organisation_id,
+            manager.as_str(),
+            customer.as_str(),
+        )
+        .fetch_one(db)
+        .await?;
+        return Ok(relation.map(|Json(relation)| relation));
+    }
     let relation = sqlx::query_scalar!(
         r#"select relation_state(relation, $2) as "relation!: Json<RelationState>"
            from customer_match as relation

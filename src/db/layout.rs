@@ -21,7 +21,7 @@ impl Layout {
         Ok(layout)
     }
 
-    pub(super) async fn read_on(connection: &mut PgConnection) -> sqlx::Result<Self> {
+    pub(crate) async fn read_on(connection: &mut PgConnection) -> sqlx::Result<Self> {
         // The catalogue is there only with the extension, so these statements cannot be checked at compile time.
         let has_extension: bool =
             sqlx::query_scalar("select to_regclass('pg_catalog.pg_dist_partition') is not null")

@@ -4,13 +4,19 @@
 //! has one plan that is right for all values, and is bounded, however many relations the customer has and however many
 //! customers the organisation: by the number of rows it reads, or by its time. So no call costs the database more than 100 ms.
 //! A page and the count beside it are two statements, so relations that change between them may be in one of them only.
+//!
+//! The statements here are those of one Postgres. A distributed database has a function for each (`delegated`), with the same rows.
+
+mod delegated;
 
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use serde::Deserialize;
 use sqlx::PgConnection;
 
 use super::customer_identity;
+use super::layout::Layout;
 use super::page_end::{MAX_PAGE_BYTES, items_that_fit, json_bytes};
 use super::pool::bounded;
 use super::transaction::within_statement_timeout;
@@ -37,6 +43,13 @@ pub enum Owner {
     CuRefNo(CuRefNo),
 }
 
+/// One list, and where it is.
+pub struct List<'a> {
+    pub layout: Layout,
+    pub organisation_id: i64,
+    pub owner: &'a Owner,
+}
+
 /// Some items and the number of all.
 #[derive(Debug)]
 pub struct Page {
@@ -51,6 +64,7 @@ pub struct Page {
 
 /// What each statement returns: the items of the page and one more, which tells whether there is another page. A row without
 /// `is_manager` is no item.
+#[derive(Deserialize)]
 struct Row {
     /// Of the whole list; `None` where the statement did not count.
     item_count: Option<i64>,
@@ -114,13 +128,37 @@ impl Page {
 /// there are. A first page that is not full is the whole list; only others are counted.
 pub async fn page(
     db: &mut PgConnection,
-    organisation_id: i64,
-    owner: &Owner,
+    list: &List<'_>,
     after: Option<&Cursor>,
     limit: usize,
 ) -> sqlx::Result<Option<Page>> {
-    let (cu_ref_no, identity) = owner.names();
-    let rows = sqlx::query_as!(
+    let rows = match list.layout {
+        Layout::Single => first_rows(db, list, after, limit).await?,
+        Layout::Distributed => delegated::page(db, list, after, limit).await?,
+    };
+    let Some(first) = rows.first() else { return Ok(None) };
+    let counted_beside = first.item_count;
+    let items = rows.iter().filter(|row| row.is_manager.is_some()).count();
+    if after.is_none() && items <= limit {
+        return Ok(Some(Page::of(rows, limit, items as i64)));
+    }
+    let counted = match counted_beside {
+        Some(counted) => counted,
+        None => count(db, list).await?,
+    };
+    let page = Page::of(rows, limit, counted.min(MAX_ITEM_COUNT));
+    Ok(Some(Page { item_count_exact: counted <= MAX_ITEM_COUNT, ..page }))
+}
+
+/// One row at least, unless the owner does not exist or is not logged in.
+async fn first_rows(
+    db: &mut PgConnection,
+    list: &List<'_>,
+    after: Option<&Cursor>,
+    limit: usize,
+) -> sqlx::Result<Vec<Row>> {
+    let (cu_ref_no, identity) = list.owner.names();
+    sqlx::query_as!(
         Row,
         r#"
         with owner as materialized (
@@ -165,7 +203,7 @@ pub async fn page(
         window two_before as (order by matched_at desc, other desc rows between unbounded preceding and 2 preceding)
         order by matched_at desc nulls last, other desc nulls last
         "#,
-        organisation_id,
+        list.organisation_id,
         cu_ref_no,
         identity.as_deref(),
         after.map(|cursor| cursor.matched_at),
@@ -173,24 +211,14 @@ pub async fn page(
         limit as i64 + 1,
         MAX_PAGE_BYTES,
     )
-    .fetch_all(&mut *db)
-    .await?;
-    if rows.is_empty() {
-        return Ok(None);
-    }
-    let items = rows.iter().filter(|row| row.is_manager.is_some()).count();
-    if after.is_none() && items <= limit {
-        return Ok(Some(Page::of(rows, limit, items as i64)));
-    }
-    let counted = count(db, organisation_id, owner).await?;
-    let page = Page::of(rows, limit, counted.min(MAX_ITEM_COUNT));
-    Ok(Some(Page { item_count_exact: counted <= MAX_ITEM_COUNT, ..page }))
+    .fetch_all(db)
+    .await
 }
 
 /// How many relations there are, or one more than [`MAX_ITEM_COUNT`]. Reads the indexes alone: both ends of an active relation
 /// are living customers.
-async fn count(db: &mut PgConnection, organisation_id: i64, owner: &Owner) -> sqlx::Result<i64> {
-    let (cu_ref_no, identity) = owner.names();
+async fn count(db: &mut PgConnection, list: &List<'_>) -> sqlx::Result<i64> {
+    let (cu_ref_no, identity) = list.owner.names();
     sqlx::query_scalar!(
         r#"
         with owner as materialized (
@@ -205,7 +233,7 @@ async fn count(db: &mut PgConnection, organisation_id: i64, owner: &Owner) -> sq
             limit $4::int8 + 1
         ) as counted
         "#,
-        organisation_id,
+        list.organisation_id,
         cu_ref_no,
         identity.as_deref(),
         MAX_ITEM_COUNT,
@@ -221,27 +249,29 @@ async fn count(db: &mut PgConnection, organisation_id: i64, owner: &Owner) -> sq
 /// The list is also walked when the index takes longer than `index_timeout`: how much of it a term reads is not known beforehand.
 pub async fn search(
     db: &mut PgConnection,
-    organisation_id: i64,
-    owner: &Owner,
+    list: &List<'_>,
     term: &SearchTerm,
     after: Option<&Cursor>,
     limit: usize,
     index_timeout: Duration,
 ) -> sqlx::Result<Option<Page>> {
-    let search = search_unbounded(db, organisation_id, owner, term, after, limit, index_timeout);
+    let search = search_unbounded(db, list, term, after, limit, index_timeout);
     bounded(SEARCH_TIMEOUT, search).await
 }
 
 async fn search_unbounded(
     db: &mut PgConnection,
-    organisation_id: i64,
-    owner: &Owner,
+    list: &List<'_>,
     term: &SearchTerm,
     after: Option<&Cursor>,
     limit: usize,
     index_timeout: Duration,
 ) -> sqlx::Result<Option<Page>> {
-    let rows = filter_short_list(db, organisation_id, owner, term, after, limit).await?;
+    let List { layout, organisation_id, owner } = *list;
+    let rows = match layout {
+        Layout::Single => filter_short_list(db, list, term, after, limit).await?,
+        Layout::Distributed => delegated::filter_short_list(db, list, term, after, limit).await?,
+    };
     match rows.first().map(|first| first.item_count) {
         None => return Ok(None),
         Some(Some(item_count)) => return Ok(Some(Page::of(rows, limit, item_count))),
@@ -250,20 +280,27 @@ async fn search_unbounded(
     let owner = match owner {
         Owner::CuRefNo(cu_ref_no) => cu_ref_no.as_str().to_owned(),
         Owner::Identity(identity) => {
-            match customer_identity::find(&mut *db, organisation_id, identity).await? {
+            match customer_identity::find(&mut *db, layout, organisation_id, identity).await? {
                 Some(cu_ref_no) => cu_ref_no,
                 // Logged out since.
                 None => return Ok(None),
             }
         }
     };
-    let look_up =
-        async |db: &mut PgConnection| look_up_in_index(db, organisation_id, &owner, term, after, limit).await;
-    let rows = within_statement_timeout(db, index_timeout, look_up).await?.unwrap_or_default();
+    let look_up = async |db: &mut PgConnection| match layout {
+        Layout::Single => look_up_in_index(db, organisation_id, &owner, term, after, limit).await,
+        Layout::Distributed => {
+            delegated::look_up_in_index(db, organisation_id, &owner, term, after, limit).await
+        }
+    };
+    let rows = within_statement_timeout(db, layout, index_timeout, look_up).await?.unwrap_or_default();
     if let Some(item_count) = rows.first().and_then(|first| first.item_count) {
         return Ok(Some(Page::of(rows, limit, item_count)));
     }
-    let rows = walk(db, organisation_id, &owner, term, after, limit).await?;
+    let rows = match layout {
+        Layout::Single => walk(db, organisation_id, &owner, term, after, limit).await?,
+        Layout::Distributed => delegated::walk(db, organisation_id, &owner, term, after, limit).await?,
+    };
     let last_examined = rows.iter().find(|row| row.is_manager.is_none()).and_then(Row::cursor);
     let found = rows.iter().filter(|row| row.is_manager.is_some()).count();
     let page = Page::of(rows, limit, found as i64);
@@ -276,13 +313,12 @@ async fn search_unbounded(
 /// not exist.
 async fn filter_short_list(
     db: &mut PgConnection,
-    organisation_id: i64,
-    owner: &Owner,
+    list: &List<'_>,
     term: &SearchTerm,
     after: Option<&Cursor>,
     limit: usize,
 ) -> sqlx::Result<Vec<Row>> {
-    let (cu_ref_no, identity) = owner.names();
+    let (cu_ref_no, identity) = list.owner.names();
     sqlx::query_as!(
         Row,
         r#"
@@ -331,7 +367,7 @@ async fn filter_short_list(
         window two_before as (order by page.matched_at desc, other desc rows between unbounded preceding and 2 preceding)
         order by page.matched_at desc nulls last, other desc nulls last
         "#,
-        organisation_id,
+        list.organisation_id,
         cu_ref_no,
         identity.as_deref(),
         after.map(|cursor| cursor.matched_at),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use sqlx::{Connection, PgConnection, PgPool};
 
 use super::error::is_statement_timeout;
+use super::layout::Layout;
 
 /// Runs `work` in a transaction of its own, and commits if it succeeds and `commit` is set.
 pub(super) async fn transact<T, E: From<sqlx::Error>>(
@@ -39,17 +40,45 @@ pub(crate) async fn allow_long_statements(transaction: &mut PgConnection) -> sql
 /// Runs reads with a statement timeout of their own. `None`: one of them took longer.
 pub(super) async fn within_statement_timeout<T>(
     db: &mut PgConnection,
+    layout: Layout,
     timeout: Duration,
     read: impl AsyncFnOnce(&mut PgConnection) -> sqlx::Result<T>,
 ) -> sqlx::Result<Option<T>> {
-    let mut transaction = db.begin().await?;
-    set_statement_timeout(&mut transaction, timeout).await?;
-    let result = match read(&mut transaction).await {
-        Err(error) if is_statement_timeout(&error) => None,
-        result => Some(result?),
-    };
-    transaction.rollback().await?;
-    Ok(result)
+    match layout {
+        Layout::Single => {
+            let mut transaction = db.begin().await?;
+            set_statement_timeout(&mut transaction, timeout).await?;
+            let result = unless_timed_out(read(&mut transaction).await)?;
+            transaction.rollback().await?;
+            Ok(result)
+        }
+        // In a transaction the coordinator delegates no function. When its statement times out, it cancels that of the worker. A
+        // connection whose read failed otherwise is not used again.
+        Layout::Distributed => {
+            let before = exchange_statement_timeout(db, &timeout.as_millis().to_string()).await?;
+            let result = unless_timed_out(read(db).await)?;
+            exchange_statement_timeout(db, &before).await?;
+            Ok(result)
+        }
+    }
+}
+
+fn unless_timed_out<T>(result: sqlx::Result<T>) -> sqlx::Result<Option<T>> {
+    match result {
+        Err(error) if is_statement_timeout(&error) => Ok(None),
+        result => result.map(Some),
+    }
+}
+
+/// For the rest of the session; returns what it was.
+async fn exchange_statement_timeout(db: &mut PgConnection, timeout: &str) -> sqlx::Result<String> {
+    sqlx::query_scalar(
+        "with before as materialized (select current_setting('statement_timeout') as timeout)
+         select timeout from before, set_config('statement_timeout', $1, false)",
+    )
+    .bind(timeout)
+    .fetch_one(db)
+    .await
 }
 
 /// For the rest of the transaction.

@@ -19,6 +19,7 @@ mod customer_list;
 mod customer_merge;
 mod customer_relation;
 mod customer_update;
+mod delegated_reads;
 mod deploy;
 mod distributable;
 mod distribute;

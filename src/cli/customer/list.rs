@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::cli::database::{DatabaseArgs, with_pool};
 use crate::cli::organisation_selector::OrganisationSelector;
 use crate::cli::output::{Output, table};
-use crate::db::customer_list;
+use crate::db::{Layout, customer_list};
 use crate::domain::{CuRefNo, Customer, PageLimit, SearchTerm};
 
 /// The operator waits for it, unlike the clients of a server.
@@ -44,11 +44,13 @@ impl List {
         let items = with_pool(&self.database, async |pool| {
             let organisation = self.organisation.find(pool).await?;
             let mut db = pool.acquire().await?;
+            let layout = Layout::read_on(&mut db).await?;
             let mut items: Vec<Customer> = Vec::new();
             while items.len() < self.limit {
                 let limit = (self.limit - items.len()).min(usize::from(*PageLimit::RANGE.end()));
                 let page = customer_list::page(
                     &mut db,
+                    layout,
                     organisation,
                     term.as_ref(),
                     after.as_ref(),

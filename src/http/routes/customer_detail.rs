@@ -117,7 +117,14 @@ pub(crate) async fn get_customer_detail(
     match query {
         DetailQuery::AsCustomer(identity, cu_ref_no) => {
             let find = async |db: &mut PgConnection| {
-                customer::find_for_identity(db, organisation, &identity, cu_ref_no.as_ref()).await
+                customer::find_for_identity(
+                    db,
+                    app.pool.layout(),
+                    organisation,
+                    &identity,
+                    cu_ref_no.as_ref(),
+                )
+                .await
             };
             let find = async { Ok(app.pool.with_connection(organisation, find).await?) };
             let customer = app.identity_attempts.find(caller.client(), &identity, find).await?;

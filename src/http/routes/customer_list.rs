@@ -82,7 +82,8 @@ pub(crate) async fn list_customers(
     let limit = usize::from(query.limit.get());
     let (term, index_timeout) = (query.term.as_ref(), app.timeouts.filter);
     let read = async |db: &mut PgConnection| {
-        customer_list::page(db, organisation, term, after.as_ref(), limit, index_timeout).await
+        customer_list::page(db, app.pool.layout(), organisation, term, after.as_ref(), limit, index_timeout)
+            .await
     };
     let page = app.read(organisation, read).await?;
     let next_cursor = page.next_cursor.map(|cursor| cursors.sign(&cursor));

@@ -92,8 +92,9 @@ pub(crate) async fn get_relation(
     let RelationQuery { manager, customer } = query;
     let known = EntityTags::of(&headers, &IF_NONE_MATCH)?;
     let organisation = caller.organisation_id;
-    let find =
-        async |db: &mut PgConnection| customer_match::find(db, organisation, &manager, &customer).await;
+    let find = async |db: &mut PgConnection| {
+        customer_match::find(db, app.pool.layout(), organisation, &manager, &customer).await
+    };
     let relation = app.pool.with_connection(organisation, find).await?;
     let relation = relation.ok_or_else(|| relation_not_found(manager, customer))?;
     let tag = entity_tag(relation.version);

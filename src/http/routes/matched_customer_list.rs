@@ -8,7 +8,7 @@ use serde::Serialize;
 use sqlx::PgConnection;
 use utoipa::ToSchema;
 
-use crate::db::matched_customer::{self, Owner};
+use crate::db::matched_customer::{self, List, Owner};
 use crate::demo;
 use crate::domain::{
     CuRefNo, Cursor, IdentityId, MatchedCustomer, PageLimit, Scope, SearchTerm, SignedCursor,
@@ -113,12 +113,13 @@ pub(crate) async fn list_matched_customers(
     let cursor = cursors.position(query.cursor.as_ref())?;
     let after = cursor.as_ref();
     let limit = usize::from(query.limit.get());
+    let list = List { layout: app.pool.layout(), organisation_id: organisation, owner };
     let read = async |db: &mut PgConnection| match &query.term {
         Some(term) => {
             let index_timeout = app.timeouts.filter;
-            matched_customer::search(db, organisation, owner, term, after, limit, index_timeout).await
+            matched_customer::search(db, &list, term, after, limit, index_timeout).await
         }
-        None => matched_customer::page(db, organisation, owner, after, limit).await,
+        None => matched_customer::page(db, &list, after, limit).await,
     };
     let page = match owner {
         // Sessions are not looked for on the replica.
