@@ -16,7 +16,7 @@ use sqlx::{Connection, PgConnection};
 
 use crate::support::import::import;
 use crate::support::{
-    Answer, CHANGES, CUSTOMER, LIST, MANAGER, Service, Standby, TestDatabase, UNMATCH, uri,
+    Answer, CHANGES, CUSTOMER, LIST, MANAGER, Service, Standby, TestDatabase, UNMATCH, skip, uri,
 };
 
 const OTHER: &str = "otherCustomer001";
@@ -42,12 +42,16 @@ impl<'a> Reader<'a> {
         parameters.extend(self.cursor.as_deref().map(|cursor| ("cursor", cursor)));
         let answer = self.service.get(&uri(CHANGES, self.key, &parameters)).await;
         assert_eq!(answer.status, 200, "{:#}", answer.body);
-        self.cursor = Some(answer.body["nextCursor"].as_str().unwrap().into());
-        for item in answer.body["items"].as_array().unwrap() {
+        self.take(&answer.body);
+        answer.body
+    }
+
+    pub fn take(&mut self, page: &Value) {
+        self.cursor = Some(page["nextCursor"].as_str().unwrap().into());
+        for item in page["items"].as_array().unwrap() {
             let (pair, text) = in_words(item);
             self.seen.insert(pair, text);
         }
-        answer.body
     }
 
     /// The pages that are there; what has come, in its order.
@@ -78,11 +82,11 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Until every transaction has ended that has begun.
+/// Until every transaction has ended that has begun on the node of organisation 1.
 pub async fn all_ended(db: &mut PgConnection) {
-    let next = "select pg_snapshot_xmax(pg_current_snapshot())::text::int8";
+    let next = "select pg_snapshot_xmax(snapshot_of(organisation_id))::text::int8 from customer where organisation_id = 1 limit 1";
     let begun: i64 = sqlx::query_scalar(next).fetch_one(&mut *db).await.unwrap();
-    let first_running = "select pg_snapshot_xmin(pg_current_snapshot())::text::int8";
+    let first_running = "select pg_snapshot_xmin(snapshot_of(organisation_id))::text::int8 from customer where organisation_id = 1 limit 1";
     while sqlx::query_scalar::<_, i64>(first_running).fetch_one(&mut *db).await.unwrap() < begun {}
 }
 
@@ -289,6 +293,9 @@ async fn readers_miss_nothing_of_writers_that_commit_out_of_order() {
     const WRITERS: usize = 4;
     const ROUNDS: usize = 60;
     let service = Service::start().await;
+    if skip("match_changes::readers_miss_nothing_of_writers_that_commit_out_of_order", &service.database) {
+        return;
+    }
     for i in 0..8 {
         service.add_customer(&format!("customer{i:08}"), None).await;
     }

@@ -6,9 +6,19 @@ use super::TestDatabase;
 
 const NO_TRIGGER: &str = "it observes statements by triggers, which distributed tables do not have";
 
-const TESTS: [(&str, &str); 3] = [
+const BOTH_WAYS: &str = "it compares the two ways to read, or moves rows as if there were a cluster";
+
+const NUMBERS: &str = "its own SQL draws change numbers on the coordinator";
+
+const TESTS: [(&str, &str); 9] = [
     ("command_line::a_subcommand_logs_sentences", NO_TRIGGER),
     ("isolation_level::each_command_and_call_writes_in_read_committed", NO_TRIGGER),
+    ("match_changes::readers_miss_nothing_of_writers_that_commit_out_of_order", NUMBERS),
+    ("match_changes_distributed::an_organisation_that_was_moved_is_numbered_anew", BOTH_WAYS),
+    ("match_changes_distributed::pages_are_those_of_one_postgres", BOTH_WAYS),
+    ("match_changes_distributed::renumbering_goes_on_where_it_ended_and_begins_anew_after_a_move", BOTH_WAYS),
+    ("match_changes_distributed::several_servers_renumber_at_the_same_time", BOTH_WAYS),
+    ("match_changes_distributed::the_last_changes_are_those_of_one_postgres", BOTH_WAYS),
     ("on_call::whether_the_disk_is_slow", NO_TRIGGER),
 ];
 
