@@ -73,6 +73,7 @@ fn settings_have_variables_and_one_shot_arguments_have_none() {
         "map",
         "never-expires",
         "notices",
+        "on-one-node",
         "overlap",
         "overwrite",
         "phone",
