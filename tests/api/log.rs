@@ -203,7 +203,7 @@ async fn a_start_leaves_an_event_that_says_what_started() {
     assert_eq!((&event["level"], &event["demo"]), (&json!("INFO"), &json!(false)));
     assert_eq!((&event["version"], &event["listen"]), (&json!("0.1.0"), &json!(listen)));
     assert!(event["commit"].as_str().is_some_and(|commit| !commit.is_empty()), "{event}");
-    assert!(database.starts_with("postgres://customer_match@/customer_match_test_"), "{database}");
+    assert!(database.starts_with("postgres://") && database.contains("/customer_match_test_"), "{database}");
     assert!(!log.contains("hunter2"), "{log}");
 }
 

@@ -130,7 +130,7 @@ const ILLEGAL: &[(&str, &str)] = &[
     ),
     // A ring of merges: at once, one after the other, and by deleting a customer that another was merged into.
     (
-        "update customer set deleted_at = now(), merged_into_cu_ref_no = case cu_ref_no when {d} then {e} else {d} end
+        "update customer set deleted_at = now(), merged_into_cu_ref_no = case when cu_ref_no = {d} then {e} else {d} end
          where cu_ref_no in ({d}, {e})",
         "customer_merged_into_fkey",
     ),

@@ -10,8 +10,16 @@ const BOTH_WAYS: &str = "it compares the two ways to read, or moves rows as if t
 
 const NUMBERS: &str = "its own SQL draws change numbers on the coordinator";
 
-const TESTS: [(&str, &str); 9] = [
+const NO_CLOCK: &str = "it puts a clock before that of one Postgres, and each worker has its own";
+
+const TESTS: [(&str, &str); 12] = [
     ("command_line::a_subcommand_logs_sentences", NO_TRIGGER),
+    (
+        "distributable::each_key_of_a_table_of_tenants_contains_the_organisation",
+        "the breaches that it plants are rejected",
+    ),
+    ("exactly_once::a_clock_that_is_set_does_not_let_a_late_attempt_in", NO_CLOCK),
+    ("exactly_once::writers_go_on_when_the_clock_is_set", NO_CLOCK),
     ("isolation_level::each_command_and_call_writes_in_read_committed", NO_TRIGGER),
     ("match_changes::readers_miss_nothing_of_writers_that_commit_out_of_order", NUMBERS),
     ("match_changes_distributed::an_organisation_that_was_moved_is_numbered_anew", BOTH_WAYS),
