@@ -261,7 +261,7 @@ pub async fn create_receipt(connection: &mut PgConnection, receipt: Receipt) -> 
 pub(super) async fn erase_old_answers(connection: &mut PgConnection) -> sqlx::Result<()> {
     sqlx::query!(
         "update write_receipt set relations = null, others = null
-         where written_at < clock_timestamp() - interval '30 seconds'
+         where written_at < statement_timestamp() - interval '30 seconds'
            and num_nonnulls(relations, others) > 0",
     )
     .execute(connection)
