@@ -101,7 +101,7 @@ const REMEMBER: &str = "
     begin
       drop table if exists before;
       create table before as
-        select 'function' as name, jsonb_build_object('signature', oid::regprocedure::text, 'source', prosrc) as row
+        select 'function' as name, jsonb_build_object('signature', oid::regprocedure::text, 'result', pg_get_function_result(oid)) as row
         from pg_proc where pronamespace = 'public'::regnamespace;
       for t in select relname from pg_class
         where relnamespace = 'public'::regnamespace and relkind = 'r' and relname not in ('before', 'lost', '_sqlx_migrations')
@@ -118,7 +118,7 @@ const LOST: &str = "
       drop table if exists lost;
       create table lost as
         select name, row from before where name = 'function' and not exists (
-          select from pg_proc where oid = to_regprocedure(row->>'signature') and prosrc = row->>'source');
+          select from pg_proc where oid = to_regprocedure(row->>'signature') and pg_get_function_result(oid) = row->>'result');
       for t in select distinct name from before where name <> 'function' loop
         execute format(
           'insert into lost select name, row from before b
