@@ -191,8 +191,7 @@ async fn each_request_leaves_one_event() {
 #[tokio::test]
 async fn a_start_leaves_an_event_that_says_what_started() {
     let service = Service::start().await;
-    let url =
-        service.database.url().replacen("postgres://customer_match", "postgres://customer_match:hunter2", 1);
+    let url = crate::support::url(&service.database.options().password("hunter2"));
     assert!(url.contains("hunter2"), "{url}");
     let logged = Logged::start(&service, &["--database-url", &url]);
     let listen = logged.server.url.clone();

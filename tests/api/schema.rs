@@ -298,10 +298,15 @@ async fn refuses_every_illegal_state() {
         let Err(error) = sqlx::raw_sql(&sql).execute(&mut *transaction).await else {
             panic!("{sql} is taken")
         };
-        // On a cluster no row changes its organisation, whatever the constraints say.
-        let moves = error.as_database_error().unwrap().code().as_deref() == Some("0A000")
-            && service.database.layout() == Layout::Distributed;
-        assert!(moves || db::violates(&error, constraint), "{error} in {sql}");
+        let is_rejected = match service.database.layout() {
+            Layout::Single => db::violates(&error, constraint),
+            // No row changes its organisation there, and of several constraints another one may come first.
+            Layout::Distributed => {
+                let code = error.as_database_error().unwrap().code().unwrap();
+                code == "0A000" || code.starts_with("23")
+            }
+        };
+        assert!(is_rejected, "{error} in {sql}");
         transaction.rollback().await.unwrap();
     }
 }
@@ -315,6 +320,8 @@ async fn each_constraint_is_tried() {
         "select conname::text from pg_constraint
          where connamespace = 'public'::regnamespace and contype <> 'n' and conrelid <> '_sqlx_migrations'::regclass
            and conname <> 'customer_living_key'
+           -- Of a shard.
+           and conname !~ '_[0-9]{6,}$'
          union
          select indexrelid::regclass::text from pg_index
          where indisunique and indexrelid <> 'customer_living_key'::regclass and indrelid::regclass::text in ('organisation', 'api_key', 'customer', 'customer_match', 'customer_identity')",
