@@ -187,7 +187,7 @@ async fn requests_above_the_concurrency_limit_are_503() {
     let mut slow_stream = listening.connect().await;
     slow_stream.write_all(slow.as_bytes()).await.unwrap();
     let first = listening.match_with_header("Connection: close\r\n").await;
-    wait_for_a_lock(&service).await;
+    wait_for_a_lock(service).await;
 
     let second = listening.match_with_header("Connection: close\r\n").await;
     let answer = parse(&read_to_end(second).await);
