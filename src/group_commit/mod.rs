@@ -17,6 +17,7 @@
 //! - **Isolated**: no batch waits for a lock. A write that meets one is requeued with a backoff ([`queue`]), and holds no
 //!   writer, no connection and no capacity of its organisation meanwhile.
 //! - **Fair**: a batch takes from all organisations as evenly as they allow ([`queue`]).
+//! - **Apart**: on a cluster each node has queues and writers of its own ([`lanes`]).
 //! - **Bounded**: a full queue rejects; a request is answered within [`ANSWER_WITHIN`].
 //!
 //! Of one pair, the last acknowledged write wins: writes that are pending at the same time overlap, so their order is free. A

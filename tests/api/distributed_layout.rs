@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use customer_match::db::distribution::DELEGATED_FUNCTIONS;
 use futures_util::future::{join, join_all};
 use rand::prelude::*;
 use rand::rngs::SmallRng;
@@ -157,6 +158,22 @@ async fn random_writes_come_to_the_same() {
     for round in 0..25 {
         pair.post_all(&calls(&mut random, round)).await;
         pair.assert_same_rows().await;
+    }
+}
+
+/// Its name is all that `distribute` knows of it, and Citus places a call by the value of that parameter.
+#[tokio::test]
+async fn every_delegated_function_has_its_parameter() {
+    let service = Service::start().await;
+    let sql = "
+        select exists (
+            select from pg_proc
+            where proname = $1 and proargtypes[array_position(proargnames, $2) - 1] = 'int8'::regtype
+        )";
+    for (name, parameter) in DELEGATED_FUNCTIONS {
+        let query = sqlx::query_scalar(sql).bind(name).bind(parameter);
+        let found: bool = query.fetch_one(&service.pool).await.unwrap();
+        assert!(found, "{name} has no {parameter}");
     }
 }
 
