@@ -16,15 +16,16 @@ pub fn is_transient(error: &sqlx::Error) -> bool {
     use sqlx::Error::{Database, Io, PoolClosed, PoolTimedOut, Protocol, Tls, WorkerCrashed};
     match error {
         Io(_) | Tls(_) | Protocol(_) | PoolTimedOut | PoolClosed | WorkerCrashed => true,
-        Database(error) => error.code().is_some_and(|code| {
-            // Connection exceptions, insufficient resources, operator intervention, transaction rollback; a read-only
-            // server, as during a fail-over.
-            ["08", "53", "57", "40"].iter().any(|class| code.starts_with(class))
-                || code == "25006"
-                || code == LOCK_NOT_AVAILABLE
-        }),
+        Database(error) => error.code().is_some_and(|code| is_transient_code(&code)),
         _ => false,
     }
+}
+
+/// The same of an error that one of our functions has caught and returned as a text: the SQLSTATE comes first.
+pub(super) fn is_transient_code(code: &str) -> bool {
+    // Connection exceptions, insufficient resources, operator intervention, transaction rollback; a read-only server, as during a
+    // fail-over.
+    ["08", "53", "57", "40", "25006", LOCK_NOT_AVAILABLE].iter().any(|class| code.starts_with(class))
 }
 
 /// Whether the database cannot be used now: transient errors, and errors of connecting that need an operator, such as a changed

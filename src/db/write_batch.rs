@@ -8,7 +8,7 @@ use serde::Deserialize;
 use sqlx::PgConnection;
 use sqlx::types::Json;
 
-use super::error::deserialize_caught;
+use super::error::{deserialize_caught, is_transient_code};
 use crate::domain::Relation;
 
 /// SQLSTATE: the database's clock stands outside the times between which the batch may be written.
@@ -152,9 +152,16 @@ impl WriteAnswer {
         self.relations.take().map(|Json(relations)| relations).unwrap_or_default()
     }
 
-    /// What became of the others, in their order.
+    /// What became of the others, in their order. One that failed for a reason that passes, such as another worker of the cluster that
+    /// is down, is attempted again by itself like one that met a lock: it was rolled back.
     pub fn take_others(&mut self) -> Vec<OtherAnswer> {
-        self.others.take().map(|Json(others)| others).unwrap_or_default()
+        let mut others = self.others.take().map(|Json(others)| others).unwrap_or_default();
+        for answer in &mut others {
+            if matches!(answer, OtherAnswer::Failed(reason) if is_transient_code(reason)) {
+                *answer = OtherAnswer::Blocked(true);
+            }
+        }
+        others
     }
 }
 
@@ -317,4 +324,24 @@ pub async fn fence(
 pub fn is_fenced(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(|error| error.code());
     code.is_some_and(|code| matches!(&*code, OUT_OF_TIME | FENCED))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_pass_is_attempted_again() {
+        let failed = |reason: &str| OtherAnswer::Failed(reason.to_owned());
+        let others = vec![
+            failed("08006 connection to the remote node failed"),
+            failed("23514 a check"),
+            OtherAnswer::Blocked(true),
+        ];
+        let mut answer = WriteAnswer { others: Some(Json(others)), ..WriteAnswer::default() };
+        assert!(matches!(
+            answer.take_others()[..],
+            [OtherAnswer::Blocked(_), OtherAnswer::Failed(_), OtherAnswer::Blocked(_)]
+        ));
+    }
 }
