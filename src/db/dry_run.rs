@@ -288,6 +288,7 @@ impl DryRun {
         cu_ref_nos: &[&str],
         emails: &[&str],
     ) -> sqlx::Result<()> {
+        self.fetch_customers(organisation_id, cu_ref_nos, emails).await?;
         let copy = sqlx::query(COPY_CUSTOMERS).bind(organisation_id).bind(cu_ref_nos).bind(emails);
         copy.execute(&mut self.connection).await?;
         Ok(())
@@ -311,6 +312,7 @@ impl DryRun {
         organisation_id: i64,
         matches: &MatchColumns<'_>,
     ) -> sqlx::Result<()> {
+        self.fetch(organisation_id, matches).await?;
         let emails: Vec<_> = matches.emails.iter().flatten().copied().collect();
         self.copy_customers(organisation_id, &[], &emails).await?;
         let copy = sqlx::query(COPY_RELATIONS).bind(organisation_id);
