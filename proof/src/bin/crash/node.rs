@@ -82,6 +82,8 @@ impl Node {
 pub async fn kill(data_dir: &Path) -> anyhow::Result<()> {
     let pid_file = fs::read_to_string(data_dir.join("postmaster.pid"))?;
     let postmaster: i32 = pid_file.lines().next().unwrap_or_default().parse()?;
+    // A child that it forked after the listing would live on and keep the next postmaster from starting.
+    let _ = Pid::from_raw(postmaster).map(|pid| kill_process(pid, Signal::STOP));
     let listing = Command::new("ps").args(["-A", "-o", "pid=,ppid="]).output().await?;
     let listing = String::from_utf8(listing.stdout)?;
     let child = |line: &str| {
