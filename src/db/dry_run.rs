@@ -82,22 +82,32 @@ const SET_UP_DISTRIBUTED: &str = "
     set plan_cache_mode = force_custom_plan;
 ";
 
-const FETCH_CUSTOMERS: &str = "
-    insert into real_customer
-    select found.*
-    from unnest($2::text[]) as named (cu_ref_no)
-    cross join lateral (
-        select * from stored_customer where organisation_id = $1 and stored_customer.cu_ref_no = named.cu_ref_no limit 1
-    ) as found
-    union
-    select found.*
-    from unnest($3::text[]) as named (email)
-    cross join lateral (
-        select * from stored_customer
-        where organisation_id = $1 and stored_customer.email = named.email and deleted_at is null
-        limit 1
-    ) as found
-    on conflict do nothing";
+/// The customers of a view or table that have one of these references or e-mail addresses. The limits keep the planner from making
+/// a join of the look-ups.
+macro_rules! named_customers {
+    ($stored:literal) => {
+        concat!(
+            "select found.*
+             from unnest($2::text[]) as named (cu_ref_no)
+             cross join lateral (
+                 select * from ",
+            $stored,
+            " as stored where organisation_id = $1 and stored.cu_ref_no = named.cu_ref_no limit 1
+             ) as found
+             union
+             select found.*
+             from unnest($3::text[]) as named (email)
+             cross join lateral (
+                 select * from ",
+            $stored,
+            " as stored where organisation_id = $1 and stored.email = named.email and deleted_at is null limit 1
+             ) as found"
+        )
+    };
+}
+
+const FETCH_CUSTOMERS: &str =
+    concat!("insert into real_customer ", named_customers!("stored_customer"), " on conflict do nothing");
 
 const FETCH_RELATIONS: &str = "
     insert into real_customer_match
@@ -114,22 +124,10 @@ const FETCH_RELATIONS: &str = "
 
 /// Customers by reference or e-mail address that have not been copied. The views exist only in this session, so no statement
 /// with them can be checked at compile time.
-const FIND_STORED: &str = "
-    with found as (
-        select found.*
-        from unnest($2::text[]) as named (cu_ref_no)
-        cross join lateral (
-            select * from real_customer where organisation_id = $1 and real_customer.cu_ref_no = named.cu_ref_no limit 1
-        ) as found
-        union
-        select found.*
-        from unnest($3::text[]) as named (email)
-        cross join lateral (
-            select * from real_customer
-            where organisation_id = $1 and real_customer.email = named.email and deleted_at is null
-            limit 1
-        ) as found
-    )
+const FIND_STORED: &str = concat!(
+    "with found as (",
+    named_customers!("real_customer"),
+    ")
     select
         cu_ref_no,
         array[
@@ -140,27 +138,17 @@ const FIND_STORED: &str = "
     from found
     where not exists (
         select from customer as copied where copied.organisation_id = $1 and copied.cu_ref_no = found.cu_ref_no
-    )";
+    )"
+);
 
-const COPY_CUSTOMERS: &str = "
-    insert into customer (
+const COPY_CUSTOMERS: &str = concat!(
+    "insert into customer (
         organisation_id, cu_ref_no, email, first_name, last_name, company_name, phone,
         company_registration_number, tax_identification_number, real_ip, created_at, updated_at, deleted_at
-    )
-    select found.*
-    from unnest($2::text[]) as named (cu_ref_no)
-    cross join lateral (
-        select * from real_customer where organisation_id = $1 and real_customer.cu_ref_no = named.cu_ref_no limit 1
-    ) as found
-    union all
-    select found.*
-    from unnest($3::text[]) as named (email)
-    cross join lateral (
-        select * from real_customer
-        where organisation_id = $1 and real_customer.email = named.email and deleted_at is null
-        limit 1
-    ) as found
-    on conflict do nothing";
+    ) ",
+    named_customers!("real_customer"),
+    " on conflict do nothing"
+);
 
 /// The matches as `pair`, with the reference of each customer that exists.
 macro_rules! with_pairs {
