@@ -21,6 +21,7 @@ use crate::db::{Layout, Readiness, RequestPool};
 use crate::fair_budget::FairBudget;
 use crate::group_commit::GroupCommit;
 use crate::http::{self, AppState, ConcurrencyLimit, IdentityAttempts};
+use crate::list_batches::ListBatches;
 use crate::maintenance::Maintenance;
 use crate::metrics::ConnectionMetrics;
 use crate::rate_limit::ClientWindows;
@@ -58,6 +59,7 @@ impl App {
         let state = AppState {
             group_commit: GroupCommit::start(&database, placements.clone()),
             keys: ApiKeyCache::start(database.clone(), Arc::clone(&pool), config, policy),
+            list_batches: ListBatches::new(database.clone(), placements.clone()),
             changes: ChangeWatcher::start(database.clone(), placements),
             renumbering: ChangeRenumbering::start(database.clone(), layout),
             maintenance: Maintenance::start(database.clone()),

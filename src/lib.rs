@@ -21,6 +21,7 @@ mod fair_budget;
 pub mod group_commit;
 pub mod http;
 pub mod import;
+mod list_batches;
 pub mod maintenance;
 pub mod metrics;
 mod rate_limit;

@@ -45,16 +45,18 @@ impl MatchList {
             let owner = Owner::CuRefNo(self.cu_ref_no.clone());
             let mut connection = pool.acquire().await?;
             let layout = Layout::read_on(&mut connection).await?;
-            let list = List { layout, organisation_id: organisation, owner: &owner };
             let (mut items, mut cursor) = (Vec::new(), None);
             loop {
-                let (db, after) = (&mut *connection, cursor.as_ref());
-                let left = self.limit as usize - items.len();
-                let page = match &self.query {
-                    Some(term) => matched_customer::search(db, &list, term, after, left, INDEX_TIMEOUT).await,
-                    None => matched_customer::page(db, &list, after, left).await,
+                let list = List {
+                    layout,
+                    organisation_id: organisation,
+                    owner: &owner,
+                    term: self.query.as_ref(),
+                    after: cursor.as_ref(),
+                    limit: self.limit as usize - items.len(),
                 };
-                let page = page?.with_context(|| {
+                let page = matched_customer::page(&mut connection, &list, INDEX_TIMEOUT).await?;
+                let page = page.with_context(|| {
                     format!("organisation {} has no customer {}", self.organisation, self.cu_ref_no)
                 })?;
                 items.extend(page.items);

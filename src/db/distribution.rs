@@ -14,7 +14,7 @@ use super::layout::Layout;
 use super::schema_change;
 
 /// The functions that the coordinator hands to a worker as a whole, and the parameter that is an organisation there.
-pub const DELEGATED_FUNCTIONS: [(&str, &str); 13] = [
+pub const DELEGATED_FUNCTIONS: [(&str, &str); 12] = [
     ("customer_find_for_identity", "organisation"),
     ("customer_list_look_up", "organisation"),
     ("customer_list_walk", "organisation"),
@@ -22,9 +22,8 @@ pub const DELEGATED_FUNCTIONS: [(&str, &str); 13] = [
     ("customer_of_identity", "organisation"),
     ("latest_changes", "place"),
     ("match_changes_page", "organisation"),
-    ("matched_customer_filter", "organisation"),
+    ("matched_customer_lists", "place"),
     ("matched_customer_look_up", "organisation"),
-    ("matched_customer_page", "organisation"),
     ("matched_customer_walk", "organisation"),
     ("organisation_renumber", "organisation"),
     ("write_batch_at", "place"),

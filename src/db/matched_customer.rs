@@ -5,11 +5,14 @@
 //! customers the organisation: by the number of rows it reads, or by its time. So no call costs the database more than 100 ms.
 //! A page and the count beside it are two statements, so relations that change between them may be in one of them only.
 //!
-//! The statements here are those of one Postgres. A distributed database has a function for each (`delegated`), with the same rows.
+//! One Postgres has statements of its own (`single`), a distributed database a function for each (`delegated`), with the same rows.
 
 mod delegated;
+mod single;
 
 use std::time::Duration;
+
+pub(crate) use self::delegated::{ListAnswer, ListParameters, read_batch};
 
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
@@ -18,7 +21,7 @@ use sqlx::PgConnection;
 use super::customer_identity;
 use super::layout::Layout;
 use super::page_end::{MAX_PAGE_BYTES, items_that_fit, json_bytes};
-use super::pool::bounded;
+use super::pool::{LOCK_TIMEOUT, bounded};
 use super::transaction::within_statement_timeout;
 use crate::domain::{CuRefNo, Cursor, IdentityId, MatchedCustomer, Role, SearchTerm};
 
@@ -43,11 +46,33 @@ pub enum Owner {
     CuRefNo(CuRefNo),
 }
 
-/// One list, and where it is.
+/// A page of one list, and where that is.
+#[derive(Clone, Copy)]
 pub struct List<'a> {
     pub layout: Layout,
     pub organisation_id: i64,
     pub owner: &'a Owner,
+    /// Only those in whose name, company or e-mail address it is found.
+    pub term: Option<&'a SearchTerm>,
+    /// The position from which on; `None`: the first page.
+    pub after: Option<&'a Cursor>,
+    /// The most items of the page.
+    pub limit: usize,
+}
+
+impl List<'_> {
+    fn after_time(&self) -> Option<DateTime<Utc>> {
+        self.after.map(|cursor| cursor.matched_at)
+    }
+
+    fn after_cu_ref_no(&self) -> Option<&str> {
+        self.after.map(|cursor| cursor.cu_ref_no.as_str())
+    }
+
+    /// One more than the page has, which tells whether there is another one.
+    fn most(&self) -> i64 {
+        self.limit as i64 + 1
+    }
 }
 
 /// Some items and the number of all.
@@ -122,415 +147,120 @@ impl Page {
     }
 }
 
-/// One page of all, from the position `after` on. `None`: the owner does not exist or is not logged in.
+/// What the first statement about a list has found. It is the only one about most lists.
+pub(crate) enum Beginning<'a> {
+    /// `None`: the owner does not exist or is not logged in.
+    Page(Option<Page>),
+    /// The list is too long to be filtered whole, see [`search_long_list`].
+    LongList(&'a SearchTerm),
+}
+
+impl<'a> Beginning<'a> {
+    fn of(rows: Vec<Row>, list: &List<'a>) -> Self {
+        match (rows.first().map(|first| first.item_count), list.term) {
+            (None, _) => Self::Page(None),
+            (Some(Some(item_count)), Some(_)) => Self::Page(Some(Page::of(rows, list.limit, item_count))),
+            (Some(None), Some(term)) => Self::LongList(term),
+            (Some(counted), None) => {
+                let items = rows.iter().filter(|row| row.is_manager.is_some()).count();
+                let counted = counted.unwrap_or(items as i64);
+                let page = Page::of(rows, list.limit, counted.min(MAX_ITEM_COUNT));
+                Self::Page(Some(Page { item_count_exact: counted <= MAX_ITEM_COUNT, ..page }))
+            }
+        }
+    }
+}
+
+/// One page. `None`: the owner does not exist or is not logged in.
 ///
-/// Each side is one index read in the order of the list, as far as the page, so a page costs the same however many relations
-/// there are. A first page that is not full is the whole list; only others are counted.
+/// Without a term, each side is one index read in the order of the list, as far as the page, so a page costs the same however many
+/// relations there are. A first page that is not full is the whole list; only others are counted.
+///
+/// With a term, a short list is filtered whole; for a long one see [`search_long_list`].
 pub async fn page(
     db: &mut PgConnection,
     list: &List<'_>,
-    after: Option<&Cursor>,
-    limit: usize,
+    index_timeout: Duration,
 ) -> sqlx::Result<Option<Page>> {
-    let rows = match list.layout {
-        Layout::Single => first_rows(db, list, after, limit).await?,
-        Layout::Distributed => delegated::page(db, list, after, limit).await?,
+    let read = async {
+        match begin(&mut *db, list).await? {
+            Beginning::Page(page) => Ok(page),
+            Beginning::LongList(term) => search_unbounded(db, list, term, index_timeout).await,
+        }
     };
-    let Some(first) = rows.first() else { return Ok(None) };
-    let counted_beside = first.item_count;
-    let items = rows.iter().filter(|row| row.is_manager.is_some()).count();
-    if after.is_none() && items <= limit {
-        return Ok(Some(Page::of(rows, limit, items as i64)));
+    match list.term {
+        None => read.await,
+        Some(_) => bounded(SEARCH_TIMEOUT, read).await,
     }
-    let counted = match counted_beside {
-        Some(counted) => counted,
-        None => count(db, list).await?,
+}
+
+async fn begin<'a>(db: &mut PgConnection, list: &List<'a>) -> sqlx::Result<Beginning<'a>> {
+    let rows = match (list.layout, list.term) {
+        (Layout::Distributed, _) => {
+            let answer = read_batch(db, &[ListParameters::new(list)], LOCK_TIMEOUT).await?.pop();
+            return answer.ok_or(sqlx::Error::RowNotFound)?.beginning(list);
+        }
+        (Layout::Single, Some(term)) => single::filter_short_list(db, list, term).await?,
+        (Layout::Single, None) => {
+            let mut rows = single::page(&mut *db, list).await?;
+            let is_whole_list = list.after.is_none() && rows.len() <= list.limit;
+            if let Some(first) = rows.first_mut()
+                && !is_whole_list
+            {
+                first.item_count = Some(single::count(db, list).await?);
+            }
+            rows
+        }
     };
-    let page = Page::of(rows, limit, counted.min(MAX_ITEM_COUNT));
-    Ok(Some(Page { item_count_exact: counted <= MAX_ITEM_COUNT, ..page }))
+    Ok(Beginning::of(rows, list))
 }
 
-/// One row at least, unless the owner does not exist or is not logged in.
-async fn first_rows(
-    db: &mut PgConnection,
-    list: &List<'_>,
-    after: Option<&Cursor>,
-    limit: usize,
-) -> sqlx::Result<Vec<Row>> {
-    let (cu_ref_no, identity) = list.owner.names();
-    sqlx::query_as!(
-        Row,
-        r#"
-        with owner as materialized (
-            select cu_ref_no from customer
-            where organisation_id = $1 and living and cu_ref_no = coalesce($2, (
-                select cu_ref_no from customer_identity
-                where organisation_id = $1 and hash = $3 and revoked_at is null and expires_at > now()
-            ))
-        ),
-        page as (
-            (
-                select
-                    high_cu_ref_no as other, matched_at, updated_at, notice,
-                    high_is_manager as is_manager, low_is_manager as is_managed
-                from customer_match
-                where organisation_id = $1 and low_cu_ref_no = (select cu_ref_no from owner) and active is not null
-                  and (matched_at, high_cu_ref_no) < (coalesce($4::timestamptz, 'infinity'), coalesce($5::text, '') collate "C")
-                order by matched_at desc, high_cu_ref_no desc
-                limit $6
-            )
-            union all
-            (
-                select low_cu_ref_no, matched_at, updated_at, notice, low_is_manager, high_is_manager
-                from customer_match
-                where organisation_id = $1 and high_cu_ref_no = (select cu_ref_no from owner) and active is not null
-                  and (matched_at, low_cu_ref_no) < (coalesce($4::timestamptz, 'infinity'), coalesce($5::text, '') collate "C")
-                order by matched_at desc, low_cu_ref_no desc
-                limit $6
-            )
-            order by matched_at desc, other desc
-            limit $6
-        )
-        select
-            null::int8 as item_count, other as "cu_ref_no?", c.email as "email?", c.first_name as "first_name?",
-            c.last_name as "last_name?", c.company_name as "company_name?",
-            case when coalesce(sum(octet_length(notice)) over two_before, 0) < $7 then nullif(notice, '') end as notice,
-            is_manager as "is_manager?", is_managed as "is_managed?",
-            matched_at as "matched_at?", page.updated_at as "updated_at?"
-        from owner
-        left join page on true
-        left join customer c on c.organisation_id = $1 and c.cu_ref_no = other
-        window two_before as (order by matched_at desc, other desc rows between unbounded preceding and 2 preceding)
-        order by matched_at desc nulls last, other desc nulls last
-        "#,
-        list.organisation_id,
-        cu_ref_no,
-        identity.as_deref(),
-        after.map(|cursor| cursor.matched_at),
-        after.map(|cursor| cursor.cu_ref_no.as_str()),
-        limit as i64 + 1,
-        MAX_PAGE_BYTES,
-    )
-    .fetch_all(db)
-    .await
-}
-
-/// How many relations there are, or one more than [`MAX_ITEM_COUNT`]. Reads the indexes alone: both ends of an active relation
-/// are living customers.
-async fn count(db: &mut PgConnection, list: &List<'_>) -> sqlx::Result<i64> {
-    let (cu_ref_no, identity) = list.owner.names();
-    sqlx::query_scalar!(
-        r#"
-        with owner as materialized (
-            select coalesce($2, (select cu_ref_no from customer_identity where organisation_id = $1 and hash = $3)) as cu_ref_no
-        )
-        select count(*) as "count!" from (
-            select from customer_match
-            where organisation_id = $1 and low_cu_ref_no = (select cu_ref_no from owner) and active is not null
-            union all
-            select from customer_match
-            where organisation_id = $1 and high_cu_ref_no = (select cu_ref_no from owner) and active is not null
-            limit $4::int8 + 1
-        ) as counted
-        "#,
-        list.organisation_id,
-        cu_ref_no,
-        identity.as_deref(),
-        MAX_ITEM_COUNT,
-    )
-    .fetch_one(db)
-    .await
-}
-
-/// [`page`] of those in whose name, company or e-mail address the term is found.
-///
-/// A short list is filtered whole. In a long one, a rare term leads through the index of trigrams to the customers and from
-/// them to their relations; for any other term the list is walked newest first, until the page is full or the bound reached.
-/// The list is also walked when the index takes longer than `index_timeout`: how much of it a term reads is not known beforehand.
-pub async fn search(
+/// A page of a long list that is filtered. A rare term leads through the index of trigrams to the customers and from them to their
+/// relations; for any other term the list is walked newest first, until the page is full or the bound reached. The list is also walked
+/// when the index takes longer than `index_timeout`: how much of it a term reads is not known beforehand.
+pub(crate) async fn search_long_list(
     db: &mut PgConnection,
     list: &List<'_>,
     term: &SearchTerm,
-    after: Option<&Cursor>,
-    limit: usize,
     index_timeout: Duration,
 ) -> sqlx::Result<Option<Page>> {
-    let search = search_unbounded(db, list, term, after, limit, index_timeout);
-    bounded(SEARCH_TIMEOUT, search).await
+    bounded(SEARCH_TIMEOUT, search_unbounded(db, list, term, index_timeout)).await
 }
 
 async fn search_unbounded(
     db: &mut PgConnection,
     list: &List<'_>,
     term: &SearchTerm,
-    after: Option<&Cursor>,
-    limit: usize,
     index_timeout: Duration,
 ) -> sqlx::Result<Option<Page>> {
-    let List { layout, organisation_id, owner } = *list;
-    let rows = match layout {
-        Layout::Single => filter_short_list(db, list, term, after, limit).await?,
-        Layout::Distributed => delegated::filter_short_list(db, list, term, after, limit).await?,
-    };
-    match rows.first().map(|first| first.item_count) {
-        None => return Ok(None),
-        Some(Some(item_count)) => return Ok(Some(Page::of(rows, limit, item_count))),
-        Some(None) => {}
-    }
-    let owner = match owner {
+    let owner = match list.owner {
         Owner::CuRefNo(cu_ref_no) => cu_ref_no.as_str().to_owned(),
         Owner::Identity(identity) => {
-            match customer_identity::find(&mut *db, layout, organisation_id, identity).await? {
+            match customer_identity::find(&mut *db, list.layout, list.organisation_id, identity).await? {
                 Some(cu_ref_no) => cu_ref_no,
                 // Logged out since.
                 None => return Ok(None),
             }
         }
     };
-    let look_up = async |db: &mut PgConnection| match layout {
-        Layout::Single => look_up_in_index(db, organisation_id, &owner, term, after, limit).await,
-        Layout::Distributed => {
-            delegated::look_up_in_index(db, organisation_id, &owner, term, after, limit).await
-        }
+    let look_up = async |db: &mut PgConnection| match list.layout {
+        Layout::Single => single::look_up_in_index(db, list, &owner, term).await,
+        Layout::Distributed => delegated::look_up_in_index(db, list, &owner, term).await,
     };
-    let rows = within_statement_timeout(db, layout, index_timeout, look_up).await?.unwrap_or_default();
+    let rows = within_statement_timeout(db, list.layout, index_timeout, look_up).await?.unwrap_or_default();
     if let Some(item_count) = rows.first().and_then(|first| first.item_count) {
-        return Ok(Some(Page::of(rows, limit, item_count)));
+        return Ok(Some(Page::of(rows, list.limit, item_count)));
     }
-    let rows = match layout {
-        Layout::Single => walk(db, organisation_id, &owner, term, after, limit).await?,
-        Layout::Distributed => delegated::walk(db, organisation_id, &owner, term, after, limit).await?,
+    let rows = match list.layout {
+        Layout::Single => single::walk(db, list, &owner, term).await?,
+        Layout::Distributed => delegated::walk(db, list, &owner, term).await?,
     };
     let last_examined = rows.iter().find(|row| row.is_manager.is_none()).and_then(Row::cursor);
     let found = rows.iter().filter(|row| row.is_manager.is_some()).count();
-    let page = Page::of(rows, limit, found as i64);
+    let page = Page::of(rows, list.limit, found as i64);
     let next_cursor = page.next_cursor.or(last_examined);
-    let item_count_exact = after.is_none() && next_cursor.is_none();
+    let item_count_exact = list.after.is_none() && next_cursor.is_none();
     Ok(Some(Page { item_count_exact, next_cursor, ..page }))
-}
-
-/// Without a count when the list has more than [`MAX_SHORT_LIST`] relations; then nothing is looked for. No row: the owner does
-/// not exist.
-async fn filter_short_list(
-    db: &mut PgConnection,
-    list: &List<'_>,
-    term: &SearchTerm,
-    after: Option<&Cursor>,
-    limit: usize,
-) -> sqlx::Result<Vec<Row>> {
-    let (cu_ref_no, identity) = list.owner.names();
-    sqlx::query_as!(
-        Row,
-        r#"
-        with owner as materialized (
-            select cu_ref_no from customer
-            where organisation_id = $1 and living and cu_ref_no = coalesce($2, (
-                select cu_ref_no from customer_identity
-                where organisation_id = $1 and hash = $3 and revoked_at is null and expires_at > now()
-            ))
-        ),
-        list as materialized (
-            select high_cu_ref_no as other, matched_at
-            from customer_match
-            where organisation_id = $1 and low_cu_ref_no = (select cu_ref_no from owner) and active is not null
-            union all
-            select low_cu_ref_no, matched_at
-            from customer_match
-            where organisation_id = $1 and high_cu_ref_no = (select cu_ref_no from owner) and active is not null
-            limit $7::int8 + 1
-        ),
-        -- The pattern in a sub-select is made once, not for each row.
-        found as materialized (
-            select other, matched_at, email, first_name, last_name, company_name
-            from list
-            join customer c on c.organisation_id = $1 and c.cu_ref_no = other
-            where (select count(*) from list) <= $7 and search like (select search_pattern($8))
-        ),
-        page as (
-            select * from found
-            where (matched_at, other) < (coalesce($4::timestamptz, 'infinity'), coalesce($5::text, '') collate "C")
-            order by matched_at desc, other desc
-            limit $6
-        )
-        select
-            case when (select count(*) from list) <= $7 then (select count(*) from found) end as item_count,
-            other as "cu_ref_no?", email as "email?", first_name as "first_name?", last_name as "last_name?",
-            company_name as "company_name?",
-            case when coalesce(sum(octet_length(notice)) over two_before, 0) < $9 then nullif(notice, '') end as notice,
-            case other when m.low_cu_ref_no then low_is_manager else high_is_manager end as "is_manager?",
-            case other when m.low_cu_ref_no then high_is_manager else low_is_manager end as "is_managed?",
-            m.matched_at as "matched_at?", updated_at as "updated_at?"
-        from owner
-        left join page on true
-        left join customer_match m on m.organisation_id = $1
-            and m.low_cu_ref_no = least(owner.cu_ref_no, other) and m.high_cu_ref_no = greatest(owner.cu_ref_no, other)
-        window two_before as (order by page.matched_at desc, other desc rows between unbounded preceding and 2 preceding)
-        order by page.matched_at desc nulls last, other desc nulls last
-        "#,
-        list.organisation_id,
-        cu_ref_no,
-        identity.as_deref(),
-        after.map(|cursor| cursor.matched_at),
-        after.map(|cursor| cursor.cu_ref_no.as_str()),
-        limit as i64 + 1,
-        MAX_SHORT_LIST,
-        term.as_str(),
-        MAX_PAGE_BYTES,
-    )
-    .fetch_all(db)
-    .await
-}
-
-/// Without a count when the term is too short for trigrams or too many customers match it.
-async fn look_up_in_index(
-    db: &mut PgConnection,
-    organisation_id: i64,
-    owner: &str,
-    term: &SearchTerm,
-    after: Option<&Cursor>,
-    limit: usize,
-) -> sqlx::Result<Vec<Row>> {
-    sqlx::query_as!(
-        Row,
-        r#"
-        with term as materialized (select is_rare_term($1, $7) as is_rare),
-        candidate as materialized (
-            select cu_ref_no from customer
-            where organisation_id = $1 and deleted_at is null and search like (select search_pattern($7))
-              and (select is_rare from term)
-            limit $6::int8 + 1
-        ),
-        usable as materialized (
-            select (select is_rare from term) and count(*) <= $6 as usable from candidate
-        ),
-        found as materialized (
-            select candidate.cu_ref_no as other, m.*
-            from candidate
-            cross join lateral (
-                select
-                    matched_at, updated_at, notice,
-                    case candidate.cu_ref_no when low_cu_ref_no then low_is_manager else high_is_manager end as is_manager,
-                    case candidate.cu_ref_no when low_cu_ref_no then high_is_manager else low_is_manager end as is_managed
-                from customer_match
-                where organisation_id = $1 and active is not null
-                  and low_cu_ref_no = least($2 collate "C", candidate.cu_ref_no)
-                  and high_cu_ref_no = greatest($2 collate "C", candidate.cu_ref_no)
-                limit 1
-            ) as m
-            where (select usable from usable)
-        ),
-        page as (
-            select * from found
-            where (matched_at, other) < (coalesce($3::timestamptz, 'infinity'), coalesce($4::text, '') collate "C")
-            order by matched_at desc, other desc
-            limit $5
-        )
-        select
-            case when usable then (select count(*) from found) end as item_count,
-            other as "cu_ref_no?", c.email as "email?", c.first_name as "first_name?",
-            c.last_name as "last_name?", c.company_name as "company_name?",
-            case when coalesce(sum(octet_length(notice)) over two_before, 0) < $8 then nullif(notice, '') end as notice,
-            is_manager as "is_manager?", is_managed as "is_managed?",
-            matched_at as "matched_at?", page.updated_at as "updated_at?"
-        from usable
-        left join page on true
-        left join customer c on c.organisation_id = $1 and c.cu_ref_no = other
-        window two_before as (order by matched_at desc, other desc rows between unbounded preceding and 2 preceding)
-        order by matched_at desc nulls last, other desc nulls last
-        "#,
-        organisation_id,
-        owner,
-        after.map(|cursor| cursor.matched_at),
-        after.map(|cursor| cursor.cu_ref_no.as_str()),
-        limit as i64 + 1,
-        MAX_CANDIDATES,
-        term.as_str(),
-        MAX_PAGE_BYTES,
-    )
-    .fetch_all(db)
-    .await
-}
-
-/// Examines at most [`MAX_EXAMINED`] relations. When the page is not full and there are more, the row without `is_manager` is the last
-/// one that was examined.
-async fn walk(
-    db: &mut PgConnection,
-    organisation_id: i64,
-    owner: &str,
-    term: &SearchTerm,
-    after: Option<&Cursor>,
-    limit: usize,
-) -> sqlx::Result<Vec<Row>> {
-    sqlx::query_as!(
-        Row,
-        r#"
-        -- Read lazily, in the order of both indexes, by each of the two that use it.
-        with list as not materialized (
-            select * from (
-                (
-                    select high_cu_ref_no as other, matched_at
-                    from customer_match
-                    where organisation_id = $1 and low_cu_ref_no = $2 and active is not null
-                      and (matched_at, high_cu_ref_no) < (coalesce($3::timestamptz, 'infinity'), coalesce($4::text, '') collate "C")
-                    order by matched_at desc, high_cu_ref_no desc
-                    limit $6
-                )
-                union all
-                (
-                    select low_cu_ref_no, matched_at
-                    from customer_match
-                    where organisation_id = $1 and high_cu_ref_no = $2 and active is not null
-                      and (matched_at, low_cu_ref_no) < (coalesce($3::timestamptz, 'infinity'), coalesce($4::text, '') collate "C")
-                    order by matched_at desc, low_cu_ref_no desc
-                    limit $6
-                )
-            ) as sides
-            order by matched_at desc, other desc
-            limit $6
-        ),
-        found as materialized (
-            select list.other, list.matched_at, c.*
-            from list
-            cross join lateral (
-                select email, first_name, last_name, company_name
-                from customer
-                where organisation_id = $1 and cu_ref_no = other and search like (select search_pattern($7))
-                limit 1
-            ) as c
-            order by list.matched_at desc, list.other desc
-            limit $5
-        ),
-        examined as materialized (
-            select matched_at, other from list
-            where (select count(*) from found) < $5
-            offset $6 - 1
-        )
-        select
-            null::int8 as item_count, found.other as "cu_ref_no?", email as "email?", first_name as "first_name?",
-            last_name as "last_name?", company_name as "company_name?",
-            case when coalesce(sum(octet_length(notice)) over two_before, 0) < $8 then nullif(notice, '') end as notice,
-            case found.other when m.low_cu_ref_no then m.low_is_manager else m.high_is_manager end as "is_manager?",
-            case found.other when m.low_cu_ref_no then m.high_is_manager else m.low_is_manager end as "is_managed?",
-            found.matched_at as "matched_at?", updated_at as "updated_at?"
-        from found
-        join customer_match m on m.organisation_id = $1
-            and m.low_cu_ref_no = least($2 collate "C", found.other) and m.high_cu_ref_no = greatest($2 collate "C", found.other)
-        window two_before as (order by found.matched_at desc, found.other desc rows between unbounded preceding and 2 preceding)
-        union all
-        select null, other, null, null, null, null, null, null, null, matched_at, null from examined
-        order by 10 desc, 2 desc
-        "#,
-        organisation_id,
-        owner,
-        after.map(|cursor| cursor.matched_at),
-        after.map(|cursor| cursor.cu_ref_no.as_str()),
-        limit as i64 + 1,
-        MAX_EXAMINED,
-        term.as_str(),
-        MAX_PAGE_BYTES,
-    )
-    .fetch_all(db)
-    .await
 }
 
 impl Owner {

@@ -25,7 +25,7 @@ use crate::server_timing::Steps;
 /// Longer than any statement of a request takes on a healthy database, shorter than the request timeout.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A statement that waits longer for a lock fails and is retried.
-const LOCK_TIMEOUT: Duration = Duration::from_secs(3);
+pub(super) const LOCK_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a request waits for a connection before it is answered 503.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a request whose connection cannot be opened waits for one that is in use.

@@ -14,10 +14,12 @@ use crate::api_keys::ApiKeyCache;
 use crate::change_renumbering::ChangeRenumbering;
 use crate::change_watcher::ChangeWatcher;
 use crate::config::{AccessLog, Cors, ServerTiming, Timeouts, TrustedProxies};
-use crate::db::{Readiness, RequestPool, cursor_key};
+use crate::db::matched_customer::{self, Beginning, List, Owner, Page};
+use crate::db::{Layout, Readiness, RequestPool, cursor_key};
 use crate::domain::CursorKey;
 use crate::fair_budget::FairBudget;
 use crate::group_commit::GroupCommit;
+use crate::list_batches::ListBatches;
 use crate::maintenance::Maintenance;
 use crate::metrics::Metrics;
 use crate::rate_limit::ClientWindows;
@@ -27,6 +29,8 @@ pub(crate) struct AppState {
     pub(crate) pool: Arc<RequestPool>,
     /// See [`AppState::read`].
     pub(crate) replica: OnceLock<ReadReplica>,
+    /// Of a distributed database.
+    pub(crate) list_batches: ListBatches,
     pub(crate) readiness: Arc<Readiness>,
     pub(crate) keys: ApiKeyCache,
     pub(crate) group_commit: GroupCommit,
@@ -77,5 +81,28 @@ impl AppState {
             return Ok(answer);
         }
         self.pool.with_connection(organisation_id, work).await
+    }
+
+    /// A page of a list. `None`: the owner does not exist or is not logged in.
+    pub(crate) async fn page(&self, list: &List<'_>) -> sqlx::Result<Option<Page>> {
+        let index_timeout = self.timeouts.filter;
+        let page = async |db: &mut PgConnection| matched_customer::page(db, list, index_timeout).await;
+        match (list.layout, list.owner) {
+            // Sessions are not looked for on the replica.
+            (Layout::Single, Owner::Identity(_)) => {
+                self.pool.with_connection(list.organisation_id, page).await
+            }
+            (Layout::Single, Owner::CuRefNo(_)) => self.read(list.organisation_id, page).await,
+            (Layout::Distributed, _) => match self.list_batches.begin(list).await? {
+                Some(Beginning::Page(page)) => Ok(page),
+                Some(Beginning::LongList(term)) => {
+                    let search = async |db: &mut PgConnection| {
+                        matched_customer::search_long_list(db, list, term, index_timeout).await
+                    };
+                    self.pool.with_connection(list.organisation_id, search).await
+                }
+                None => self.pool.with_connection(list.organisation_id, page).await,
+            },
+        }
     }
 }

@@ -79,6 +79,8 @@ pub struct FinishedRequest<'a> {
 pub struct Readings<'a> {
     pub pool: &'a RequestPool,
     pub replica: Option<&'a ReadReplica>,
+    /// Of a distributed database.
+    pub list_batch_sizes: Option<Histogram>,
     pub group_commit: &'a GroupCommit,
     pub changes: &'a ChangeWatcher,
     pub expiring_keys: &'a [ExpiringKey],
@@ -276,6 +278,9 @@ impl Metrics {
         register_changes(registry, readings.changes);
         register_pool(registry, readings.pool);
         register_database(registry, readings.database);
+        if let Some(sizes) = &readings.list_batch_sizes {
+            registry.register("list_batch_size", "Lists that were read in one call", sizes.clone());
+        }
         if let Some(replica) = readings.replica {
             register_replica(registry, replica);
         }

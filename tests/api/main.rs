@@ -36,6 +36,7 @@ mod invalid_keys;
 mod isolation_level;
 mod key_changes;
 mod key_life;
+mod list_batches;
 mod locks;
 mod log;
 mod malformed_requests;

@@ -5,10 +5,9 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
-use sqlx::PgConnection;
 use utoipa::ToSchema;
 
-use crate::db::matched_customer::{self, List, Owner};
+use crate::db::matched_customer::{List, Owner};
 use crate::demo;
 use crate::domain::{
     CuRefNo, Cursor, IdentityId, MatchedCustomer, PageLimit, Scope, SearchTerm, SignedCursor,
@@ -111,25 +110,21 @@ pub(crate) async fn list_matched_customers(
     let (organisation, owner) = (caller.organisation_id, &query.owner);
     let cursors = app.cursors(organisation).await?;
     let cursor = cursors.position(query.cursor.as_ref())?;
-    let after = cursor.as_ref();
-    let limit = usize::from(query.limit.get());
-    let list = List { layout: app.pool.layout(), organisation_id: organisation, owner };
-    let read = async |db: &mut PgConnection| match &query.term {
-        Some(term) => {
-            let index_timeout = app.timeouts.filter;
-            matched_customer::search(db, &list, term, after, limit, index_timeout).await
-        }
-        None => matched_customer::page(db, &list, after, limit).await,
+    let list = List {
+        layout: app.pool.layout(),
+        organisation_id: organisation,
+        owner,
+        term: query.term.as_ref(),
+        after: cursor.as_ref(),
+        limit: usize::from(query.limit.get()),
     };
     let page = match owner {
-        // Sessions are not looked for on the replica.
         Owner::Identity(identity) => {
-            let read = async { Ok(app.pool.with_connection(organisation, read).await?) };
+            let read = async { Ok(app.page(&list).await?) };
             app.identity_attempts.find(caller.client(), identity, read).await?
         }
         Owner::CuRefNo(cu_ref_no) => {
-            let page = app.read(organisation, read).await?;
-            page.ok_or_else(|| ApiError::customer_not_found(cu_ref_no))?
+            app.page(&list).await?.ok_or_else(|| ApiError::customer_not_found(cu_ref_no))?
         }
     };
     Ok(Json(MatchedCustomerList {

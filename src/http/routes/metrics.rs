@@ -20,6 +20,7 @@ pub(crate) async fn show_metrics(State(app): State<Arc<AppState>>) -> Result<Res
     let readings = Readings {
         pool: &app.pool,
         replica: app.replica.get(),
+        list_batch_sizes: app.list_batches.sizes(),
         group_commit: &app.group_commit,
         changes: &app.changes,
         expiring_keys: &app.maintenance.expiring_keys(),

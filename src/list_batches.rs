@@ -1,0 +1,180 @@
+//! Lists of a distributed database, read in batches: for its part in one call of a function the coordinator spends as much as a worker for
+//! a list.
+//!
+//! There is a lane for each node. A list is read at once while its lane has a call to spare; further ones wait, and the next call reads
+//! all of them, up to [`MAX_BATCH`]. So a batch never waits for more, and grows with the load.
+
+use std::collections::HashMap;
+use std::io;
+use std::num::NonZero;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use prometheus_client::metrics::histogram::Histogram;
+use sqlx::PgConnection;
+use sqlx::postgres::PgConnectOptions;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::time::Instant;
+
+use crate::db::connect::{Plans, Session};
+use crate::db::matched_customer::{self, Beginning, List, ListAnswer, ListParameters};
+use crate::db::placement::{Node, Placements};
+use crate::db::{self, Connections, Layout, bounded};
+use crate::fair_budget::{FairBudget, Share};
+use crate::server_timing::Steps;
+
+/// Lists in a batch. Twice as many save the coordinator little more, and the first one waits for the last.
+const MAX_BATCH: usize = 16;
+/// Calls of a lane at the same time, on a machine with many processors.
+const MAX_CONCURRENT_CALLS: usize = 8;
+/// A list whose rows are locked, as while a shard is moved, delays the others of its batch so long. Then each is read by itself.
+const LOCK_TIMEOUT: Duration = Duration::from_millis(100);
+/// As for other reads ([`crate::db::RequestPool`]).
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Client-side timeout of a batch, with the time to connect.
+const BATCH_TIMEOUT: Duration = Duration::from_millis(5500);
+/// Of a list, which may have to wait for the batch before. Shorter than the request timeout.
+const LIST_TIMEOUT: Duration = Duration::from_millis(7500);
+
+const SESSION: Session = Session {
+    application_name: "customer-match lists",
+    statement_timeout: STATEMENT_TIMEOUT,
+    lock_timeout: LOCK_TIMEOUT,
+    plans: Plans::Custom,
+};
+
+/// All lanes. With it they end.
+pub(crate) struct ListBatches {
+    options: PgConnectOptions,
+    placements: Placements,
+    /// Of each node that had a list to read.
+    lanes: Mutex<HashMap<Node, Lane>>,
+    sizes: Histogram,
+}
+
+/// The lists that wait for a node.
+#[derive(Clone)]
+struct Lane {
+    waiting: mpsc::UnboundedSender<(ListParameters, Waiting)>,
+    /// For lists that wait or are being read, so that no organisation keeps the others out: one has at most as many as can be read at
+    /// the same time.
+    permits: Arc<FairBudget<i64>>,
+}
+
+/// A request that waits for its list.
+struct Waiting {
+    /// Dropped without a reply if the list has to be read by itself.
+    reply: oneshot::Sender<sqlx::Result<ListAnswer>>,
+    _permit: Share<i64>,
+}
+
+impl ListBatches {
+    pub(crate) fn new(options: PgConnectOptions, placements: Placements) -> Self {
+        let sizes = Histogram::new([1.0, 2.0, 4.0, 8.0, MAX_BATCH as f64]);
+        Self { options, placements, lanes: Mutex::default(), sizes }
+    }
+
+    /// Lists that were read in one call. `None`: the database is not distributed.
+    pub(crate) fn sizes(&self) -> Option<Histogram> {
+        (self.placements.layout() == Layout::Distributed).then(|| self.sizes.clone())
+    }
+
+    /// The first statement about a list. `None`: a list of the batch failed or is locked, maybe this one, so it has to be read by itself.
+    ///
+    /// # Errors
+    ///
+    /// The database cannot be used now, or did not answer in time.
+    pub(crate) async fn begin<'a>(&self, list: &List<'a>) -> sqlx::Result<Option<Beginning<'a>>> {
+        let started = Instant::now();
+        let answer = bounded(LIST_TIMEOUT, self.read(list)).await;
+        if let Some(steps) = Steps::of_request() {
+            steps.record("read", started.elapsed());
+        }
+        answer?.map(|answer| answer.beginning(list)).transpose()
+    }
+
+    async fn read(&self, list: &List<'_>) -> sqlx::Result<Option<ListAnswer>> {
+        let node = self.placements.find(list.organisation_id).await;
+        let lane = self.lane(node);
+        let permit = lane.permits.take_one(list.organisation_id).await;
+        let (reply, answer) = oneshot::channel();
+        let waiting = Waiting { reply, _permit: permit };
+        // The lane is open as long as this value has its sender.
+        let _ = lane.waiting.send((ListParameters::new(list), waiting));
+        answer.await.ok().transpose()
+    }
+
+    fn lane(&self, node: Node) -> Lane {
+        // Nothing panics while it is locked.
+        let mut lanes: MutexGuard<'_, _> = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        lanes.entry(node).or_insert_with(|| Lane::open(&self.options, &self.sizes)).clone()
+    }
+}
+
+impl Lane {
+    fn open(options: &PgConnectOptions, sizes: &Histogram) -> Self {
+        let calls = max_concurrent_calls();
+        let (waiting, receiver) = mpsc::unbounded_channel();
+        let connections = Connections::new(options.clone(), SESSION);
+        tokio::spawn(run(receiver, Arc::new(connections), Arc::new(Semaphore::new(calls)), sizes.clone()));
+        Self { waiting, permits: FairBudget::new(2 * (calls * MAX_BATCH) as u64) }
+    }
+}
+
+/// One for each two processors, as of the group commit: the server writes the answers of one batch while the next one is read.
+fn max_concurrent_calls() -> usize {
+    let processors = thread::available_parallelism().map_or(1, NonZero::get);
+    (processors / 2).clamp(1, MAX_CONCURRENT_CALLS)
+}
+
+async fn run(
+    mut receiver: mpsc::UnboundedReceiver<(ListParameters, Waiting)>,
+    connections: Arc<Connections>,
+    calls: Arc<Semaphore>,
+    sizes: Histogram,
+) {
+    // The semaphore is never closed.
+    while let Ok(call) = Arc::clone(&calls).acquire_owned().await {
+        let mut batch = Vec::new();
+        if receiver.recv_many(&mut batch, MAX_BATCH).await == 0 {
+            return;
+        }
+        batch.retain(|(_, waiting)| !waiting.reply.is_closed());
+        if batch.is_empty() {
+            continue;
+        }
+        sizes.observe(batch.len() as f64);
+        let connections = Arc::clone(&connections);
+        tokio::spawn(async move {
+            read_batch(batch, &connections).await;
+            drop(call);
+        });
+    }
+}
+
+async fn read_batch(batch: Vec<(ListParameters, Waiting)>, connections: &Connections) {
+    let (parameters, waiting): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
+    let read = async {
+        let connection = connections.acquire().await?;
+        let read =
+            async |db: &mut PgConnection| matched_customer::read_batch(db, &parameters, LOCK_TIMEOUT).await;
+        connections.run(connection, BATCH_TIMEOUT, read).await
+    };
+    match bounded(BATCH_TIMEOUT, read).await {
+        Ok(answers) => {
+            for (waiting, answer) in waiting.into_iter().zip(answers) {
+                // An error means that the request has ended.
+                let _ = waiting.reply.send(Ok(answer));
+            }
+        }
+        Err(error) if db::is_unavailable(&error) && !db::is_lock_timeout(&error) => {
+            for waiting in waiting {
+                let _ = waiting.reply.send(Err(sqlx::Error::Io(io::Error::other(error.to_string()))));
+            }
+        }
+        Err(error) => {
+            tracing::debug!(%error, lists = waiting.len(), "each list of the batch is read by itself");
+        }
+    }
+}
