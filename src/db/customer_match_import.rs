@@ -1,9 +1,6 @@
 //! The statement of match imports about relations that have ended. Active ones are matches, which group commit writes.
 
-use sqlx::{FromRow, PgConnection, PgExecutor, PgPool};
-
-use super::customer_match;
-use super::transaction::transact;
+use sqlx::{FromRow, PgExecutor};
 
 /// Relations, one array for each column of a file.
 #[derive(Debug, Default)]
@@ -104,16 +101,25 @@ pub async fn end(
     .await
 }
 
-/// The same on a cluster, whose coordinator numbers what it inserts as changes of its own.
+/// The same on a distributed database, one relation after the other.
 pub async fn end_distributed(
-    pool: &PgPool,
+    db: impl PgExecutor<'_>,
     organisation_id: i64,
     relations: &EndedRelations<'_>,
 ) -> sqlx::Result<Vec<Ended>> {
-    let write = async |transaction: &mut PgConnection| {
-        let ended = end(&mut *transaction, organisation_id, relations).await?;
-        customer_match::number_inserted(transaction, organisation_id).await?;
-        Ok(ended)
-    };
-    transact(pool, true, write).await
+    sqlx::query_as!(
+        Ended,
+        r#"
+        select manager_lives as "manager_lives!", customer, customer_lives as "customer_lives!", change
+        from customer_match_import_ended($1, $2, $3, $4, $5, $6)
+        "#,
+        organisation_id,
+        &relations.managers as &[&str],
+        &relations.cu_ref_nos as &[Option<&str>],
+        &relations.emails as &[Option<&str>],
+        &relations.notices as &[Option<&str>],
+        &relations.mutual,
+    )
+    .fetch_all(db)
+    .await
 }

@@ -89,7 +89,6 @@ async fn write(transaction: &mut PgConnection, wanted: Merge<'_>) -> Result<Merg
     let (legacy, survivor) = lock(transaction, wanted).await?;
     let joined = joined(transaction, wanted).await?;
     let moved = move_relations(transaction, wanted).await?;
-    customer_match::number_inserted(transaction, wanted.organisation_id).await?;
     delete_legacy(transaction, wanted).await?;
     let filled = fill_survivor(transaction, wanted.organisation_id, &legacy, &survivor).await?;
     Ok(Merged { relations: moved.relations, joined, self_relation: moved.self_relation, filled })
@@ -197,98 +196,19 @@ struct Moved {
     self_relation: bool,
 }
 
-/// Ends the legacy customer's relations, which stay as rows, and writes the survivor's. The notice moves; only the relation of the
-/// two with each other keeps its own. A relation with a customer that was merged itself is left out: it was moved then.
-///
-/// The select locks again what is locked already, for the sake of a relation that was made before both customers were locked: so
-/// it reads the row's last version.
+/// Ends the legacy customer's relations and writes the survivor's.
 async fn move_relations(transaction: &mut PgConnection, wanted: Merge<'_>) -> sqlx::Result<Moved> {
-    sqlx::query_as!(
+    let moved = sqlx::query_as!(
         Moved,
-        r#"
-        with legacy as materialized (
-            select
-                case when low_cu_ref_no = $2 then high_cu_ref_no else low_cu_ref_no end as other,
-                case when low_cu_ref_no = $2 then low_is_manager else high_is_manager end as is_manager,
-                case when low_cu_ref_no = $2 then high_is_manager else low_is_manager end as other_is_manager,
-                notice, created_at, matched_at, updated_at, deactivated_at, version
-            from customer_match
-            where organisation_id = $1 and (low_cu_ref_no = $2 or high_cu_ref_no = $2)
-              and not exists (
-                  select from customer
-                  where organisation_id = $1 and cu_ref_no in (low_cu_ref_no, high_cu_ref_no)
-                    and merged_into_cu_ref_no is not null
-              )
-            order by low_cu_ref_no, high_cu_ref_no
-            for no key update of customer_match
-        ),
-        ended as (
-            update customer_match set
-                notice = case when other = $3 then customer_match.notice end,
-                updated_at = at_least_now(next_microsecond(customer_match.updated_at)),
-                deactivated_at = coalesce(
-                    customer_match.deactivated_at,
-                    at_least_now(next_microsecond(customer_match.updated_at))
-                ),
-                version = customer_match.version + 1,
-                changed_in = change_number(customer_match.version)
-            from legacy
-            where organisation_id = $1 and low_cu_ref_no = least($2, other) and high_cu_ref_no = greatest($2, other)
-              and (customer_match.deactivated_at is null or other <> $3 and customer_match.notice <> '')
-        ),
-        moved as (
-            insert into customer_match (
-                organisation_id, low_cu_ref_no, high_cu_ref_no, low_is_manager, high_is_manager, notice,
-                created_at, matched_at, updated_at, deactivated_at, version
-            )
-            select
-                $1, least($3, other), greatest($3, other),
-                case when $3 < other then is_manager else other_is_manager end,
-                case when $3 < other then other_is_manager else is_manager end,
-                notice, created_at, matched_at,
-                at_least_now(next_microsecond(updated_at)), deactivated_at,
-                -- Not a new relation: 1 is the sign of those.
-                version + 1
-            from legacy
-            where other <> $3
-            order by other
-            on conflict (organisation_id, low_cu_ref_no, high_cu_ref_no) do update set
-                low_is_manager = customer_match.low_is_manager or excluded.low_is_manager,
-                high_is_manager = customer_match.high_is_manager or excluded.high_is_manager,
-                -- None is null, or empty once it was cleared.
-                notice = case
-                    when coalesce(excluded.notice, '') in ('', customer_match.notice) then customer_match.notice
-                    when coalesce(customer_match.notice, '') = '' then excluded.notice
-                    else customer_match.notice || e'\n\n' || excluded.notice
-                end,
-                created_at = least(customer_match.created_at, excluded.created_at),
-                -- Both active: since the first of them. One active: since that one. Neither: the last that was.
-                matched_at = case
-                    when customer_match.deactivated_at is null and excluded.deactivated_at is null
-                        then least(customer_match.matched_at, excluded.matched_at)
-                    when customer_match.deactivated_at is null then customer_match.matched_at
-                    when excluded.deactivated_at is null then excluded.matched_at
-                    else greatest(customer_match.matched_at, excluded.matched_at)
-                end,
-                updated_at = greatest(next_microsecond(customer_match.updated_at), excluded.updated_at),
-                deactivated_at = case
-                    when customer_match.deactivated_at is null or excluded.deactivated_at is null then null
-                    else greatest(customer_match.deactivated_at, excluded.deactivated_at)
-                end,
-                version = greatest(customer_match.version, excluded.version) + 1,
-                changed_in = excluded.changed_in
-            returning version
-        )
-        select
-            (select count(*) from moved) as "relations!",
-            exists (select from legacy where other = $3) as "self_relation!"
-        "#,
+        r#"select relations as "relations!", self_relation as "self_relation!" from customer_match_merge($1, $2, $3)"#,
         wanted.organisation_id,
         wanted.legacy.as_str(),
         wanted.survivor.as_str(),
     )
-    .fetch_one(transaction)
-    .await
+    .fetch_one(&mut *transaction)
+    .await?;
+    customer_match::number_inserted(transaction, wanted.organisation_id).await?;
+    Ok(moved)
 }
 
 async fn delete_legacy(transaction: &mut PgConnection, wanted: Merge<'_>) -> sqlx::Result<()> {

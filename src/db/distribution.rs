@@ -14,11 +14,12 @@ use super::layout::Layout;
 use super::schema_change;
 
 /// The functions that the coordinator hands to a worker as a whole, and the parameter that is an organisation there.
-pub const DELEGATED_FUNCTIONS: [(&str, &str); 12] = [
+pub const DELEGATED_FUNCTIONS: [(&str, &str); 13] = [
     ("customer_find_for_identity", "organisation"),
     ("customer_list_look_up", "organisation"),
     ("customer_list_walk", "organisation"),
     ("customer_match_find", "organisation"),
+    ("customer_match_import_ended", "organisation"),
     ("customer_of_identity", "organisation"),
     ("latest_changes", "place"),
     ("match_changes_page", "organisation"),

@@ -32,7 +32,7 @@ pub(super) async fn write(
             let attempt = async || match layout {
                 Layout::Single => customer_match_import::end(*pool, organisation_id, &relations).await,
                 Layout::Distributed => {
-                    customer_match_import::end_distributed(pool, organisation_id, &relations).await
+                    customer_match_import::end_distributed(*pool, organisation_id, &relations).await
                 }
             };
             retry(attempt, is_retryable).await

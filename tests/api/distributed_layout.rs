@@ -1,8 +1,9 @@
 //! The statements of a distributed database answer as those of a single Postgres do. Here both run on a single one, which has all
 //! functions; what only a cluster shows is shown by the whole suite on a cluster (CONTRIBUTING.md).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
+use customer_match::db::customer_match_import::{self, EndedRelations};
 use customer_match::db::distribution::DELEGATED_FUNCTIONS;
 use futures_util::future::{join, join_all};
 use rand::prelude::*;
@@ -65,7 +66,7 @@ async fn rows(service: &Service) -> Vec<String> {
     let sql = "
         select concat_ws(
             ' ',
-            coalesce(manager.email, manager.cu_ref_no), coalesce(customer.email, customer.cu_ref_no), notice, active, version
+            coalesce(manager.email, manager.cu_ref_no), coalesce(customer.email, customer.cu_ref_no), notice, active, deactivated_at = m.updated_at, version
         )
         from customer_match m
         cross join lateral (values
@@ -159,6 +160,55 @@ async fn random_writes_come_to_the_same() {
         pair.post_all(&calls(&mut random, round)).await;
         pair.assert_same_rows().await;
     }
+}
+
+#[tokio::test]
+async fn imports_of_ended_relations_come_to_the_same() {
+    let pair = Pair::start().await;
+    let mut random = SmallRng::seed_from_u64(18);
+    let known: Vec<_> = customers().collect();
+    let mut changes = HashSet::new();
+    for round in 0..12 {
+        pair.post_all(&calls(&mut random, round)).await;
+        let mut relations = EndedRelations::default();
+        let mut add = |manager, cu_ref_no, email, random: &mut SmallRng| {
+            relations.managers.push(manager);
+            relations.cu_ref_nos.push(cu_ref_no);
+            relations.emails.push(email);
+            relations.notices.push(*[None, Some(""), Some("one"), Some("two")].choose(random).unwrap());
+            relations.mutual.push(random.random());
+        };
+        // Those that are rejected come first.
+        let (manager, email) = &known[0];
+        for (manager, cu_ref_no, email) in [
+            (&**manager, None, Some(&**email)),
+            (DELETED, Some(&**manager), None),
+            (manager, Some(NOT_THERE), None),
+            (manager, None, Some("nowhere@example.com")),
+        ] {
+            add(manager, cu_ref_no, email, &mut random);
+        }
+        for a in 0..known.len() {
+            for b in 0..a {
+                let ((manager, _), (cu_ref_no, email)) =
+                    if random.random() { (&known[a], &known[b]) } else { (&known[b], &known[a]) };
+                match random.random_range(0..4) {
+                    0 => add(manager, Some(cu_ref_no), None, &mut random),
+                    1 => add(manager, None, Some(email), &mut random),
+                    _ => {}
+                }
+            }
+        }
+        let Pair { single, distributed } = &pair;
+        let ended = customer_match_import::end(&single.pool, single.organisation, &relations).await.unwrap();
+        let also =
+            customer_match_import::end_distributed(&distributed.pool, distributed.organisation, &relations);
+        assert_eq!(format!("{:#?}", also.await.unwrap()), format!("{ended:#?}"));
+        changes.extend(ended.into_iter().map(|ended| ended.change));
+        pair.assert_same_rows().await;
+    }
+    let change = |name: &str| Some(name.to_owned());
+    assert_eq!(changes, HashSet::from([None, change("created"), change("ended"), change("updated")]));
 }
 
 /// Its name is all that `distribute` knows of it, and Citus places a call by the value of that parameter.
