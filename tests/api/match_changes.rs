@@ -489,10 +489,17 @@ async fn an_organisation_has_a_part_of_the_waiting_calls() {
     let cursor = Reader::new(&service).page().await["nextCursor"].as_str().unwrap().to_owned();
     let other = Reader { key: &key, ..Reader::new(&service) }.page().await;
     let other = other["nextCursor"].as_str().unwrap().to_owned();
-    let most =
-        futures_util::future::join_all((0..512).map(|_| waiting_call(&service, &service.key, &cursor)));
+    // Not all at once: those that cannot read for lack of a connection would be answered 503.
+    let begun = tokio::sync::watch::Sender::new(0);
+    let most = futures_util::future::join_all((0..512).map(async |call| {
+        begun.subscribe().wait_for(|begun| call < *begun).await.unwrap();
+        waiting_call(&service, &service.key, &cursor).await
+    }));
     let then = async {
-        until_waiting(&service, 512).await;
+        for calls in (32..=512).step_by(32) {
+            begun.send_replace(calls);
+            until_waiting(&service, calls).await;
+        }
         let further = waiting_call(&service, &service.key, &cursor).await;
         assert_eq!((further.status, &further.body["items"]), (200, &json!([])));
         let (_, ()) = tokio::join!(waiting_call(&service, &key, &other), async {
