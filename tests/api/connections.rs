@@ -31,8 +31,7 @@ impl Listening {
 }
 
 async fn wait_for_a_lock(service: &Service) {
-    let waits = format!("select exists (select from {} as waiting)", service.database.lock_waits());
-    while !sqlx::query_scalar::<_, bool>(&waits).fetch_one(&service.pool).await.unwrap() {}
+    service.database.lock_waits().await.until(|_| true).await;
 }
 
 #[rstest]

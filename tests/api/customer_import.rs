@@ -553,10 +553,9 @@ async fn overwriting_keeps_what_the_file_does_not_name() {
                 &["--overwrite"],
             )
         });
-        let waits = format!("select exists {}", service.database.lock_waits());
         tokio::task::block_in_place(|| {
             tokio::runtime::Handle::current().block_on(async {
-                while !sqlx::query_scalar::<_, bool>(&waits).fetch_one(&service.pool).await.unwrap() {}
+                service.database.lock_waits().await.until(|_| true).await;
                 holder.commit().await.unwrap();
             });
         });

@@ -198,8 +198,7 @@ async fn an_interrupted_export_leaves_no_file() {
     sqlx::query("lock table customer_match in access exclusive mode").execute(&mut *holder).await.unwrap();
     let arguments = ["match", "export", path.to_str().unwrap(), "--organisation", "1"];
     let child = on(&service.database, &arguments).spawn().unwrap();
-    let waits = format!("select exists {}", service.database.lock_waits());
-    while !sqlx::query_scalar::<_, bool>(&waits).fetch_one(&service.pool).await.unwrap() {}
+    service.database.lock_waits().await.until(|_| true).await;
     assert_eq!(files(dir.path()).len(), 1, "under another name");
     kill_process(Pid::from_raw(child.id().try_into().unwrap()).unwrap(), Signal::INT).unwrap();
     let output = child.wait_with_output().unwrap();

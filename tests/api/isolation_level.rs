@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::support::binary::{on, run, run_json};
 use crate::support::import::file_of;
-use crate::support::{CREATE, CUSTOMER, LOGOUT, MAGIC_AUTH, MANAGER, Service, UNMATCH, skip};
+use crate::support::{CREATE, CUSTOMER, LOGOUT, LockWait, MAGIC_AUTH, MANAGER, Service, UNMATCH, skip};
 
 const OTHER: &str = "otherCustomer001";
 
@@ -113,11 +113,7 @@ async fn a_match_that_is_waited_for_is_seen(
     let arguments = [command, &["--organisation", "1", "--yes", "--format", "json"]].concat();
     let command = on(&service.database, &arguments);
     let running = tokio::task::spawn_blocking(move || run_json(command));
-    let waits = format!(
-        "select exists (select from {} as waiting where application_name = 'customer-match')",
-        service.database.lock_waits()
-    );
-    while !sqlx::query_scalar::<_, bool>(&waits).fetch_one(&service.pool).await.unwrap() {}
+    service.database.lock_waits().await.until(LockWait::is_of_the_pool).await;
     sqlx::raw_sql("commit").execute(&mut matching).await.unwrap();
     assert_eq!(running.await.unwrap()[count], 1);
     let active_of_deleted = "select exists (

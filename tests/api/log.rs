@@ -81,15 +81,6 @@ async fn a_batch_leaves_one_event() {
     assert!(!log.contains("Needle") && !log.contains(&service.key));
 }
 
-/// Until a look at identities waits for a lock.
-async fn wait_for_a_lock(service: &Service) {
-    let waits = format!(
-        "select exists (select from {} as waiting where query like '%customer_identity%')",
-        service.database.lock_waits()
-    );
-    while !sqlx::query_scalar::<_, bool>(&waits).fetch_one(&service.pool).await.unwrap() {}
-}
-
 #[tokio::test]
 async fn each_request_leaves_one_event() {
     let service = Service::start().await;
@@ -116,7 +107,7 @@ async fn each_request_leaves_one_event() {
     let detail = format!("{DETAIL}?apiKey={}&cuRefNo={CUSTOMER}&identityId={}", service.key, "a".repeat(32));
     sqlx::query("lock table customer_identity").execute(&mut *other).await.unwrap();
     write!(left, "GET {detail} HTTP/1.1\r\nHost: h\r\nX-Request-Id: left\r\n\r\n").unwrap();
-    wait_for_a_lock(&service).await;
+    service.database.lock_waits().await.until(|wait| wait.query.contains("identity")).await;
     drop(left);
     let log = logged.stop();
 

@@ -21,7 +21,8 @@ use tokio::net::TcpStream;
 use crate::support::binary::{Server, on};
 use crate::support::listening::{Listening, parse, read_to_end};
 use crate::support::{
-    Answer, BATCH, CREATE, CUSTOMER, MANAGER, MATCH, NDJSON, Service, UNMATCH, json_request, parse_lines, uri,
+    Answer, BATCH, CREATE, CUSTOMER, LockWait, MANAGER, MATCH, NDJSON, Service, UNMATCH, json_request,
+    parse_lines, uri,
 };
 
 const STRANGER: &str = "nobodyHasThisOne";
@@ -471,22 +472,13 @@ async fn a_client_that_sends_nothing_more_is_told_so() {
     assert_eq!(stream.next().await, None);
 }
 
-/// For a lock.
-async fn wait_for_a_writer_that_waits(service: &Service) {
-    let waits = format!(
-        "select exists (select from {} as waiting where application_name = 'customer-match writer')",
-        service.database.lock_waits()
-    );
-    while !sqlx::query_scalar::<_, bool>(&waits).fetch_one(&service.pool).await.unwrap() {}
-}
-
 #[tokio::test]
 async fn at_shutdown_what_is_in_flight_is_finished() {
     let service = Service::start().await;
     let mut lock = PgConnection::connect_with(&service.database.options()).await.unwrap();
     sqlx::raw_sql("begin; lock table customer_match").execute(&mut lock).await.unwrap();
     let mut stream = Streaming::open(&service, &by_email(1)).await;
-    wait_for_a_writer_that_waits(&service).await;
+    service.database.lock_waits().await.until(LockWait::is_of_a_writer).await;
     service.draining.cancel();
     lock.close().await.unwrap();
     assert_eq!(stream.next().await.unwrap()["outcome"], "created");
@@ -513,7 +505,7 @@ async fn at_shutdown_a_line_that_waits_for_another_is_finished() {
     let mut lock = PgConnection::connect_with(&service.database.options()).await.unwrap();
     sqlx::raw_sql("begin; lock table customer_match").execute(&mut lock).await.unwrap();
     let mut stream = Streaming::open_with(&service, lines([by_email(1), pair("two")])).await;
-    wait_for_a_writer_that_waits(&service).await;
+    service.database.lock_waits().await.until(LockWait::is_of_a_writer).await;
     service.draining.cancel();
     lock.close().await.unwrap();
     for line in 1..=2 {
@@ -665,7 +657,7 @@ async fn a_stream_that_has_nothing_to_say_is_not_idle() {
     let line = lines([by_email(1)]);
     let head = head(&service.key, "Transfer-Encoding: chunked\r\n");
     stream.write_all(format!("{head}{:x}\r\n{line}\r\n", line.len()).as_bytes()).await.unwrap();
-    wait_for_a_writer_that_waits(service).await;
+    service.database.lock_waits().await.until(LockWait::is_of_a_writer).await;
     for _ in 0..5 {
         let idle = listening.exchange(b"GET /livez HTTP/1.1\r\nHost: h\r\n\r\n").await;
         assert!(idle.starts_with("HTTP/1.1 200 "), "{idle}");

@@ -15,8 +15,8 @@ use tower::ServiceExt;
 
 use crate::support::binary::{Server, command, run_refused};
 use crate::support::{
-    Answer, CREATE, CUSTOMER, DETAIL, LIST, LOGOUT, MAGIC_AUTH, MANAGER, Mode, Proxy, Service, Standby,
-    TestDatabase, UNMATCH, json_request, kill, uri,
+    Answer, CREATE, CUSTOMER, DETAIL, LIST, LOGOUT, LockWait, MAGIC_AUTH, MANAGER, Mode, Proxy, Service,
+    Standby, TestDatabase, UNMATCH, json_request, kill, uri,
 };
 
 /// No bound but those of the database keeps a request from waiting, and whatever is lost of four connections, of which one
@@ -143,13 +143,8 @@ async fn it_hangs_and_comes_back() {
         call(json_request(&uri(CREATE, &outage.service.key, &[])).body(body.into()).unwrap())
     };
     let (waiting, leaving) = ([read(), write()], [read(), write()]);
-    let blocked_reads = format!(
-        "select count(*) from {} as waiting where application_name = 'customer-match'",
-        outage.service.database.lock_waits()
-    );
-    // Not in the transaction, which would see the same all the time.
-    let mut watch = outage.direct().await;
-    while sqlx::query_scalar::<_, i64>(&blocked_reads).fetch_one(&mut watch).await.unwrap() < 2 {}
+    let mut waits = outage.service.database.lock_waits().await;
+    while waits.now().await.into_iter().filter(LockWait::is_of_the_pool).count() < 2 {}
     while outage.service.samples(&["match_writes_blocked"]).await != ["customer_match_match_writes_blocked 2"]
     {
         tokio::task::yield_now().await;

@@ -10,12 +10,13 @@ use sqlx::{Connection, PgConnection};
 use tokio::task::JoinHandle;
 use tower::ServiceExt;
 
-use crate::support::{CUSTOMER, LIST, MANAGER, Service, uri};
+use crate::support::{CUSTOMER, LIST, LockWait, LockWaits, MANAGER, Service, uri};
 
 /// Reads that wait for the end of a lock on the table of customers.
 struct Blocked {
     service: Service,
     lock: PgConnection,
+    waits: LockWaits,
 }
 
 impl Blocked {
@@ -24,7 +25,8 @@ impl Blocked {
         let mut lock = PgConnection::connect_with(&service.database.options()).await.unwrap();
         // The keys and the relations can be read.
         sqlx::raw_sql("begin; lock table customer").execute(&mut lock).await.unwrap();
-        Self { service, lock }
+        let waits = service.database.lock_waits().await;
+        Self { service, lock, waits }
     }
 
     fn list(&self, key: &str) -> JoinHandle<u16> {
@@ -39,17 +41,19 @@ impl Blocked {
         tokio::spawn(async { response.await.unwrap().status().as_u16() })
     }
 
-    /// How many statements of reads wait for the lock.
-    async fn waiting(&self) -> i64 {
-        let sql = format!(
-            "select count(*) from {} as waiting where application_name = 'customer-match'",
-            self.service.database.lock_waits()
-        );
-        sqlx::query_scalar(&sql).fetch_one(&self.service.pool).await.unwrap()
+    /// The processes whose reads wait for the lock.
+    async fn waiting(&mut self) -> Vec<i32> {
+        let waiting = self.waits.now().await.into_iter().filter(LockWait::is_of_the_pool);
+        waiting.map(|wait| wait.pid).collect()
     }
 
-    async fn wait_until(&self, waiting: i64) {
-        while self.waiting().await != waiting {}
+    async fn wait_until(&mut self, waiting: usize) -> Vec<i32> {
+        loop {
+            let pids = self.waiting().await;
+            if pids.len() == waiting {
+                return pids;
+            }
+        }
     }
 
     async fn release(&mut self) {
@@ -98,21 +102,13 @@ async fn readiness_and_keys_need_no_connection_of_the_pool() {
 #[tokio::test]
 async fn the_statement_of_a_client_that_has_left_is_ended() {
     let mut blocked = Blocked::start(&["--database-max-connections", "2"]).await;
-    let session = format!(
-        "select pid from {} as waiting where pid = coalesce($1, pid) and application_name = 'customer-match'",
-        blocked.service.database.lock_waits()
-    );
-    let find = async |pid: Option<i32>| {
-        sqlx::query_scalar::<_, i32>(&session).bind(pid).fetch_optional(&blocked.service.pool).await.unwrap()
-    };
     for _ in 0..3 {
         let read = blocked.list(&blocked.service.key);
-        blocked.wait_until(1).await;
-        let pid = find(None).await;
+        let pid = blocked.wait_until(1).await[0];
         let left = Instant::now();
         read.abort();
         // Long before the lock timeout of 3 s.
-        while find(pid).await.is_some() {
+        while blocked.waiting().await.contains(&pid) {
             assert!(left.elapsed() < Duration::from_secs(2), "it goes on");
         }
     }

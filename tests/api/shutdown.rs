@@ -12,7 +12,7 @@ use sqlx::{Connection, PgConnection};
 use tokio::task::JoinHandle;
 
 use crate::support::binary::{Server, on};
-use crate::support::{CUSTOMER, MANAGER, MATCH, Service};
+use crate::support::{CUSTOMER, LockWait, MANAGER, MATCH, Service};
 
 fn start(service: &Service) -> Server {
     Server::start(on(&service.database, &["serve", "--listen", "127.0.0.1:0"]))
@@ -36,12 +36,7 @@ async fn match_in_flight(
     sqlx::raw_sql("begin; lock table customer_match").execute(&mut lock).await.unwrap();
     let body = json!({ "managerCuRefNo": MANAGER, "customerCuRefNo": CUSTOMER });
     let call = post(&Client::new(), &uri(server, service), body);
-    let waits = format!(
-        "select exists (select from {} as waiting where application_name = 'customer-match writer')",
-        service.database.lock_waits()
-    );
-    // Outside of the transaction, which would see the same snapshot all the time.
-    while !sqlx::query_scalar::<_, bool>(&waits).fetch_one(&service.pool).await.unwrap() {}
+    service.database.lock_waits().await.until(LockWait::is_of_a_writer).await;
     (lock, call)
 }
 

@@ -6,9 +6,9 @@ use customer_match::domain::{Change, CuRefNo, Email, Match, Matched, NamedCustom
 use customer_match::group_commit::{GroupCommit, Submitter, WriteError};
 use futures_util::future::{join, join_all, join4};
 use rstest::rstest;
-use sqlx::{Connection, PgConnection, PgPool};
+use sqlx::{Connection, PgConnection};
 
-use crate::support::{CUSTOMER, MANAGER, Service};
+use crate::support::{CUSTOMER, LockWait, LockWaits, MANAGER, Service};
 
 fn wanted(manager: &str, customer: NamedCustomer, notice: Option<&str>) -> Match {
     Match {
@@ -34,8 +34,7 @@ fn group_commit(service: &Service) -> GroupCommit {
 /// Keeps every writer of the service's database waiting until it is released.
 struct Stall {
     lock: PgConnection,
-    pool: PgPool,
-    waiting: &'static str,
+    waits: LockWaits,
 }
 
 impl Stall {
@@ -45,20 +44,12 @@ impl Stall {
             .execute(&mut connection)
             .await
             .unwrap();
-        Self { lock: connection, pool: service.pool.clone(), waiting: service.database.lock_waits() }
+        Self { lock: connection, waits: service.database.lock_waits().await }
     }
 
     /// Comes back when a writer has run into it, with that writer's process id.
-    async fn until_a_writer_waits(&self) -> i32 {
-        let sql = format!(
-            "select pid from {} as waiting where application_name = 'customer-match writer'",
-            self.waiting
-        );
-        loop {
-            if let Some(pid) = sqlx::query_scalar(&sql).fetch_optional(&self.pool).await.unwrap() {
-                return pid;
-            }
-        }
+    async fn until_a_writer_waits(&mut self) -> i32 {
+        self.waits.until(LockWait::is_of_a_writer).await.pid
     }
 
     async fn release(mut self) {
@@ -184,7 +175,7 @@ async fn what_cannot_be_written_fails_alone() {
 async fn a_connection_lost_in_the_middle_is_not_noticed_outside() {
     let service = Service::start().await;
     let group_commit = group_commit(&service);
-    let stall = Stall::begin(&service).await;
+    let mut stall = Stall::begin(&service).await;
     let call = group_commit.match_customers(
         Submitter::new(service.organisation),
         wanted(MANAGER, by_cu_ref_no(CUSTOMER), Some("kept")),
@@ -235,7 +226,7 @@ async fn a_customer_that_is_deleted_between_look_and_write_is_not_matched(
 async fn a_match_whose_caller_has_gone_is_forgotten_while_it_waits() {
     let service = Service::start().await;
     let group_commit = group_commit(&service);
-    let stall = Stall::begin(&service).await;
+    let mut stall = Stall::begin(&service).await;
     let first = group_commit
         .match_customers(Submitter::new(service.organisation), wanted(MANAGER, by_cu_ref_no(CUSTOMER), None));
     let (first, ()) = join(first, async {
@@ -370,7 +361,7 @@ async fn an_organisation_that_waits_for_a_lock_delays_no_other() {
 async fn what_waits_is_answered_when_the_server_stops() {
     let service = Service::start().await;
     let group_commit = group_commit(&service);
-    let stall = Stall::begin(&service).await;
+    let mut stall = Stall::begin(&service).await;
     let waiting = group_commit.clone();
     let organisation = service.organisation;
     let call = tokio::spawn(async move {

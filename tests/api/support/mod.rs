@@ -5,6 +5,7 @@ mod contract;
 pub mod http2;
 pub mod import;
 pub mod listening;
+mod lock_waits;
 mod only_plain;
 mod pgbouncer;
 mod postgres;
@@ -14,6 +15,7 @@ mod standby;
 pub mod terminal;
 
 pub use contract::DOCUMENT;
+pub use lock_waits::{LockWait, LockWaits};
 pub use only_plain::skip;
 pub use pgbouncer::PgBouncer;
 pub use postgres::{TestDatabase, url};

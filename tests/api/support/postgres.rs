@@ -20,6 +20,8 @@ use private_postgres::PrivatePostgres;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection, PgConnection};
 
+use super::lock_waits::LockWaits;
+
 static SERVER: LazyLock<Server> = LazyLock::new(|| block_on(Server::start));
 static NUMBER: AtomicU32 = AtomicU32::new(0);
 
@@ -224,22 +226,14 @@ impl TestDatabase {
         self.layout
     }
 
-    /// A query for the sessions here whose statement waits for a lock: pid, application_name, query. On a cluster it may wait on
-    /// another node.
-    pub fn lock_waits(&self) -> &'static str {
-        match self.layout {
-            Layout::Single => {
-                "(select pid, application_name, query from pg_stat_activity
-                  where datname = current_database() and wait_event_type = 'Lock')"
-            }
-            // A global pid ends in ten digits of the pid.
-            Layout::Distributed => {
-                "(select pid, application_name, query from pg_stat_activity
-                  where datname = current_database() and pid in (
-                      select global_pid % 10000000000 from citus_stat_activity where wait_event_type = 'Lock'
-                  ))"
-            }
-        }
+    /// Starts to watch who waits for a lock.
+    pub async fn lock_waits(&self) -> LockWaits {
+        let nodes = match self.layout {
+            Layout::Single => &SERVER.nodes[..1],
+            Layout::Distributed => &SERVER.nodes,
+        };
+        let nodes: Vec<_> = nodes.iter().map(|node| node.clone().database(&self.name)).collect();
+        LockWaits::watch(&nodes).await
     }
 
     /// Writers of another server on the same database.
