@@ -7,14 +7,16 @@ use std::process::Command;
 
 use clap::CommandFactory;
 use customer_match::cli::Cli;
+use customer_match::db::migration;
+use private_postgres::PrivatePostgres;
 use regex::Regex;
 use rusty_promql_parser::{Expr, LabelMatchOp, VectorSelector, expr};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::binary::{Server, command, on, run};
-use crate::support::{CUSTOMER, MANAGER, MATCH, TestDatabase, json_request};
+use crate::support::binary::{Server, command, run};
+use crate::support::{CUSTOMER, MANAGER, MATCH, json_request, url};
 use crate::tls::{Files, connect, send};
 
 const OPERATIONS: &str = include_str!("../../docs/operations.md");
@@ -154,12 +156,14 @@ fn parse_series(text: &str) -> Vec<Series> {
     text.lines().filter(|line| !line.starts_with('#')).map(Series::parse).collect()
 }
 
-/// Of a server with a replica, which a server on a private Postgres has not.
+/// Of a server with a replica, which neither a private Postgres of its own nor a cluster has.
 async fn series_of_a_server_with_a_replica() -> Vec<Series> {
-    let database = TestDatabase::create().await;
-    let listen = ["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
-    let mut serve = on(&database, &listen);
-    serve.env("CUSTOMER_MATCH_REPLICA_DATABASE_URL", database.url());
+    let postgres = PrivatePostgres::start_throw_away().await.unwrap();
+    migration::run(&postgres.connect_options()).await.unwrap();
+    let database = url(&postgres.connect_options());
+    let mut serve = command(&["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
+    serve.env("DATABASE_URL", &database).env("CUSTOMER_MATCH_REPLICA_DATABASE_URL", &database);
+    serve.env("CUSTOMER_MATCH_ALLOW_DATA_LOSS", "true");
     let mut server = Server::start(serve);
     let metrics = format!("http://{}/metrics", server.admin_address());
     let text = reqwest::get(&metrics).await.unwrap().text().await.unwrap();

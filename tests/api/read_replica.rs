@@ -2,9 +2,10 @@
 
 use std::cell::Cell;
 use std::fs::File;
+use std::process::Command;
 use std::time::Duration;
 
-use customer_match::db::migration;
+use customer_match::db::{Layout, migration};
 use customer_match::read_replica::ReadReplica;
 use futures_util::future::join_all;
 use private_postgres::PrivatePostgres;
@@ -15,11 +16,18 @@ use sqlx::{Connection, PgConnection};
 use tempfile::NamedTempFile;
 
 use crate::match_changes::Reader;
-use crate::support::binary::{Server, command, on, run, run_json, run_refused};
+use crate::support::binary::{Server, command, run, run_json, run_refused};
 use crate::support::{
     Answer, CHANGES, CUSTOMER, CUSTOMER_LIST, DETAIL, LIST, MANAGER, Mode, Proxy, RELATION, Service, Standby,
     TestDatabase, kill, url,
 };
+
+/// Not of the tests' own, which may be a cluster: there is no replica of one.
+async fn migrated() -> PrivatePostgres {
+    let postgres = PrivatePostgres::start_throw_away().await.unwrap();
+    migration::run(&postgres.connect_options()).await.unwrap();
+    postgres
+}
 
 /// A primary, and a standby that its commits do not wait for.
 struct Pair {
@@ -29,8 +37,7 @@ struct Pair {
 
 impl Pair {
     async fn start() -> Self {
-        let primary = PrivatePostgres::start_throw_away().await.unwrap();
-        migration::run(&primary.connect_options()).await.unwrap();
+        let primary = migrated().await;
         let standby = Standby::of(&primary.connect_options()).await;
         standby.lag_behind(&primary.connect_options()).await;
         Self { primary, standby }
@@ -324,10 +331,13 @@ async fn a_conflict_with_the_replay_is_left_to_the_primary() {
 }
 
 /// `serve` and `config check` with this replica, on this database.
-fn with_replica(database: &TestDatabase, replica: &str) -> [std::process::Command; 2] {
+fn with_replica(database: &str, replica: &str) -> [Command; 2] {
     let flags = ["--replica-database-url", replica];
-    [&["serve", "--listen", "127.0.0.1:0"][..], &["config", "check"]]
-        .map(|subcommand| on(database, &[subcommand, &flags].concat()))
+    [&["serve", "--listen", "127.0.0.1:0"][..], &["config", "check"]].map(|subcommand| {
+        let mut command = command(&[subcommand, &flags].concat());
+        command.env("DATABASE_URL", database).env("CUSTOMER_MATCH_ALLOW_DATA_LOSS", "true");
+        command
+    })
 }
 
 #[rstest]
@@ -335,8 +345,17 @@ fn with_replica(database: &TestDatabase, replica: &str) -> [std::process::Comman
 #[case::another_schema("options=-c%20search_path%3Dpg_catalog")]
 #[tokio::test]
 async fn what_is_no_standby_of_the_database_is_rejected(#[case] options: &str) {
-    let [database, other] = [TestDatabase::create().await, TestDatabase::create().await];
-    let replica = if options.is_empty() { other.url() } else { format!("{}&{options}", database.url()) };
+    let postgres = migrated().await;
+    let database = url(&postgres.connect_options());
+    let replica = if options.is_empty() {
+        let mut direct = PgConnection::connect_with(&postgres.connect_options()).await.unwrap();
+        sqlx::raw_sql("create database other").execute(&mut direct).await.unwrap();
+        let other = postgres.connect_options().database("other");
+        migration::run(&other).await.unwrap();
+        url(&other)
+    } else {
+        format!("{database}&{options}")
+    };
     for command in with_replica(&database, &replica) {
         let said = run_refused(command);
         assert!(said.contains("error: --replica-database-url names no standby of the database"), "{said}");
@@ -349,8 +368,9 @@ async fn what_is_no_standby_of_the_database_is_rejected(#[case] options: &str) {
 /// After a fail-over both URLs may lead to the new primary.
 #[tokio::test]
 async fn a_replica_that_is_the_database_itself_is_accepted_and_left_out() {
-    let database = TestDatabase::create().await;
-    let [serve, mut check] = with_replica(&database, &database.url());
+    let postgres = migrated().await;
+    let database = url(&postgres.connect_options());
+    let [serve, mut check] = with_replica(&database, &database);
     check.args(["--format", "json"]);
     let expected = json!({ "valid": true, "databaseChecked": true, "replicaChecked": true });
     assert_eq!(run_json(check), expected);
@@ -360,12 +380,14 @@ async fn a_replica_that_is_the_database_itself_is_accepted_and_left_out() {
 #[tokio::test]
 async fn a_distributed_database_has_no_replica() {
     let database = TestDatabase::create().await;
-    // As the extension has it.
-    let catalogue = "set allow_system_table_mods = on;
-        create table pg_catalog.pg_dist_partition (logicalrelid regclass, partmethod \"char\");
-        insert into pg_catalog.pg_dist_partition values ('customer', 'h')";
-    sqlx::raw_sql(catalogue).execute(&mut database.connect().await).await.unwrap();
-    for command in with_replica(&database, &database.url()) {
+    if database.layout() == Layout::Single {
+        // As the extension has it.
+        let catalogue = "set allow_system_table_mods = on;
+            create table pg_catalog.pg_dist_partition (logicalrelid regclass, partmethod \"char\");
+            insert into pg_catalog.pg_dist_partition values ('customer', 'h')";
+        sqlx::raw_sql(catalogue).execute(&mut database.connect().await).await.unwrap();
+    }
+    for command in with_replica(&database.url(), &database.url()) {
         let said = run_refused(command);
         assert!(said.contains("distributed over workers"), "{said}");
     }
