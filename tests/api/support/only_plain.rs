@@ -12,8 +12,11 @@ const NUMBERS: &str = "its own SQL draws change numbers on the coordinator";
 
 const NO_CLOCK: &str = "it puts a clock before that of one Postgres, and each worker has its own";
 
-const TESTS: [(&str, &str); 12] = [
+const TESTS: [(&str, &str); 15] = [
     ("command_line::a_subcommand_logs_sentences", NO_TRIGGER),
+    ("delegated_reads::lists_of_customers_are_the_same", BOTH_WAYS),
+    ("delegated_reads::lists_of_matched_customers_are_the_same", BOTH_WAYS),
+    ("delegated_reads::single_customers_and_relations_are_the_same", BOTH_WAYS),
     (
         "distributable::each_key_of_a_table_of_tenants_contains_the_organisation",
         "the breaches that it plants are rejected",
