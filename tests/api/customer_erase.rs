@@ -3,6 +3,7 @@
 use std::process::Command;
 
 use axum::body::Body;
+use customer_match::db::Layout;
 use serde_json::{Value, json};
 
 use crate::support::binary::{on, run, run_json, run_refused};
@@ -88,6 +89,28 @@ async fn dump(service: &Service) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+/// What Postgres' files have of the tables, on a cluster those of the shards.
+async fn files(service: &Service) -> String {
+    let (checkpoint, read) = match service.database.layout() {
+        Layout::Single => (
+            "checkpoint",
+            "select encode(pg_read_binary_file(pg_relation_filepath(name)), 'escape')
+             from unnest(array['customer', 'customer_match', 'write_receipt']) as name",
+        ),
+        Layout::Distributed => (
+            "select run_command_on_all_nodes('checkpoint')",
+            "select case when success then result end
+             from unnest(array['customer', 'customer_match', 'write_receipt']) as name,
+                  run_command_on_shards(
+                      name::regclass, $$select encode(pg_read_binary_file(pg_relation_filepath('%s')), 'escape')$$
+                  )",
+        ),
+    };
+    service.execute(checkpoint).await;
+    let files: Vec<String> = sqlx::query_scalar(read).fetch_all(&service.pool).await.unwrap();
+    files.concat()
+}
+
 fn found_in(dump: &str) -> Vec<&'static str> {
     NEEDLES.into_iter().filter(|needle| dump.contains(needle)).collect()
 }
@@ -97,14 +120,7 @@ async fn no_value_is_found_in_a_dump() {
     let (service, cu_ref_no) = with_a_customer().await;
     delete(&service, &cu_ref_no);
     let_an_hour_pass(&service).await;
-    let in_files = async || {
-        let files = "select string_agg(encode(pg_read_binary_file(pg_relation_filepath(name)), 'escape'), '')
-                     from unnest(array['customer', 'customer_match', 'write_receipt']) as name";
-        let text: String = sqlx::query_scalar(files).fetch_one(&service.pool).await.unwrap();
-        found_in(&text)
-    };
-    service.execute("checkpoint").await;
-    assert_ne!(in_files().await, [""; 0]);
+    assert_ne!(found_in(&files(&service).await), [""; 0]);
     let before = dump(&service).await;
     assert_eq!(found_in(&before), NEEDLES);
     let erased = run_json(erase(&service, &cu_ref_no, &["--notices", "--yes", "--format", "json"]));
@@ -130,8 +146,7 @@ async fn no_value_is_found_in_a_dump() {
     for table in ["customer", "customer_match", "write_receipt"] {
         service.execute(&format!("vacuum full {table}")).await;
     }
-    service.execute("checkpoint").await;
-    assert_eq!(in_files().await, [""; 0]);
+    assert_eq!(found_in(&files(&service).await), [""; 0]);
 }
 
 #[tokio::test]
@@ -160,14 +175,7 @@ async fn a_dry_run_changes_nothing() {
     let (service, cu_ref_no) = with_a_customer().await;
     delete(&service, &cu_ref_no);
     let_an_hour_pass(&service).await;
-    let in_files = async || {
-        let files = "select string_agg(encode(pg_read_binary_file(pg_relation_filepath(name)), 'escape'), '')
-                     from unnest(array['customer', 'customer_match', 'write_receipt']) as name";
-        let text: String = sqlx::query_scalar(files).fetch_one(&service.pool).await.unwrap();
-        found_in(&text)
-    };
-    service.execute("checkpoint").await;
-    assert_ne!(in_files().await, [""; 0]);
+    assert_ne!(found_in(&files(&service).await), [""; 0]);
     let before = dump(&service).await;
     let told = run(erase(&service, &cu_ref_no, &["--notices", "--dry-run"]));
     assert_eq!(
