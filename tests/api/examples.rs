@@ -334,8 +334,8 @@ async fn sync_goes_on_after_it_was_killed_until_both_sides_are_equal() {
              else high.email || '>' || low.email end
              || case when active then '' else ' ended' end || ' ' || coalesce(notice, '') as relation
          from customer_match
-         join customer as low on low.cu_ref_no = low_cu_ref_no
-         join customer as high on high.cu_ref_no = high_cu_ref_no",
+         join customer as low on low.organisation_id = customer_match.organisation_id and low.cu_ref_no = low_cu_ref_no
+         join customer as high on high.organisation_id = customer_match.organisation_id and high.cu_ref_no = high_cu_ref_no",
     )
     .fetch_all(&service.pool)
     .await
