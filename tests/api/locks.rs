@@ -1,6 +1,6 @@
 //! Locks: only the writes that need a locked row wait, and no two operations deadlock.
 
-use customer_match::db::{customer_delete, customer_merge};
+use customer_match::db::{Layout, customer_delete, customer_merge};
 use customer_match::domain::{CuRefNo, ProfileText};
 use futures_util::future::{join, join_all};
 use rstest::rstest;
@@ -79,7 +79,12 @@ async fn only_writes_that_need_the_lock_wait(#[case] sql: &str) {
 #[tokio::test]
 async fn no_two_operations_deadlock() {
     let service = Service::start().await;
-    let customers: Vec<_> = (0..40).map(|i| format!("customer{i:08}")).collect();
+    // A node of a cluster has a queue of half the length: 512 writes of an organisation.
+    let count = match service.database.layout() {
+        Layout::Single => 40,
+        Layout::Distributed => 28,
+    };
+    let customers: Vec<_> = (0..count).map(|i| format!("customer{i:08}")).collect();
     for customer in &customers {
         service.add_customer(customer, Some(&format!("{customer}@example.com"))).await;
     }
@@ -87,25 +92,27 @@ async fn no_two_operations_deadlock() {
     let body =
         |i: usize, j: usize| json!({ "managerCuRefNo": customers[i], "customerCuRefNo": customers[j] });
     let reference = |i: usize| CuRefNo::parse(customers[i].as_str()).unwrap();
-    let pairs = || (0..40).flat_map(|i| [(i, (i + 1) % 40), (i, (i + 7) % 40), ((i + 3) % 40, i)]);
+    let pairs =
+        || (0..count).flat_map(|i| [(i, (i + 1) % count), (i, (i + 7) % count), ((i + 3) % count, i)]);
     let matches = || join_all(pairs().map(|(i, j)| service.post_match(body(i, j))));
     let unmatches = || join_all(pairs().map(|(i, j)| service.post_to(UNMATCH, body(j, i))));
     let by_email = join_all(pairs().map(|(i, j)| {
         service.post_match(json!({ "managerCuRefNo": customers[i], "customerEmail": email(j) }))
     }));
-    let creates =
-        join_all((0..40).map(|i| service.post_to(CREATE, json!({ "email": email(i), "firstName": "Jan" }))));
+    let creates = join_all(
+        (0..count).map(|i| service.post_to(CREATE, json!({ "email": email(i), "firstName": "Jan" }))),
+    );
     // Four want each address.
-    let updates = join_all((0..40).map(|i| {
-        let wanted = format!("wanted{}@example.com", i % 10);
+    let updates = join_all((0..count).map(|i| {
+        let wanted = format!("wanted{}@example.com", i % (count / 4));
         service.post_to(UPDATE, json!({ "cuRefNo": customers[i], "newEmail": wanted }))
     }));
     let reason = ProfileText::parse("test").unwrap();
-    let deletions = join_all((0..8).map(|i| {
+    let deletions = join_all((0..count / 5).map(|i| {
         let (reference, reason, pool) = (reference(i * 5), &reason, &service.pool);
         async move { customer_delete::delete(pool, 1, &reference, reason).await.map(|_| ()) }
     }));
-    let merges = join_all((0..8).map(|i| {
+    let merges = join_all((0..count / 5).map(|i| {
         let (legacy, survivor, pool) = (reference(i * 5 + 1), reference(i * 5 + 2), &service.pool);
         async move {
             let merge = customer_merge::Merge { organisation_id: 1, legacy: &legacy, survivor: &survivor };
@@ -123,7 +130,14 @@ async fn no_two_operations_deadlock() {
     for answer in [matched, unmatched, by_email, created, again, ended].concat() {
         assert!([200, 404].contains(&answer.status), "{:#}", answer.body);
     }
-    let deadlocks = "select deadlocks from pg_stat_database where datname = current_database()";
+    let deadlocks = match service.database.layout() {
+        Layout::Single => "select deadlocks from pg_stat_database where datname = current_database()",
+        Layout::Distributed => {
+            "select sum(result::int8)::int8 from run_command_on_all_nodes(
+                 $$select deadlocks from pg_stat_database where datname = current_database()$$
+             )"
+        }
+    };
     assert_eq!(sqlx::query_scalar::<_, i64>(deadlocks).fetch_one(&service.pool).await.unwrap(), 0);
 }
 
