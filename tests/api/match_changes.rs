@@ -1,11 +1,11 @@
 //! `GET /api/v1/customer/match-changes`: a reader that follows the cursor knows at each moment what the table held a moment ago.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use customer_match::db::customer_merge::{self, Merge};
-use customer_match::db::migration;
+use customer_match::db::{Layout, migration};
 use customer_match::domain::{ChangeCursor, CuRefNo, CursorKey};
 use futures_util::FutureExt;
 use private_postgres::PrivatePostgres;
@@ -67,8 +67,16 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// On a cluster the first call numbers the relations of an organisation, perhaps for longer than it lasts.
+    async fn until_numbered(&self) {
+        while self.service.get(&uri(CHANGES, self.key, &[("limit", "1")])).await.status == 503 {}
+    }
+
     /// What has come since, once nothing holds it back. Other tests write to the same Postgres.
     pub async fn changes(&mut self) -> Vec<String> {
+        if self.service.database.layout() == Layout::Distributed {
+            self.until_numbered().await;
+        }
         let mut db = self.service.pool.acquire().await.unwrap();
         all_ended(&mut db).await;
         drop(db);
@@ -553,8 +561,15 @@ async fn a_cursor_from_the_future_is_told_so() {
 
 /// The database as the programs of Postgres name it.
 fn at<'a>(program: &'a mut Command, database: &PgConnectOptions) -> &'a mut Command {
-    program.arg("--host").arg(database.get_socket().unwrap());
-    program.args(["--username", database.get_username(), "--dbname", database.get_database().unwrap()])
+    program.arg("--host").arg(database.get_socket().map_or(Path::new(database.get_host()), PathBuf::as_path));
+    program.args([
+        "--port",
+        &database.get_port().to_string(),
+        "--username",
+        database.get_username(),
+        "--dbname",
+        database.get_database().unwrap(),
+    ])
 }
 
 /// By `pg_dump` and `psql`.
@@ -563,6 +578,8 @@ async fn restore(from: &PgConnectOptions, to: &PgConnectOptions) {
     let bin = "select setting from pg_config where name = 'BINDIR'";
     let bin: PathBuf = sqlx::query_scalar::<_, String>(bin).fetch_one(&mut db).await.unwrap().into();
     let mut dump = Command::new(bin.join("pg_dump"));
+    // Without the extension and the role of a cluster.
+    dump.args(["--extension=pg_trgm", "--extension=btree_gin", "--no-owner"]);
     let mut dump = at(&mut dump, from).stdout(Stdio::piped()).spawn().unwrap();
     let mut restore = Command::new(bin.join("psql"));
     restore.args(["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--output=/dev/null"]);

@@ -95,13 +95,14 @@ impl Service {
     pub async fn start_elsewhere(target: PgConnectOptions) -> (Self, Proxy) {
         let proxy = Proxy::before(target.clone());
         let options = proxy.options(target);
-        (Self::start_on(TestDatabase::create().await, options, &[], false).await, proxy)
+        let unused = TestDatabase::create().await;
+        (Self::around_as(Layout::Single, unused, options, &[], false).furnished().await, proxy)
     }
 
     /// On a database of a server that is not shared with other tests, which has this organisation and this key already.
     pub async fn moved_to(options: PgConnectOptions, organisation: i64, key: &str) -> Self {
         let unused = TestDatabase::create().await;
-        Self { organisation, key: key.into(), ..Self::around(unused, options, &[], false) }
+        Self { organisation, key: key.into(), ..Self::around_as(Layout::Single, unused, options, &[], false) }
     }
 
     /// On a server that is not shared with other tests, and on its standby, which answers reads.
