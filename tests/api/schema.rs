@@ -165,7 +165,7 @@ const ILLEGAL: &[(&str, &str)] = &[
     ("insert into cursor_key (secret) values (sha256('x'))", "cursor_key_pkey"),
     ("insert into cursor_key (id, secret) values (false, sha256('x'))", "cursor_key_is_one"),
     ("update cursor_key set secret = 'x'", "cursor_key_has_256_bits"),
-    ("insert into change_origin (system_identifier) values (1)", "change_origin_pkey"),
+    ("insert into change_origin (system_identifier) values (1), (2)", "change_origin_pkey"),
     ("insert into change_origin (id, system_identifier) values (false, 1)", "change_origin_is_one"),
     ("insert into organisation_change_origin values (1, 1, '1'), (1, 1, '1')", "organisation_change_origin_pkey"),
     ("insert into organisation_change_origin values (1, 1, '1', 'a', null)", "organisation_change_origin_pair"),
