@@ -124,11 +124,9 @@ async fn a_list_that_waits_for_a_lock_is_read_by_itself() {
     sqlx::query("lock table customer_match in access exclusive mode").execute(&mut *lock).await.unwrap();
     let owners = [MANAGER, CUSTOMER].into_iter().cycle().take(6);
     let answers = join_all(owners.map(async |owner| service.get_from(LIST, &[("cuRefNo", owner)]).await));
+    let mut waits = service.database.lock_waits().await;
     let unlock = async {
-        let waits = service.database.lock_waits();
-        let by_themselves =
-            format!("select count(*) >= 4 from {waits} as waits where application_name = 'customer-match'");
-        while !sqlx::query_scalar::<_, bool>(&by_themselves).fetch_one(&service.pool).await.unwrap() {}
+        while waits.now().await.iter().filter(|wait| wait.is_of_the_pool()).count() < 4 {}
         lock.rollback().await.unwrap();
     };
     let (answers, ()) = tokio::join!(answers, unlock);
