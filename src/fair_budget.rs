@@ -20,13 +20,21 @@ struct State<K: Copy + Eq + Hash> {
     free: u64,
     /// Calls in the users' queues, so that a release looks through the users only if one of them waits.
     waiting: usize,
+    /// Calls that have waited so far.
+    waited: u64,
     /// Those that hold something or wait, so the capacity and the waiting requests bound its size.
     users: HashMap<K, User<K>>,
 }
 
 struct User<K: Copy + Eq + Hash> {
     held: u64,
-    waiting: VecDeque<oneshot::Sender<Share<K>>>,
+    waiting: VecDeque<Waiting<K>>,
+}
+
+struct Waiting<K: Copy + Eq + Hash> {
+    /// Calls that have waited before it.
+    number: u64,
+    granted: oneshot::Sender<Share<K>>,
 }
 
 /// A part of the capacity; released when dropped.
@@ -40,7 +48,7 @@ impl<K: Copy + Eq + Hash> FairBudget<K> {
     pub(crate) fn new(capacity: u64) -> Arc<Self> {
         Arc::new(Self {
             capacity,
-            state: Mutex::new(State { free: capacity, waiting: 0, users: HashMap::new() }),
+            state: Mutex::new(State { free: capacity, waiting: 0, waited: 0, users: HashMap::new() }),
         })
     }
 
@@ -58,7 +66,8 @@ impl<K: Copy + Eq + Hash> FairBudget<K> {
         taken.then(|| self.share(user, amount))
     }
 
-    /// Takes one, in the order of the calls of this user, and before users that hold more.
+    /// Takes one, in the order of the calls of this user, before users that hold more, and before those that hold as much and have
+    /// waited less.
     pub(crate) async fn take_one(self: &Arc<Self>, user: K) -> Share<K> {
         loop {
             let granted = {
@@ -117,31 +126,34 @@ impl<K: Copy + Eq + Hash> State<K> {
     }
 
     fn wait(&mut self, user: K) -> oneshot::Receiver<Share<K>> {
-        let (sender, receiver) = oneshot::channel();
+        let (granted, receiver) = oneshot::channel();
+        let number = self.waited;
+        self.waited += 1;
         let waiting = &mut self.user(user).waiting;
         let before = waiting.len();
         // Those that have left in the meantime: all wait equally long, so they are in front.
-        while waiting.pop_front_if(|first| first.is_closed()).is_some() {}
+        while waiting.pop_front_if(|first| first.granted.is_closed()).is_some() {}
         let left = before - waiting.len();
-        waiting.push_back(sender);
+        waiting.push_back(Waiting { number, granted });
         self.waiting = self.waiting - left + 1;
         receiver
     }
 
-    /// Takes one for the first waiting call of the user that holds least.
+    /// Takes one for the first waiting call of the user that holds least; of those that hold as much, the one that waits longest.
     fn next_waiting(&mut self) -> Option<(K, oneshot::Sender<Share<K>>)> {
         while self.waiting > 0 {
-            let may_take = |user: &User<K>| !user.waiting.is_empty() && user.held < self.free;
-            let candidates = self.users.iter().filter(|(_, user)| may_take(user));
-            let key = *candidates.min_by_key(|(_, user)| user.held)?.0;
-            let user = self.user(key);
-            // It has one: `may_take`.
-            let waiting = user.waiting.pop_front()?;
+            let candidates = self.users.iter().filter_map(|(key, user)| {
+                let first = user.waiting.front().filter(|_| user.held < self.free)?;
+                Some((user.held, first.number, *key))
+            });
+            let (.., key) = candidates.min_by_key(|(held, number, _)| (*held, *number))?;
+            // It has one, as a candidate.
+            let Waiting { granted, .. } = self.user(key).waiting.pop_front()?;
             self.waiting -= 1;
-            if !waiting.is_closed() {
+            if !granted.is_closed() {
                 self.user(key).held += 1;
                 self.free -= 1;
-                return Some((key, waiting));
+                return Some((key, granted));
             }
             if self.user(key).is_absent() {
                 self.users.remove(&key);
@@ -244,6 +256,32 @@ mod tests {
         assert!(greedy.now_or_never().is_some());
         assert_eq!(budget.held(), 0);
         assert!(budget.lock().users.is_empty());
+    }
+
+    #[test]
+    fn of_users_that_hold_as_much_the_one_that_waits_longest_is_first() {
+        let budget = FairBudget::new(1);
+        let mut held = budget.try_take(0, 1).unwrap();
+        let waiting = |user| {
+            let mut waiting = Box::pin(budget.take_one(user));
+            assert!(waiting.as_mut().now_or_never().is_none());
+            (user, waiting)
+        };
+        let mut calls: Vec<_> = (1..=40).map(waiting).collect();
+        for round in 0..3 {
+            for expected in 1..=40 {
+                drop(held);
+                let mut granted = None;
+                calls.retain_mut(|(user, call)| match call.as_mut().now_or_never() {
+                    Some(share) => granted.replace((*user, share)).is_some(),
+                    None => true,
+                });
+                let (user, share) = granted.unwrap();
+                assert_eq!(user, expected, "round {round}");
+                held = share;
+                calls.push(waiting(user));
+            }
+        }
     }
 
     #[test]
