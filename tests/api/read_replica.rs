@@ -223,6 +223,11 @@ async fn a_reader_of_changes_misses_nothing_on_either_server() {
             }
             sqlx::raw_sql("commit").execute(&mut db).await.unwrap();
         }
+        // Flushes what was committed before.
+        sqlx::raw_sql("set synchronous_commit = on; select pg_current_xact_id()")
+            .execute(&mut db)
+            .await
+            .unwrap();
     };
     let over = Cell::new(false);
     let operator = async {
