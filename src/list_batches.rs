@@ -34,6 +34,11 @@ const LOCK_TIMEOUT: Duration = Duration::from_millis(100);
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Client-side timeout of a batch, with the time to connect.
 const BATCH_TIMEOUT: Duration = Duration::from_millis(5500);
+/// A batch that takes longer may have a list whose rows are on another node, as after the move of a shard.
+const SLOW_BATCH_AFTER: Duration = Duration::from_millis(25);
+/// If a batch fails within this time, as where one of its lists is of a worker that is down, each list is read by itself. Later, the
+/// others would take as long as that.
+const READ_ALONE_WITHIN: Duration = Duration::from_secs(1);
 /// Of a list, which may have to wait for the batch before. Shorter than the request timeout.
 const LIST_TIMEOUT: Duration = Duration::from_millis(7500);
 
@@ -108,16 +113,22 @@ impl ListBatches {
     fn lane(&self, node: Node) -> Lane {
         // Nothing panics while it is locked.
         let mut lanes: MutexGuard<'_, _> = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        lanes.entry(node).or_insert_with(|| Lane::open(&self.options, &self.sizes)).clone()
+        let open = || {
+            Lane::open(Reader {
+                connections: Connections::new(self.options.clone(), SESSION),
+                placements: self.placements.clone(),
+                sizes: self.sizes.clone(),
+            })
+        };
+        lanes.entry(node).or_insert_with(open).clone()
     }
 }
 
 impl Lane {
-    fn open(options: &PgConnectOptions, sizes: &Histogram) -> Self {
+    fn open(reader: Reader) -> Self {
         let calls = max_concurrent_calls();
         let (waiting, receiver) = mpsc::unbounded_channel();
-        let connections = Connections::new(options.clone(), SESSION);
-        tokio::spawn(run(receiver, Arc::new(connections), Arc::new(Semaphore::new(calls)), sizes.clone()));
+        tokio::spawn(run(receiver, Arc::new(reader), Arc::new(Semaphore::new(calls))));
         Self { waiting, permits: FairBudget::new(2 * (calls * MAX_BATCH) as u64) }
     }
 }
@@ -130,9 +141,8 @@ fn max_concurrent_calls() -> usize {
 
 async fn run(
     mut receiver: mpsc::UnboundedReceiver<(ListParameters, Waiting)>,
-    connections: Arc<Connections>,
+    reader: Arc<Reader>,
     calls: Arc<Semaphore>,
-    sizes: Histogram,
 ) {
     // The semaphore is never closed.
     while let Ok(call) = Arc::clone(&calls).acquire_owned().await {
@@ -144,37 +154,52 @@ async fn run(
         if batch.is_empty() {
             continue;
         }
-        sizes.observe(batch.len() as f64);
-        let connections = Arc::clone(&connections);
+        let reader = Arc::clone(&reader);
         tokio::spawn(async move {
-            read_batch(batch, &connections).await;
+            reader.read(batch).await;
             drop(call);
         });
     }
 }
 
-async fn read_batch(batch: Vec<(ListParameters, Waiting)>, connections: &Connections) {
-    let (parameters, waiting): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
-    let read = async {
-        let connection = connections.acquire().await?;
-        let read =
-            async |db: &mut PgConnection| matched_customer::read_batch(db, &parameters, LOCK_TIMEOUT).await;
-        connections.run(connection, BATCH_TIMEOUT, read).await
-    };
-    match bounded(BATCH_TIMEOUT, read).await {
-        Ok(answers) => {
-            for (waiting, answer) in waiting.into_iter().zip(answers) {
-                // An error means that the request has ended.
-                let _ = waiting.reply.send(Ok(answer));
+/// Reads the batches of a lane.
+struct Reader {
+    connections: Connections,
+    placements: Placements,
+    sizes: Histogram,
+}
+
+impl Reader {
+    async fn read(&self, batch: Vec<(ListParameters, Waiting)>) {
+        let (parameters, waiting): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
+        self.sizes.observe(parameters.len() as f64);
+        let began = Instant::now();
+        let answers = bounded(BATCH_TIMEOUT, self.call(&parameters)).await;
+        let took = began.elapsed();
+        if answers.is_err() || took > SLOW_BATCH_AFTER {
+            parameters.iter().for_each(|list| self.placements.doubt(list.organisation_id));
+        }
+        match answers {
+            Ok(answers) => {
+                for (waiting, answer) in waiting.into_iter().zip(answers) {
+                    // An error means that the request has ended.
+                    let _ = waiting.reply.send(Ok(answer));
+                }
+            }
+            Err(error) if db::is_unavailable(&error) && took > READ_ALONE_WITHIN => {
+                for waiting in waiting {
+                    let _ = waiting.reply.send(Err(sqlx::Error::Io(io::Error::other(error.to_string()))));
+                }
+            }
+            Err(error) => {
+                tracing::debug!(%error, lists = waiting.len(), "each list of the batch is read by itself");
             }
         }
-        Err(error) if db::is_unavailable(&error) && !db::is_lock_timeout(&error) => {
-            for waiting in waiting {
-                let _ = waiting.reply.send(Err(sqlx::Error::Io(io::Error::other(error.to_string()))));
-            }
-        }
-        Err(error) => {
-            tracing::debug!(%error, lists = waiting.len(), "each list of the batch is read by itself");
-        }
+    }
+
+    async fn call(&self, lists: &[ListParameters]) -> sqlx::Result<Vec<ListAnswer>> {
+        let connection = self.connections.acquire().await?;
+        let read = async |db: &mut PgConnection| matched_customer::read_batch(db, lists, LOCK_TIMEOUT).await;
+        self.connections.run(connection, BATCH_TIMEOUT, read).await
     }
 }

@@ -1,9 +1,10 @@
 //! On which node of a cluster the rows of an organisation are.
 //!
 //! Answers are cached for a minute. A shard may move meanwhile: then statements go by way of a node that has not got the rows, and
-//! are slower, but never wrong.
+//! are slower, but never wrong. A read that meets that lets the next one ask again ([`Placements::doubt`]).
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,11 +13,13 @@ use sqlx::postgres::PgConnectOptions;
 use tokio::sync;
 
 use super::connect::{Plans, Session};
+use super::connections::{Connections, bounded};
 use super::layout::Layout;
-use super::pool::{Connections, bounded};
 
 /// How old an answer may be.
 const LIFETIME: Duration = Duration::from_secs(60);
+/// An answer of this age is asked for again once it is in doubt.
+const DOUBTED_AFTER: Duration = Duration::from_secs(2);
 /// Of one question, which the coordinator answers by itself.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -55,6 +58,7 @@ struct Cache {
 struct Known {
     node: Node,
     since: Instant,
+    is_doubted: bool,
 }
 
 impl Placements {
@@ -78,6 +82,13 @@ impl Placements {
         known.map_or(Node::COORDINATOR, |known| known.node)
     }
 
+    /// The next [`find`](Self::find) asks anew, unless the answer is of the last two seconds.
+    pub fn doubt(&self, organisation_id: i64) {
+        if let Some(cache) = &self.cache {
+            cache.doubt(organisation_id);
+        }
+    }
+
     /// Asks the coordinator if the answer is not known or old. The old one is good if that fails.
     pub async fn find(&self, organisation_id: i64) -> Node {
         if let Some(cache) = &self.cache
@@ -90,6 +101,14 @@ impl Placements {
 }
 
 impl Cache {
+    fn doubt(&self, organisation_id: i64) {
+        if let Entry::Occupied(known) = self.known().entry(organisation_id)
+            && known.get().since.elapsed() > DOUBTED_AFTER
+        {
+            known.into_mut().is_doubted = true;
+        }
+    }
+
     async fn refresh(&self, organisation_id: i64) -> sqlx::Result<()> {
         if self.is_fresh(organisation_id) {
             return Ok(());
@@ -101,12 +120,14 @@ impl Cache {
         let connection = self.connections.acquire().await?;
         let node =
             self.connections.run(connection, TIMEOUT, async |db| read(db, organisation_id).await).await?;
-        self.known().insert(organisation_id, Known { node, since: Instant::now() });
+        let known = Known { node, since: Instant::now(), is_doubted: false };
+        self.known().insert(organisation_id, known);
         Ok(())
     }
 
     fn is_fresh(&self, organisation_id: i64) -> bool {
-        self.known().get(&organisation_id).is_some_and(|known| known.since.elapsed() < LIFETIME)
+        let is_fresh = |known: &Known| !known.is_doubted && known.since.elapsed() < LIFETIME;
+        self.known().get(&organisation_id).is_some_and(is_fresh)
     }
 
     fn known(&self) -> MutexGuard<'_, HashMap<i64, Known>> {

@@ -2,6 +2,7 @@
 
 use customer_match::db::Layout;
 use futures_util::future::join_all;
+use rstest::rstest;
 use serde_json::json;
 use sqlx::Connection;
 
@@ -90,8 +91,11 @@ async fn each_call_is_answered_as_if_it_were_alone() {
 }
 
 /// An error of one list is not that of the others in its batch.
+#[rstest]
+#[case::by_a_fault("P0001", 500, "INTERNAL_ERROR")]
+#[case::as_its_worker_is_down("08006", 503, "INTERNAL_SERVICE_UNAVAILABLE")]
 #[tokio::test]
-async fn a_list_that_fails_fails_alone() {
+async fn a_list_that_fails_fails_alone(#[case] sqlstate: &str, #[case] status: u16, #[case] code: &str) {
     let service = Service::start().await.taken_for_distributed();
     service
         .execute(&format!(
@@ -99,7 +103,7 @@ async fn a_list_that_fails_fails_alone() {
              language plpgsql stable as $$
              begin
                if wanted = '{UNKNOWN}' then
-                 raise exception 'planted';
+                 raise exception 'planted' using errcode = '{sqlstate}';
                end if;
                return true;
              end $$"
@@ -112,7 +116,7 @@ async fn a_list_that_fails_fails_alone() {
     let answers = join_all(calls).await;
     for (owner, answer) in owners.iter().zip(answers) {
         match *owner {
-            UNKNOWN => answer.assert_error(500, "INTERNAL_ERROR"),
+            UNKNOWN => answer.assert_error(status, code),
             _ => assert_eq!(answer.status, 200, "{:#}", answer.body),
         }
     }

@@ -14,7 +14,7 @@ use crate::domain::SearchTerm;
 
 /// What the first statement about a list takes.
 pub(crate) struct ListParameters {
-    organisation_id: i64,
+    pub(crate) organisation_id: i64,
     cu_ref_no: Option<String>,
     identity: Option<Vec<u8>>,
     term: Option<String>,
