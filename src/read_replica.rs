@@ -21,6 +21,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::db::connect::{self, Plans, Session};
+use crate::db::placement::Placements;
 use crate::db::replication::{self, Identity, Position, Standing};
 use crate::db::{self, Connections, Layout, RequestPool, bounded};
 use crate::server_timing::Steps;
@@ -83,7 +84,11 @@ impl ReadReplica {
             state: Arc::clone(&state),
         };
         Self {
-            pool: RequestPool::new(standby, Layout::Single, max_connections),
+            pool: RequestPool::new(
+                standby.clone(),
+                Placements::new(&standby, Layout::Single),
+                max_connections,
+            ),
             positions,
             max_lag,
             state,

@@ -10,10 +10,10 @@ use serde::Deserialize;
 use sqlx::PgConnection;
 use sqlx::types::Json;
 
+use super::connections::bounded;
 use super::layout::Layout;
 use super::matched_customer::{MAX_CANDIDATES, MAX_EXAMINED, SEARCH_TIMEOUT};
 use super::page_end::{items_that_fit, json_bytes};
-use super::pool::bounded;
 use super::transaction::within_statement_timeout;
 use crate::domain::{CuRefNo, Customer, SearchTerm};
 

@@ -18,10 +18,11 @@ use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use sqlx::PgConnection;
 
+use super::connections::bounded;
 use super::customer_identity;
 use super::layout::Layout;
 use super::page_end::{MAX_PAGE_BYTES, items_that_fit, json_bytes};
-use super::pool::{LOCK_TIMEOUT, bounded};
+use super::pool::LOCK_TIMEOUT;
 use super::transaction::within_statement_timeout;
 use crate::domain::{CuRefNo, Cursor, IdentityId, MatchedCustomer, Role, SearchTerm};
 

@@ -10,8 +10,8 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::connect::{Plans, Session};
+use super::connections::{Connections, bounded};
 use super::migration::Schema;
-use super::pool::{Connections, bounded};
 
 /// Shorter than a prober waits, so that it is told what is wrong.
 const TIMEOUT: Duration = Duration::from_secs(2);
