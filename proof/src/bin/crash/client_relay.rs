@@ -7,7 +7,7 @@ use rand::RngExt;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, yield_now};
 
 /// Connections that the kernel accepts before the relay does.
 const BACKLOG: u32 = 128;
@@ -36,8 +36,12 @@ impl ClientRelay {
         self.server.send_replace(None);
     }
 
-    pub fn server_up(&self, server: SocketAddr) {
+    /// Returns when the listener is open again.
+    pub async fn server_up(&self, server: SocketAddr) {
         self.server.send_replace(Some(server));
+        while TcpStream::connect(self.address).await.is_err() {
+            yield_now().await;
+        }
     }
 
     /// Closes each connection with this probability.

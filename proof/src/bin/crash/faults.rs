@@ -212,7 +212,7 @@ pub async fn strike(
             servers[victim].kill().await?;
             client_relays[victim].server_down();
             end(Fault::KillServer, 1);
-            client_relays[victim].server_up(servers[victim].restart().await?);
+            client_relays[victim].server_up(servers[victim].restart().await?).await;
         }
         anyhow::Ok(())
     };

@@ -105,7 +105,7 @@ impl Rig {
         }
         self.socket.send_replace(self.postgres.restart().await?);
         for (server, relay) in self.servers.iter_mut().zip(&self.client_relays) {
-            relay.server_up(server.start().await?);
+            relay.server_up(server.start().await?).await;
         }
         Ok(())
     }
