@@ -19,7 +19,7 @@ use super::connect::{self, Session};
 /// A connection whose last use is more recent is used without a ping: it answered then. If it broke since, its request fails
 /// like those that were in flight.
 const PING_IF_IDLE_FOR: Duration = Duration::from_millis(100);
-/// How long an idle connection may take to answer a ping. The rest of [`ACQUIRE_TIMEOUT`] is for opening a new one.
+/// How long an idle connection may take to answer a ping. The rest of the time that the caller gives is for opening a new one.
 const PING_TIMEOUT: Duration = Duration::from_secs(1);
 /// An idle connection is closed after this time, and any connection after its lifetime: what a session of Postgres caches only
 /// grows, and the host name may lead to another server by now.
