@@ -1,6 +1,6 @@
 //! The connections of requests.
 //!
-//! - No organisation can take them all ([`FairBudget`]), and on a cluster no worker, which may be slow or hang.
+//! - No organisation can take them all ([`FairBudget`]).
 //! - Every use has a client-side timeout, because a broken network may never deliver an error.
 
 use std::sync::Arc;
@@ -14,8 +14,8 @@ use tokio::time::timeout;
 use super::connect::{self, Plans, Session};
 use super::connections::{Connections, InUse};
 use super::layout::Layout;
-use super::placement::{Node, Placements};
-use crate::fair_budget::{FairBudget, Share};
+use super::placement::Placements;
+use crate::fair_budget::FairBudget;
 use crate::server_timing::Steps;
 
 /// Longer than any statement of a request takes on a healthy database, shorter than the request timeout.
@@ -58,8 +58,6 @@ pub struct RequestPool {
     connections: Connections,
     placements: Placements,
     permits: Arc<FairBudget<i64>>,
-    /// On a cluster. What the server needs for itself is of the coordinator.
-    node_permits: Arc<FairBudget<Node>>,
     /// Also of acquisitions that failed.
     pub(crate) acquire_duration: Histogram,
     /// Also of uses that failed.
@@ -76,7 +74,6 @@ impl RequestPool {
             connections: Connections::new(options, SESSION.on(placements.layout())),
             placements,
             permits: FairBudget::new(max_connections.into()),
-            node_permits: FairBudget::new(max_connections.into()),
             acquire_duration: Histogram::new(ACQUIRE_BUCKETS),
             use_duration: Histogram::new(USE_BUCKETS),
         }
@@ -94,26 +91,16 @@ impl RequestPool {
     ) -> sqlx::Result<T> {
         let started = Instant::now();
         let acquire = async {
-            let node_permit = self.take_node_permit(organisation_id).await;
             let permit = self.permits.take_one(organisation_id).await;
-            Ok(((node_permit, permit), self.acquire().await?))
+            Ok((permit, self.acquire().await?))
         };
         let acquired = timeout(ACQUIRE_TIMEOUT, acquire).await.unwrap_or(Err(sqlx::Error::PoolTimedOut));
         measure(&self.acquire_duration, "pool", started);
-        let (_permits, connection) = acquired?;
+        let (_permit, connection) = acquired?;
         let started = Instant::now();
         let result = self.connections.run(connection, USE_TIMEOUT, work).await;
         measure(&self.use_duration, "read", started);
         result
-    }
-
-    async fn take_node_permit(&self, organisation_id: i64) -> Option<Share<Node>> {
-        let node = match self.layout() {
-            Layout::Single => return None,
-            Layout::Distributed if organisation_id == Self::SERVER => Node::COORDINATOR,
-            Layout::Distributed => self.placements.find(organisation_id).await,
-        };
-        Some(self.node_permits.take_one(node).await)
     }
 
     /// If no further connection can be opened, as when Postgres has no more, one that is in use may come back soon.

@@ -10,7 +10,7 @@ use sqlx::{Connection, PgConnection};
 use tokio::task::JoinHandle;
 use tower::ServiceExt;
 
-use crate::support::{CUSTOMER, LIST, LockWait, LockWaits, MANAGER, RELATION, Service, skip, uri};
+use crate::support::{CUSTOMER, LIST, LockWait, LockWaits, MANAGER, Service, uri};
 
 /// Reads that wait for the end of a lock on the table of customers.
 struct Blocked {
@@ -142,49 +142,4 @@ async fn readiness_is_checked_once_for_many() {
                        where datname = current_database() and application_name = 'customer-match readiness'";
     let connections: i64 = sqlx::query_scalar(connections).fetch_one(&service.pool).await.unwrap();
     assert_eq!(connections, 1);
-}
-
-/// As calls to a worker of a cluster that hangs.
-#[tokio::test]
-async fn no_node_takes_all_connections() {
-    let service = Service::start().await;
-    if skip("pool::no_node_takes_all_connections", &service.database) {
-        return;
-    }
-    let organisation = service.organisation;
-    service
-        .execute(&format!(
-            "create table pg_dist_placement (placementid int8, shardid int8, shardstate int4, groupid int4);
-             insert into pg_dist_placement values (1, 1, 1, 7), (2, 2, 1, 8);
-             create function get_shard_id_for_distribution_column(regclass, organisation int8) returns int8 language sql immutable
-                 return case organisation when {organisation} then 1 else 2 end;
-             create or replace function customer_match_find(organisation int8, manager text, matched text) returns jsonb
-             language plpgsql as $$
-             begin
-               if organisation <> {organisation} then
-                 perform pg_advisory_lock_shared(18);
-               end if;
-               return null;
-             end $$"
-        ))
-        .await;
-    let service = service.taken_for_distributed();
-    let mut lock = service.database.connect().await;
-    sqlx::raw_sql("select pg_advisory_lock(18)").execute(&mut lock).await.unwrap();
-    let mut keys = Vec::new();
-    for number in 0..20 {
-        keys.push(service.add_organisation(&format!("of the other node {number}")).await.1);
-    }
-    let relation = [("managerCuRefNo", MANAGER), ("customerCuRefNo", CUSTOMER)];
-    let hanging =
-        join_all(keys.iter().map(async |key| service.get(&uri(RELATION, key, &relation)).await.status));
-    let mut waits = service.database.lock_waits().await;
-    let meanwhile = async {
-        while waits.now().await.iter().filter(|wait| wait.is_of_the_pool()).count() < 7 {}
-        for _ in 0..20 {
-            assert_eq!(service.get_from(RELATION, &relation).await.status, 404);
-        }
-        sqlx::raw_sql("select pg_advisory_unlock(18)").execute(&mut lock).await.unwrap();
-    };
-    tokio::join!(hanging, meanwhile);
 }

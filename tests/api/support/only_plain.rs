@@ -12,7 +12,7 @@ const NUMBERS: &str = "its own SQL draws change numbers on the coordinator";
 
 const NO_CLOCK: &str = "it puts a clock before that of one Postgres, and each worker has its own";
 
-const TESTS: [(&str, &str); 16] = [
+const TESTS: [(&str, &str); 15] = [
     ("command_line::a_subcommand_logs_sentences", NO_TRIGGER),
     ("delegated_reads::lists_of_customers_are_the_same", BOTH_WAYS),
     ("delegated_reads::lists_of_matched_customers_are_the_same", BOTH_WAYS),
@@ -31,7 +31,6 @@ const TESTS: [(&str, &str); 16] = [
     ("match_changes_distributed::several_servers_renumber_at_the_same_time", BOTH_WAYS),
     ("match_changes_distributed::the_last_changes_are_those_of_one_postgres", BOTH_WAYS),
     ("on_call::whether_the_disk_is_slow", NO_TRIGGER),
-    ("pool::no_node_takes_all_connections", BOTH_WAYS),
 ];
 
 /// Whether this test of [`TESTS`] has to end at once, and says so.
