@@ -3,8 +3,8 @@
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection};
 
-/// A watch that keeps its connections: a writer waits for 10 ms and comes back later, so whoever takes longer to look would not see
-/// it, and a look that connects anew keeps the processors from everybody else.
+/// A watch that keeps its connections: a writer waits for 10 ms and is attempted again later, so a look that takes longer misses it, and
+/// one that connects anew takes the processors from the server.
 pub struct LockWaits {
     /// Of a cluster the coordinator comes first. The wait of one of its sessions may be on a worker.
     nodes: Vec<PgConnection>,
