@@ -52,9 +52,8 @@ impl App {
         demo: bool,
         shutdown: CancellationToken,
     ) -> Self {
+        let pool = Arc::new(RequestPool::new(database.clone(), layout, config.pool.max_connections));
         let placements = Placements::new(&database, layout);
-        let max_connections = config.pool.max_connections;
-        let pool = Arc::new(RequestPool::new(database.clone(), placements.clone(), max_connections));
         let policy = RefreshPolicy::default();
         let identity_attempts = IdentityAttempts::new(Arc::clone(&pool), config.rate_limits.invalid_keys);
         let state = AppState {

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::db::connect::{Plans, Session};
-use crate::db::{Connections, Layout, bounded, change_origin};
+use crate::db::{Connections, Layout, change_origin};
 
 /// Of one step, which renumbers some thousand relations and waits for their locks.
 const STEP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -69,13 +69,8 @@ async fn work(shared: Arc<Shared>, connections: Connections) {
             shared.begun.notified().await;
             continue;
         };
-        let step = async {
-            let connection = connections.acquire().await?;
-            let renumber =
-                async |db: &mut PgConnection| change_origin::renumber_some(db, organisation_id).await;
-            connections.run(connection, STEP_TIMEOUT, renumber).await
-        };
-        let result = bounded(STEP_TIMEOUT, step).await;
+        let step = async |db: &mut PgConnection| change_origin::renumber_some(db, organisation_id).await;
+        let result = connections.with_connection(STEP_TIMEOUT, step).await;
         match &result {
             Ok(false) => {}
             Ok(true) => {

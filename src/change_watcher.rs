@@ -14,11 +14,11 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::db::Connections;
 use crate::db::change_origin::Visible;
 use crate::db::connect::{Plans, Session};
 use crate::db::placement::{Node, Placements};
 use crate::db::relation_change;
-use crate::db::{Connections, bounded};
 use crate::fair_budget::FairBudget;
 
 /// How late a waiting call hears of a change, at most.
@@ -127,13 +127,9 @@ async fn watch(shared: Arc<Shared>, connections: Connections, placements: Placem
         } else {
             let nodes = by_node(organisations, &placements).await;
             let polls = nodes.values().map(|organisations| async {
-                let poll = async {
-                    let connection = connections.acquire().await?;
-                    let layout = placements.layout();
-                    let latest = async |db: &mut _| relation_change::latest(db, layout, organisations).await;
-                    connections.run(connection, POLL_TIMEOUT, latest).await
-                };
-                match bounded(POLL_TIMEOUT, poll).await {
+                let layout = placements.layout();
+                let latest = async |db: &mut _| relation_change::latest(db, layout, organisations).await;
+                match connections.with_connection(POLL_TIMEOUT, latest).await {
                     Ok((visible, latest)) => {
                         shared.observe(visible, Instant::now());
                         shared.wake(&latest);

@@ -6,9 +6,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::num::NonZero;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
 use std::time::Duration;
 
 use prometheus_client::metrics::histogram::Histogram;
@@ -20,7 +18,7 @@ use tokio::time::Instant;
 use crate::db::connect::{Plans, Session};
 use crate::db::matched_customer::{self, Beginning, List, ListAnswer, ListParameters};
 use crate::db::placement::{Node, Placements};
-use crate::db::{self, Connections, Layout, bounded};
+use crate::db::{self, Connections, Layout, STATEMENT_TIMEOUT, USE_TIMEOUT, bounded, concurrent_batches};
 use crate::fair_budget::{FairBudget, Share};
 use crate::server_timing::Steps;
 
@@ -30,16 +28,12 @@ const MAX_BATCH: usize = 16;
 const MAX_CONCURRENT_CALLS: usize = 8;
 /// A list whose rows are locked, as while a shard is moved, delays the others of its batch so long. Then each is read by itself.
 const LOCK_TIMEOUT: Duration = Duration::from_millis(100);
-/// As for other reads ([`crate::db::RequestPool`]).
-const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Client-side timeout of a batch, with the time to connect.
-const BATCH_TIMEOUT: Duration = Duration::from_millis(5500);
 /// A batch that takes longer may have a list whose rows are on another node, as after the move of a shard.
 const SLOW_BATCH_AFTER: Duration = Duration::from_millis(25);
 /// If a batch fails within this time, as where one of its lists is of a worker that is down, each list is read by itself. Later, the
 /// others would take as long as that.
 const READ_ALONE_WITHIN: Duration = Duration::from_secs(1);
-/// Of a list, which may have to wait for the batch before. Shorter than the request timeout.
+/// Of a list, which may have to wait for the batch before; that takes as long as another read ([`USE_TIMEOUT`]). Shorter than the request timeout.
 const LIST_TIMEOUT: Duration = Duration::from_millis(7500);
 
 const SESSION: Session = Session {
@@ -126,17 +120,11 @@ impl ListBatches {
 
 impl Lane {
     fn open(reader: Reader) -> Self {
-        let calls = max_concurrent_calls();
+        let calls = concurrent_batches(MAX_CONCURRENT_CALLS);
         let (waiting, receiver) = mpsc::unbounded_channel();
         tokio::spawn(run(receiver, Arc::new(reader), Arc::new(Semaphore::new(calls))));
         Self { waiting, permits: FairBudget::new(2 * (calls * MAX_BATCH) as u64) }
     }
-}
-
-/// One for each two processors, as of the group commit: the server writes the answers of one batch while the next one is read.
-fn max_concurrent_calls() -> usize {
-    let processors = thread::available_parallelism().map_or(1, NonZero::get);
-    (processors / 2).clamp(1, MAX_CONCURRENT_CALLS)
 }
 
 async fn run(
@@ -174,7 +162,9 @@ impl Reader {
         let (parameters, waiting): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
         self.sizes.observe(parameters.len() as f64);
         let began = Instant::now();
-        let answers = bounded(BATCH_TIMEOUT, self.call(&parameters)).await;
+        let read =
+            async |db: &mut PgConnection| matched_customer::read_batch(db, &parameters, LOCK_TIMEOUT).await;
+        let answers = self.connections.with_connection(USE_TIMEOUT, read).await;
         let took = began.elapsed();
         if answers.is_err() || took > SLOW_BATCH_AFTER {
             parameters.iter().for_each(|list| self.placements.doubt(list.organisation_id));
@@ -195,11 +185,5 @@ impl Reader {
                 tracing::debug!(%error, lists = waiting.len(), "each list of the batch is read by itself");
             }
         }
-    }
-
-    async fn call(&self, lists: &[ListParameters]) -> sqlx::Result<Vec<ListAnswer>> {
-        let connection = self.connections.acquire().await?;
-        let read = async |db: &mut PgConnection| matched_customer::read_batch(db, lists, LOCK_TIMEOUT).await;
-        self.connections.run(connection, BATCH_TIMEOUT, read).await
     }
 }

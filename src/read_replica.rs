@@ -21,7 +21,6 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::db::connect::{self, Plans, Session};
-use crate::db::placement::Placements;
 use crate::db::replication::{self, Identity, Position, Standing};
 use crate::db::{self, Connections, Layout, RequestPool, bounded};
 use crate::server_timing::Steps;
@@ -84,11 +83,7 @@ impl ReadReplica {
             state: Arc::clone(&state),
         };
         Self {
-            pool: RequestPool::new(
-                standby.clone(),
-                Placements::new(&standby, Layout::Single),
-                max_connections,
-            ),
+            pool: RequestPool::new(standby, Layout::Single, max_connections),
             positions,
             max_lag,
             state,
@@ -234,17 +229,6 @@ async fn ask(open: Option<Primary>, options: &PgConnectOptions) -> sqlx::Result<
     Ok((position, primary))
 }
 
-async fn on_a_connection<T>(
-    connections: &Connections,
-    question: impl AsyncFnOnce(&mut PgConnection) -> sqlx::Result<T>,
-) -> sqlx::Result<T> {
-    let ask = async {
-        let connection = connections.acquire().await?;
-        connections.run(connection, QUESTION_TIMEOUT, question).await
-    };
-    bounded(QUESTION_TIMEOUT, ask).await
-}
-
 #[derive(Default)]
 struct State(Mutex<Measured>);
 
@@ -324,7 +308,7 @@ impl Monitor {
     async fn measure(&self) {
         self.state.begin(Instant::now());
         // The time to connect is no lag.
-        if let Err(error) = on_a_connection(&self.standby, async |db| db.ping().await).await {
+        if let Err(error) = self.standby.with_connection(QUESTION_TIMEOUT, async |db| db.ping().await).await {
             return self.state.leave_out(&error);
         }
         let Ok(Some(position)) = timeout(QUESTION_TIMEOUT, self.positions.ask()).await else {
@@ -334,7 +318,7 @@ impl Monitor {
         let mut pause = FIRST_PAUSE;
         loop {
             let standing = async |db: &mut PgConnection| replication::standing(db, &position).await;
-            match on_a_connection(&self.standby, standing).await {
+            match self.standby.with_connection(QUESTION_TIMEOUT, standing).await {
                 Ok(Standing::CaughtUp) => return self.state.caught_up(began.elapsed(), self.max_lag),
                 Ok(Standing::Behind) if began.elapsed() <= self.max_lag => {
                     sleep(pause).await;

@@ -6,7 +6,9 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::num::NonZero;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use sqlx::postgres::PgConnectOptions;
@@ -66,6 +68,19 @@ impl Connections {
         Self { options, session, not_in_use: Mutex::default() }
     }
 
+    /// Runs `work` on a connection. It and what comes before it take at most this time.
+    pub(crate) async fn with_connection<T>(
+        &self,
+        longest: Duration,
+        work: impl AsyncFnOnce(&mut PgConnection) -> sqlx::Result<T>,
+    ) -> sqlx::Result<T> {
+        let work = async {
+            let connection = self.acquire().await?;
+            self.run(connection, longest, work).await
+        };
+        bounded(longest, work).await
+    }
+
     /// An idle connection that answers, or a new one. The caller bounds the time.
     pub(crate) async fn acquire(&self) -> sqlx::Result<InUse> {
         while let Some(Idle { mut connection, since }) = self.take_idle() {
@@ -76,7 +91,7 @@ impl Connections {
             self.close_idle();
         }
         let mut connection = connect::connect(&self.options, self.session).await?;
-        // Without it, on Windows, a statement whose request has ended goes on until its timeout.
+        // Without it, on Windows, a statement whose request has ended continues until its timeout.
         let _ = sqlx::query("select set_config('client_connection_check_interval', $1, false)")
             .persistent(false)
             .bind(CLIENT_CHECK_INTERVAL)
@@ -86,7 +101,7 @@ impl Connections {
         Ok(InUse { connection, expires_at: Instant::now() + lifetime })
     }
 
-    /// Runs `work` for at most this time.
+    /// Runs `work` on this connection for at most this time.
     pub(crate) async fn run<T>(
         &self,
         mut connection: InUse,
@@ -148,4 +163,11 @@ pub(crate) async fn bounded<T>(
 ) -> sqlx::Result<T> {
     let timed_out = |elapsed| sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, elapsed));
     timeout(longest, work).await.unwrap_or_else(|elapsed| Err(timed_out(elapsed)))
+}
+
+/// How many batches are sent to a node at the same time: one for each two processors, and not more than `most`. On two processors, a second
+/// one made batches half as large and matches more expensive by a quarter (docs/performance.md).
+pub(crate) fn concurrent_batches(most: usize) -> usize {
+    let processors = thread::available_parallelism().map_or(1, NonZero::get);
+    (processors / 2).clamp(1, most)
 }

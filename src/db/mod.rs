@@ -40,11 +40,12 @@ pub mod statistics;
 mod transaction;
 pub mod write_batch;
 
-pub(crate) use connections::{Connections, bounded};
+pub(crate) use connections::{Connections, bounded, concurrent_batches};
 pub(crate) use error::{is_about_one_row, is_invalid_value, is_lock_timeout, message};
 pub use error::{is_transient, is_unavailable, violates};
 pub use layout::Layout;
 pub use pool::{RequestPool, pool};
+pub(crate) use pool::{STATEMENT_TIMEOUT, USE_TIMEOUT};
 pub use readiness::{DatabaseState, Readiness, ReplicationRole};
 pub(crate) use transaction::{allow_long_statements, dedicated};
 

@@ -117,9 +117,8 @@ impl Cache {
         if self.is_fresh(organisation_id) {
             return Ok(());
         }
-        let connection = self.connections.acquire().await?;
-        let node =
-            self.connections.run(connection, TIMEOUT, async |db| read(db, organisation_id).await).await?;
+        let read = async |db: &mut PgConnection| read(db, organisation_id).await;
+        let node = self.connections.with_connection(TIMEOUT, read).await?;
         let known = Known { node, since: Instant::now(), is_doubted: false };
         self.known().insert(organisation_id, known);
         Ok(())

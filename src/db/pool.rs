@@ -14,12 +14,11 @@ use tokio::time::timeout;
 use super::connect::{self, Plans, Session};
 use super::connections::{Connections, InUse};
 use super::layout::Layout;
-use super::placement::Placements;
 use crate::fair_budget::FairBudget;
 use crate::server_timing::Steps;
 
 /// Longer than any statement of a request takes on a healthy database, shorter than the request timeout.
-const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A statement that waits longer for a lock fails and is retried.
 pub(super) const LOCK_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a request waits for a connection before it is answered 503.
@@ -27,7 +26,7 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a request whose connection cannot be opened waits for one that is in use.
 const RETURN_TIMEOUT: Duration = Duration::from_millis(250);
 /// Client-side timeout of one use: a little longer than [`STATEMENT_TIMEOUT`], which the database enforces.
-const USE_TIMEOUT: Duration = Duration::from_millis(5500);
+pub(crate) const USE_TIMEOUT: Duration = Duration::from_millis(5500);
 
 /// For reads, and for what operators write.
 const SESSION: Session = Session {
@@ -56,7 +55,7 @@ pub fn pool(options: PgConnectOptions, max_connections: u32) -> PgPool {
 /// comes back, which doubles the round trips of a short read.
 pub struct RequestPool {
     connections: Connections,
-    placements: Placements,
+    layout: Layout,
     permits: Arc<FairBudget<i64>>,
     /// Also of acquisitions that failed.
     pub(crate) acquire_duration: Histogram,
@@ -69,10 +68,10 @@ impl RequestPool {
     pub(crate) const SERVER: i64 = 0;
 
     /// No connection is open when this returns.
-    pub fn new(options: PgConnectOptions, placements: Placements, max_connections: u32) -> Self {
+    pub fn new(options: PgConnectOptions, layout: Layout, max_connections: u32) -> Self {
         Self {
-            connections: Connections::new(options, SESSION.on(placements.layout())),
-            placements,
+            connections: Connections::new(options, SESSION.on(layout)),
+            layout,
             permits: FairBudget::new(max_connections.into()),
             acquire_duration: Histogram::new(ACQUIRE_BUCKETS),
             use_duration: Histogram::new(USE_BUCKETS),
@@ -121,7 +120,7 @@ impl RequestPool {
 
     /// Where the tables of tenants are, for statements that are others there.
     pub fn layout(&self) -> Layout {
-        self.placements.layout()
+        self.layout
     }
 
     pub(crate) fn max_connections(&self) -> u64 {

@@ -10,7 +10,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::connect::{Plans, Session};
-use super::connections::{Connections, bounded};
+use super::connections::Connections;
 use super::migration::Schema;
 
 /// Shorter than a prober waits, so that it is told what is wrong.
@@ -70,11 +70,8 @@ impl Readiness {
             return result.clone();
         }
         let began = Instant::now();
-        let check = async {
-            let connection = self.connections.acquire().await?;
-            self.connections.run(connection, TIMEOUT, async |db| self.read_state(db).await).await
-        };
-        let result = bounded(TIMEOUT, check).await.map_err(Arc::new);
+        let read = async |db: &mut PgConnection| self.read_state(db).await;
+        let result = self.connections.with_connection(TIMEOUT, read).await.map_err(Arc::new);
         if result.as_ref().is_ok_and(|state| state.is_read_only) {
             // A session keeps the setting that it began with, so a later one may be writable.
             self.connections.close_idle();

@@ -2,9 +2,7 @@
 //! that is down or slow delays no write of another. A Postgres that is not distributed is one lane.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::num::NonZero;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
 
 use sqlx::postgres::PgConnectOptions;
 use tokio::sync::Semaphore;
@@ -14,20 +12,13 @@ use super::pending_write::PendingWrite;
 use super::queue::{CAPACITY, Queue, TenantWrites};
 use super::writer::Writer;
 use super::{Counters, WriteError};
-use crate::db::Layout;
 use crate::db::placement::{Node, Placements};
+use crate::db::{Layout, concurrent_batches};
 
 /// Tasks that can write, in each lane. Most are spare, for when a batch is slow.
 const WRITERS: usize = 8;
 /// At most so many batches of a lane are written at the same time, slow ones aside.
 const MAX_CONCURRENT_BATCHES: usize = 4;
-
-/// How many batches are written at the same time: one for each two processors. On two processors, a second one made batches
-/// half as large and matches more expensive by a quarter (docs/performance.md).
-fn max_concurrent_batches() -> usize {
-    let processors = thread::available_parallelism().map_or(1, NonZero::get);
-    (processors / 2).clamp(1, MAX_CONCURRENT_BATCHES)
-}
 
 /// All pending writes. With it the writers end, once each write has a reply.
 pub(super) struct Lanes {
@@ -95,7 +86,7 @@ impl Lanes {
             // So many as are pending at a node that is down keep no other request out of a server with the default limit.
             Layout::Distributed => CAPACITY / 2,
         }));
-        let write_permits = Arc::new(Semaphore::new(max_concurrent_batches()));
+        let write_permits = Arc::new(Semaphore::new(concurrent_batches(MAX_CONCURRENT_BATCHES)));
         for _ in 0..WRITERS {
             let writer = Writer::new(self.options.clone(), self.placements.clone(), self.counters.clone());
             let closed = self.closed.clone();

@@ -9,7 +9,6 @@ use chrono::{DateTime, Utc};
 use customer_match::api_keys::{ApiKeyCache, LookupError, RefreshPolicy};
 use customer_match::config::Config;
 use customer_match::db::api_key::{self, KeyState, NewKey};
-use customer_match::db::placement::Placements;
 use customer_match::db::{self, RequestPool, organisation};
 use customer_match::domain::{ApiKey, KeyKind};
 use serde_json::Value;
@@ -23,11 +22,7 @@ const NEVER: RefreshPolicy =
     RefreshPolicy { interval: Duration::from_secs(3600), max_staleness: Duration::from_secs(3600) };
 
 fn cache(database: &TestDatabase, policy: RefreshPolicy) -> ApiKeyCache {
-    let pool = Arc::new(RequestPool::new(
-        database.options(),
-        Placements::new(&database.options(), database.layout()),
-        4,
-    ));
+    let pool = Arc::new(RequestPool::new(database.options(), database.layout(), 4));
     ApiKeyCache::start(database.options(), pool, &Config::from_flags(&[]).unwrap(), policy)
 }
 
